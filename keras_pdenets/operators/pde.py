@@ -1,0 +1,89 @@
+"""The second-order operator of a PDE layer: its kernel, its reference and its initial scales."""
+
+import numpy as np
+
+from keras_pdenets.operators.stencils import PDE_STENCILS
+
+
+def pde_basis(normalize: bool = False) -> np.ndarray:
+    r"""The six stencils of Eq. (44), Yin et al. 2019, arXiv 1904.07568, stacked.
+
+    Args:
+        normalize: False: the stencils as the paper prints them. True: true derivatives with the
+            factors 1/2 of Eq. (18)-(20), that is
+            $\tfrac12\partial_{xx}$, $\tfrac12\partial_{yy}$, $\partial_{xy}$, $\partial_x$,
+            $\partial_y$, 1.
+
+    Returns:
+        Array of shape (6, 3, 3), cross-correlation kernels `[row, column]`.
+    """
+    kernels = np.stack([s.kernel for s in PDE_STENCILS])
+    if not normalize:
+        return kernels
+    factor = [0.5 if sum(s.derivative) == 2 and s.scale == 1 else 1 / s.scale for s in PDE_STENCILS]
+    return kernels * np.reshape(factor, (6, 1, 1))
+
+
+def pde_coefficients(sigma: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    r"""Coefficients $(\sigma_1^2, \sigma_2^2, b_1b_2, b_1c_2, b_2c_1, c_1c_2)$ of the six stencils.
+
+    The four last ones are the product $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$, so only five
+    of the six are independent, and the diffusion coefficients are never negative.
+
+    Args:
+        sigma: Array of shape (2, ...): $\sigma_1, \sigma_2$.
+        b: Array of the same shape: $b_1, b_2$.
+        c: Array of the same shape: $c_1, c_2$.
+
+    Returns:
+        Array of shape (6, ...).
+    """
+    return np.stack(
+        [sigma[0] ** 2, sigma[1] ** 2, b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]]
+    )
+
+
+def pde_kernel(
+    sigma: np.ndarray, b: np.ndarray, c: np.ndarray, normalize: bool = False
+) -> np.ndarray:
+    """The 3x3 kernel of a PDE layer, in NumPy: the reference for `layers.PDEConv2D`.
+
+    Args:
+        sigma: Array of shape (2, input channels, filters).
+        b: As `sigma`.
+        c: As `sigma`.
+        normalize: As in `pde_basis`.
+
+    Returns:
+        Array of shape (3, 3, input channels, filters).
+    """
+    # (6, 3, 3) x (6, n, o) -> (3, 3, n, o)
+    return np.tensordot(pde_basis(normalize), pde_coefficients(sigma, b, c), axes=(0, 0))
+
+
+def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[float, float, float]:
+    r"""Standard deviations of $\sigma$, $b$, $c$ that give He's second moment.
+
+    For independent normal parameters of standard deviations s, beta, gamma
+
+    $$E\|K\|_F^2 = (2\beta^2 + \gamma^2)^2 + 44 s^4 = G, \qquad G = 2 / n$$
+
+    with n input channels. $\sigma^2$ has a mean that all channels share: a Laplacian of the sum of
+    the channels, which correlates the outputs and grows with depth. So s is kept as small as
+    $s^4 = \min((2/9n)^2, G/176)$; one common deviation grows 30-fold a layer, He's own deviation
+    for each parameter dies out.
+
+    Args:
+        input_channels: n, a positive integer.
+        normalize: As in `pde_basis`; the kernel has the same distribution either way.
+
+    Returns:
+        The three standard deviations (s, beta, gamma).
+    """
+    he = 2.0 / input_channels
+    s4 = min((2.0 / (9.0 * input_channels)) ** 2, he / 176.0)
+    t = np.sqrt(he - 44.0 * s4)
+    s, beta, gamma = s4**0.25, np.sqrt(t / 4.0), np.sqrt(t / 2.0)
+    if normalize:  # halving dx, dy and the second derivatives is undone in b and in sigma squared
+        s, beta = s * np.sqrt(2.0), beta * 2.0
+    return float(s), float(beta), float(gamma)

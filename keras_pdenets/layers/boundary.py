@@ -1,0 +1,45 @@
+"""What a 3-point stencil sees beyond the border of the image."""
+
+from keras import ops
+
+# Row (or column) that is put before the first one and behind the last one; None: zeros.
+BOUNDARIES = {
+    "zero": None,
+    "replicate": (0, -1),  # homogeneous Neumann condition at the pixel's outer face
+    "reflect": (1, -2),  # homogeneous Neumann condition at the pixel's centre
+    "periodic": (-1, 0),
+}
+
+
+def check_boundary(boundary):
+    """Raise ValueError unless `boundary` is one of `BOUNDARIES`."""
+    if boundary not in BOUNDARIES:
+        raise ValueError(
+            f"`boundary` must be one of {', '.join(BOUNDARIES)}. Received: boundary={boundary!r}"
+        )
+    return boundary
+
+
+def pad_border(images, axes, boundary):
+    """Add one row or column on both sides along each of `axes`.
+
+    Args:
+        images: Tensor of rank 4.
+        axes: Axes to pad.
+        boundary: A key of `BOUNDARIES`.
+
+    Returns:
+        Tensor of rank 4, two longer along each of `axes`.
+    """
+    if BOUNDARIES[boundary] is None:
+        return ops.pad(images, [(1, 1) if axis in axes else (0, 0) for axis in range(4)])
+    for axis in axes:
+        before, behind = (_slab(images, axis, i) for i in BOUNDARIES[boundary])
+        images = ops.concatenate([before, images, behind], axis=axis)
+    return images
+
+
+def _slab(images, axis, index):
+    """The row or column `index`, kept as an axis of length 1."""
+    stop = index + 1 or None
+    return images[tuple(slice(index, stop) if a == axis else slice(None) for a in range(4))]

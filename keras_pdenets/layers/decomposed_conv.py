@@ -1,0 +1,107 @@
+"""A 3x3 convolution cut into two one-dimensional ones."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers import images
+from keras_pdenets.layers.boundary import check_boundary
+from keras_pdenets.layers.config import SignatureConfig
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class DecomposedConv2D(SignatureConfig, keras.layers.Layer):
+    r"""1x3 convolution followed by a 3x1 convolution, with nothing in between.
+
+    $$y_o = \sum_m k^{col}_{mo} * \Big(\sum_n k^{row}_{nm} * x_n\Big)$$
+
+    The decomposed net of section 6.2, Yin et al. 2019, arXiv 1904.07568: 3 + 3 parameters for a
+    pair in place of 9, and two thirds of the multiplications.
+
+    Deviation from the paper: it leaves the width between the two open; here it is `mid_filters`.
+    Initial variances are 1/(3n) and 2/(3m) for n input and m middle channels: He's, with the
+    factor 2 only where a ReLU follows.
+
+    Args:
+        filters: Number of output channels.
+        mid_filters: Number of channels between the two convolutions: an integer, `"output"`
+            (`filters`) or `"input"` (the channels that come in).
+        strides: Step of the output grid, in pixels.
+        boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
+            `"periodic"`.
+        use_bias: Whether to add a trainable constant to each filter.
+        data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
+        seed: Seed of the initial values, or None.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
+
+    Output shape:
+        The same with `filters` channels and sides `ceil(side / strides)`.
+
+    Raises:
+        ValueError: If an argument is outside its range, or the input is not a batch of images.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> layer = keras_pdenets.layers.DecomposedConv2D(8, mid_filters="input", strides=2)
+    >>> tuple(layer(np.ones((2, 5, 5, 3), "float32")).shape)
+    (2, 3, 3, 8)
+    """
+
+    def __init__(
+        self,
+        filters,
+        mid_filters="output",
+        strides=1,
+        boundary="zero",
+        use_bias=True,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = images.check_positive_integer("filters", filters)
+        if mid_filters not in ("output", "input"):
+            images.check_positive_integer("mid_filters", mid_filters)
+        self.mid_filters = mid_filters
+        self.strides = images.check_positive_integer("strides", strides)
+        self.boundary = check_boundary(boundary)
+        self.use_bias = bool(use_bias)
+        self.data_format = images.check_data_format(data_format)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Create the two kernels for the channels of `input_shape`."""
+        channels = images.check_image_input(self, input_shape)
+        middle = {"output": self.filters, "input": channels}.get(self.mid_filters, self.mid_filters)
+        self.row_kernel = self._add_kernel("row_kernel", (1, 3, channels, middle), gain=1.0)
+        self.column_kernel = self._add_kernel("column_kernel", (3, 1, middle, self.filters), 2.0)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.input_spec = keras.layers.InputSpec(
+            ndim=4, axes={images.channel_axis(self.data_format): channels}
+        )
+
+    def _add_kernel(self, name, shape, gain):
+        # Two seeds out of one: equal draws would correlate the two kernels.
+        seed = None if self.seed is None else self.seed + 7919 * (shape[0] - 1)
+        initializer = keras.initializers.RandomNormal(
+            stddev=(gain / (3 * shape[2])) ** 0.5, seed=seed
+        )
+        return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+    def call(self, inputs):
+        """Convolve a batch of images along the rows, then along the columns."""
+        kernels = (self.row_kernel, (1, self.strides)), (self.column_kernel, (self.strides, 1))
+        outputs = inputs
+        for kernel, strides in kernels:
+            outputs = images.bordered_conv(
+                outputs, ops.convert_to_tensor(kernel), strides, self.boundary, self.data_format
+            )
+        return images.add_bias(outputs, self.bias, self.data_format)
+
+    def compute_output_shape(self, input_shape):
+        """Shape of the output for a given shape of the input."""
+        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

@@ -1,0 +1,126 @@
+"""The learnable second-order differential operator."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers import images
+from keras_pdenets.layers.boundary import check_boundary
+from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.operators.pde import pde_basis, pde_initial_scales
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class PDEConv2D(SignatureConfig, keras.layers.Layer):
+    r"""3x3 convolution whose every kernel is a second-order differential operator.
+
+    For each pair of an input channel and a filter
+
+    $$\sigma_1^2 \partial_{xx} + \sigma_2^2 \partial_{yy} + b_1 b_2 \partial_{xy}
+      + b_1 c_2 \partial_x + b_2 c_1 \partial_y + c_1 c_2$$
+
+    Eq. (44), Yin et al. 2019, arXiv 1904.07568, summed over the input channels. The six
+    parameters of a pair are trainable: 6 in place of the 9 of `Conv2D`. x runs along the columns,
+    y along the rows, the grid spacing is 1 pixel.
+
+    Deviations from the paper: stencils are cross-correlations `[-1, 0, 1]` (the paper's
+    `[1, 0, -1]` is a true convolution; the class of operators is the same); the initialisation,
+    which the paper does not give, matches He's second moment (`operators.pde_initial_scales`).
+
+    Args:
+        filters: Number of output channels.
+        strides: Step of the output grid, in pixels.
+        boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
+            `"periodic"`.
+        normalize: False: the stencils as printed, without the factors 1/2. True: true
+            derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20).
+        use_bias: Whether to add a trainable constant to each filter.
+        data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
+        seed: Seed of the initial values, or None.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
+
+    Output shape:
+        The same with `filters` channels and sides `ceil(side / strides)`.
+
+    Raises:
+        ValueError: If an argument is outside its range, or the input is not a batch of images.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> layer = keras_pdenets.layers.PDEConv2D(8, boundary="periodic")
+    >>> tuple(layer(np.ones((2, 5, 5, 3), "float32")).shape)
+    (2, 5, 5, 8)
+    """
+
+    def __init__(
+        self,
+        filters,
+        strides=1,
+        boundary="zero",
+        normalize=False,
+        use_bias=True,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = images.check_positive_integer("filters", filters)
+        self.strides = images.check_positive_integer("strides", strides)
+        self.boundary = check_boundary(boundary)
+        self.normalize = bool(normalize)
+        self.use_bias = bool(use_bias)
+        self.data_format = images.check_data_format(data_format)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Create the coefficients for the channels of `input_shape`."""
+        channels = images.check_image_input(self, input_shape)
+        scales = pde_initial_scales(channels, self.normalize)
+        # Three seeds out of one: equal draws for sigma, b and c would be correlated.
+        seeds = [None if self.seed is None else self.seed + 7919 * i for i in range(3)]
+        self.sigma, self.b, self.c = (
+            self.add_weight(
+                name=name,
+                shape=(2, channels, self.filters),
+                initializer=keras.initializers.RandomNormal(stddev=scale, seed=seed),
+                # Products of two parameters lose half of bfloat16's digits: assemble in float32.
+                autocast=False,
+            )
+            for name, scale, seed in zip(("sigma", "b", "c"), scales, seeds, strict=True)
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.input_spec = keras.layers.InputSpec(
+            ndim=4, axes={images.channel_axis(self.data_format): channels}
+        )
+
+    def assemble_kernel(self):
+        """The 3x3 kernel, of shape (3, 3, input channels, filters), in the variables' dtype."""
+        s, b, c = (ops.convert_to_tensor(w) for w in (self.sigma, self.b, self.c))
+        # (2, n, o) -> (6, n, o), the order of the rows of PDE_STENCILS
+        products = ops.concatenate(
+            [ops.square(s), ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
+        )
+        basis = ops.cast(pde_basis(self.normalize).reshape(6, 9).T, products.dtype)
+        # (9, 6) x (6, n*o) -> (3, 3, n, o)
+        return ops.reshape(
+            ops.matmul(basis, ops.reshape(products, (6, -1))), (3, 3, *self.sigma.shape[1:])
+        )
+
+    def call(self, inputs):
+        """Apply the operators to a batch of images."""
+        outputs = images.bordered_conv(
+            inputs,
+            ops.cast(self.assemble_kernel(), self.compute_dtype),
+            (self.strides, self.strides),
+            self.boundary,
+            self.data_format,
+        )
+        return images.add_bias(outputs, self.bias, self.data_format)
+
+    def compute_output_shape(self, input_shape):
+        """Shape of the output for a given shape of the input."""
+        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

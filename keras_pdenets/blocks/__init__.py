@@ -1,0 +1,1 @@
+"""Residual blocks, made out of parts that the caller passes in."""

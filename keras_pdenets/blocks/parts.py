@@ -1,0 +1,104 @@
+"""The layers a block is made of: one place for operator, axis order, precision and names."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
+from keras_pdenets.layers.images import channel_axis
+
+_OPERATORS = {"pde": PDEConv2D, "decomposed": DecomposedConv2D}
+OPERATORS = ("conv", *_OPERATORS)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Makes and applies the layers of a net.
+
+    Args:
+        operator: What stands for a 3x3 convolution inside a residual branch: one of `OPERATORS`.
+        operator_options: Arguments of the operator's layer, such as `boundary`.
+        data_format: Order of the axes.
+        dtype: Precision: a Keras dtype policy or its name.
+    """
+
+    operator: str
+    operator_options: dict[str, Any] = field(default_factory=dict)
+    data_format: str = "channels_last"
+    dtype: Any = None
+
+    def __post_init__(self):
+        """Refuse an operator that does not exist, or options it does not have."""
+        if self.operator not in OPERATORS:
+            raise ValueError(
+                f"`operator` must be one of {', '.join(OPERATORS)}. "
+                f"Received: operator={self.operator!r}"
+            )
+        if self.operator == "conv" and self.operator_options:
+            raise ValueError(
+                "`operator_options` must be empty for operator='conv'. "
+                f"Received: operator_options={self.operator_options}"
+            )
+
+    def conv(self, x, filters, kernel_size, strides, name):
+        """Dense convolution without bias, He-initialised, padded alike on every backend."""
+        if strides > 1 and kernel_size > 1:
+            x = self.pad(x, kernel_size // 2, f"{name}_pad")
+        return keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding="same" if strides == 1 else "valid",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            data_format=self.data_format,
+            dtype=self.dtype,
+            name=name,
+        )(x)
+
+    def operate(self, x, filters, strides, name):
+        """The 3x3 operator of the residual branch, without bias."""
+        if self.operator == "conv":
+            return self.conv(x, filters, 3, strides, name)
+        return _OPERATORS[self.operator](
+            filters,
+            strides=strides,
+            use_bias=False,
+            data_format=self.data_format,
+            dtype=self.dtype,
+            name=name,
+            **self.operator_options,
+        )(x)
+
+    def pad(self, x, width, name):
+        """Zeros around the images."""
+        return keras.layers.ZeroPadding2D(
+            width, data_format=self.data_format, dtype=self.dtype, name=name
+        )(x)
+
+    def norm(self, x, name):
+        """Batch norm with the constants of the reference ResNets, not those of Keras."""
+        return keras.layers.BatchNormalization(
+            axis=channel_axis(self.data_format),
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            name=name,
+        )(x)
+
+    def relu(self, x, name):
+        """ReLU."""
+        return keras.layers.ReLU(dtype=self.dtype, name=name)(x)
+
+    def add(self, x, y, name):
+        """Sum of shortcut and residual."""
+        return keras.layers.Add(dtype=self.dtype, name=name)([x, y])
+
+    def norm_relu(self, x, name, index):
+        """Batch norm and ReLU."""
+        return self.relu(self.norm(x, f"{name}_bn{index}"), f"{name}_relu{index}")
+
+    def channels(self, x):
+        """Number of channels of `x`."""
+        return x.shape[channel_axis(self.data_format)]

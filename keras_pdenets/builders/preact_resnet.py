@@ -1,0 +1,49 @@
+"""Pre-activation nets of 6 L + 2 layers, Hauser 2019."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_pdenets.blocks.residual import preactivation_block
+from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+
+
+@dataclass(frozen=True)
+class PreActResNetConfig:
+    """Architecture of section 3, Hauser 2019, arXiv 1902.04106.
+
+    Three sections of L blocks of two layers, a stem and a classifier: 6 L + 2 layers. A 1x1
+    convolution of stride 2 leads from a section to the next, so that every block's shortcut is
+    the identity.
+
+    Args:
+        num_blocks: Number of blocks in each section, or one number for all.
+        operator: `"conv"`, `"pde"` or `"decomposed"`.
+        operator_options: Arguments of the operator's layer, such as `boundary`.
+        filters: Width of each section.
+    """
+
+    num_blocks: tuple[int, ...] | int
+    operator: str = "conv"
+    operator_options: Mapping[str, Any] = field(default_factory=dict)
+    filters: tuple[int, ...] = (16, 32, 64)
+
+    def __post_init__(self):
+        """Expand `num_blocks` to one number for each section."""
+        object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
+
+
+def build_preact_resnet(config, options):
+    """The `keras.Model` of a `PreActResNetConfig` with the given `ModelOptions`."""
+    inputs, x = make_input(options)
+    parts = make_parts(config, options)
+    x = parts.conv(x, config.filters[0], 3, 1, "stem_conv")
+    for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
+        if stage > 0:
+            x = parts.conv(x, filters, 1, 2, f"stage{stage}_transition_conv")
+        for block in range(blocks):
+            x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}")
+    x = parts.norm_relu(x, "head", 0)
+    return keras.Model(inputs, make_head(options, x), name=options.name)

@@ -1,0 +1,75 @@
+"""Post-activation residual nets of He et al. 2015, with the 3x3 operator of choice."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_pdenets.blocks.residual import BLOCKS
+from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+
+STEMS = ("cifar", "imagenet")
+_LARGEST_CIFAR_SIDE = 64
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Architecture of a ResNet, a PDE-Net or a decomposed net.
+
+    Every 3x3 convolution of the residual branches becomes the `operator`: both of a basic block,
+    the middle one of a bottleneck. Stem, 1x1 convolutions and classifier stay dense (Yin et al.
+    2019 leave this open; the accuracies they print fit it).
+
+    Args:
+        num_blocks: Number of blocks in each of the four stages.
+        block: `"basic"` or `"bottleneck"`.
+        operator: `"conv"`, `"pde"` or `"decomposed"`.
+        operator_options: Arguments of the operator's layer, such as `boundary`.
+        stem: `"cifar"` (3x3), `"imagenet"` (7x7 with stride 2, max-pool), or None: `"cifar"` up
+            to 64 pixels.
+        filters: Width of each stage.
+    """
+
+    num_blocks: tuple[int, ...]
+    block: str
+    operator: str = "conv"
+    operator_options: Mapping[str, Any] = field(default_factory=dict)
+    stem: str | None = None
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+
+    def __post_init__(self):
+        """Check the arguments that the layers cannot check."""
+        object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
+        if self.stem not in (None, *STEMS):
+            raise ValueError(
+                f"`stem` must be None or one of {', '.join(STEMS)}. Received: stem={self.stem!r}"
+            )
+
+
+def build_resnet(config, options):
+    """The `keras.Model` of a `ResNetConfig` with the given `ModelOptions`."""
+    inputs, x = make_input(options)
+    parts = make_parts(config, options)
+    x = _stem(config, options, parts, x)
+    for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
+        for block in range(blocks):
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = BLOCKS[config.block](parts, x, filters, strides, f"stage{stage}_block{block}")
+    return keras.Model(inputs, make_head(options, x), name=options.name)
+
+
+def _stem(config, options, parts, x):
+    side = options.longest_side
+    small = side is not None and side <= _LARGEST_CIFAR_SIDE
+    stem = config.stem or ("cifar" if small else "imagenet")
+    kernel_size, strides = (3, 1) if stem == "cifar" else (7, 2)
+    x = parts.conv(x, config.filters[0], kernel_size, strides, "stem_conv")
+    x = parts.norm_relu(x, "stem", 0)
+    if stem == "cifar":
+        return x
+    # ReLU's output is not negative, so zeros are neutral to the maximum.
+    x = parts.pad(x, 1, "stem_pool_pad")
+    return keras.layers.MaxPooling2D(
+        3, 2, data_format=options.data_format, dtype=options.dtype, name="stem_pool"
+    )(x)

@@ -1,0 +1,216 @@
+"""THE table: one row for each model size, one row for each checkpoint."""
+
+import difflib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.builders import FAMILIES, Preprocessing
+
+PRESETS_FILE = Path(__file__).with_name("presets.json")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model size.
+
+    Args:
+        name: Key of the row and default name of the model.
+        builder: Name of the public function.
+        family: Key of `builders.FAMILIES`.
+        options: Arguments of the family's config.
+        parameters: Trainable parameters with the small stem, 10 classes and, for the families
+            of 32 px, 3 input channels.
+        reference: Where the architecture comes from.
+        preset: Name of the checkpoint behind `weights="hub"`, or None.
+    """
+
+    name: str
+    builder: str
+    family: str
+    options: dict[str, Any]
+    parameters: int
+    reference: str
+    preset: str | None = None
+
+
+_PREFIXES = {"conv": "", "pde": "PDE", "decomposed": "Decomposed"}
+_HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
+_YIN = "Yin et al. 2019, arXiv 1904.07568, Eq. (44)"
+
+# depth, blocks in each stage, block, trainable parameters of conv, pde, decomposed
+_RESNETS = (
+    (18, (2, 2, 2, 2), "basic", (11_173_962, 7_512_138, 8_028_234)),
+    (34, (3, 4, 6, 3), "basic", (21_282_122, 14_253_386, 14_769_482)),
+    (50, (3, 4, 6, 3), "bottleneck", (23_520_842, 19_748_426, 19_748_426)),
+    (101, (3, 4, 23, 3), "bottleneck", (42_512_970, 35_398_218, 35_398_218)),
+)
+# depth = 6 L + 2, L, the same three counts
+_PREACT_RESNETS = (
+    (20, 3, (295_418, 198_650, 198_650)),
+    (32, 5, (489_850, 328_570, 328_570)),
+    (44, 7, (684_282, 458_490, 458_490)),
+    (56, 9, (878_714, 588_410, 588_410)),
+    (110, 18, (1_753_658, 1_173_050, 1_173_050)),
+)
+_DEFAULT_PRESETS = {
+    "pde_resnet50": "pde_resnet50_fashion_mnist",
+    "preact_resnet20": "resnet20_fashion_mnist",
+    "pde_preact_resnet20": "pde_resnet20_fashion_mnist",
+    "decomposed_preact_resnet20": "decomposed_resnet20_fashion_mnist",
+}
+
+
+def _row(
+    family: str,
+    stem: str,
+    operator: str,
+    depth: int,
+    options: dict[str, Any],
+    parameters: int,
+    reference: str,
+) -> Architecture:
+    prefix = _PREFIXES[operator]
+    name = "_".join(filter(None, (prefix.lower(), f"{family}{depth}")))
+    if operator != "conv":
+        reference = f"{reference}; {_YIN}"
+    options = {**options, "operator": operator}
+    return Architecture(
+        name, f"{prefix}{stem}{depth}", family, options, parameters, reference,
+        _DEFAULT_PRESETS.get(name),
+    )  # fmt: skip
+
+
+ARCHITECTURES = {
+    row.name: row
+    for index, operator in enumerate(_PREFIXES)
+    for row in (
+        *(
+            _row("resnet", "ResNet", operator, depth, {"num_blocks": n, "block": block},
+                 counts[index], _HE)
+            for depth, n, block, counts in _RESNETS
+        ),
+        *(
+            _row("preact_resnet", "PreActResNet", operator, depth, {"num_blocks": n},
+                 counts[index], _HAUSER)
+            for depth, n, counts in _PREACT_RESNETS
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What has to be known to build the model that a weight file belongs to.
+
+    The same record stands in the header of the file.
+
+    Args:
+        architecture: Key of `ARCHITECTURES`.
+        input_shape: Shape of the images that it was trained on, channels last.
+        classes: Number of classes.
+        options: Options of the family's config beside the architecture's own, such as `stem`.
+        mean: Mean of the pixels, 0-255, by channel.
+        std: Standard deviation of the pixels, by channel.
+        class_names: Names of the classes, in order.
+    """
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    options: dict[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = (127.5,)
+    std: tuple[float, ...] = (127.5,)
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Turn the lists that JSON gives into tuples, and check the architecture's name."""
+        for name in ("input_shape", "mean", "std", "class_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        lookup("architecture", self.architecture, ARCHITECTURES)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Normalisation of the pixels."""
+        return Preprocessing(self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published checkpoint: where its bytes are, what they must be, and what it scores.
+
+    Args:
+        name: Key of the row.
+        checkpoint: The model that it belongs to.
+        dataset: TFDS name of the training data.
+        split: Split that the metrics belong to.
+        file: Name of the weight file.
+        sha256: Hash of its bytes.
+        size: Number of its bytes.
+        repo: Hub repository.
+        revision: Commit of the Hub repository (40 hex digits), or None before publication.
+        metrics: Results, by name.
+        training: Command, hardware, seed, epochs, time.
+        licences: Licence of `code`, `weights` and `data`.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    dataset: str
+    split: str
+    file: str
+    sha256: str
+    size: int
+    repo: str
+    revision: str | None
+    metrics: dict[str, float]
+    training: dict[str, Any]
+    licences: dict[str, str]
+
+
+def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
+    """The rows of a preset file, by name."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    presets = (Preset(**{**row, "checkpoint": Checkpoint(**row["checkpoint"])}) for row in rows)
+    return {preset.name: preset for preset in presets}
+
+
+def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
+    """Put one row in a preset file, in place of the row of the same name."""
+    rows = {**read_presets(path), preset.name: preset}
+    text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def list_presets() -> list[str]:
+    """Names of the checkpoints that `weights=` takes.
+
+    Example:
+    >>> import keras_pdenets
+    >>> "pde_resnet50_fashion_mnist" in keras_pdenets.list_presets()
+    True
+    """
+    return sorted(read_presets())
+
+
+def get_preset(name: str) -> Preset:
+    """The row of a checkpoint, or ValueError with the nearest names."""
+    return lookup("preset", name, read_presets())
+
+
+def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
+    """`table[name]`, or ValueError with the nearest names."""
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), table, n=3, cutoff=0.3) or sorted(table)[:3]
+    raise ValueError(
+        f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}. "
+        f"Received: {name!r}"
+    )
+
+
+def config_of(architecture: Architecture, options: dict[str, Any]) -> Any:
+    """The family's config: the row's options, overridden by `options` that are not None."""
+    given = {key: value for key, value in options.items() if value is not None}
+    return FAMILIES[architecture.family].config(**{**architecture.options, **given})

@@ -1,0 +1,1 @@
+"""Weight files: read and written strictly, found by their hash."""

@@ -1,0 +1,9 @@
+"""What can go wrong with a weight file."""
+
+
+class WeightsError(RuntimeError):
+    """Weights cannot be had, read or used; the model was not touched."""
+
+
+class IntegrityError(WeightsError):
+    """The bytes at hand are not the pinned ones; they were not used."""

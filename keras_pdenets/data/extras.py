@@ -1,0 +1,19 @@
+"""Optional packages, with an error that says how to get them."""
+
+import importlib
+
+
+def require(module, extra):
+    """Import `module`, or raise ImportError with the pip command that brings it.
+
+    Args:
+        module: Name of the module.
+        extra: Extra of this package that holds it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{module} is needed here and is not installed ({error}): "
+            f'pip install "keras-pdenets[{extra}]"'
+        ) from error

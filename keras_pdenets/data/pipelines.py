@@ -1,0 +1,174 @@
+"""TFDS image classification sets as `tf.data` pipelines, the same on every Keras backend."""
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_pdenets.data import fashion_mnist
+from keras_pdenets.data.extras import require
+
+_IN_MEMORY_BYTES = 2**30
+_SHUFFLE_BYTES = 2**28
+_RESIZE_MARGIN = 256 / 224  # the shorter side before the crop, as in ResNet's protocol
+
+
+def prepare(name, data_dir=None):
+    """The TFDS builder of `name`, with its data on disk.
+
+    Fashion-MNIST comes from Debian's package `dataset-fashion-mnist` where that is installed,
+    through TFDS's own checksums; everything else is downloaded by TFDS.
+    """
+    tfds = require("tensorflow_datasets", "data")
+    builder = tfds.builder(name, data_dir=data_dir)
+    if not builder.data_path.exists():
+        config = tfds.download.DownloadConfig()
+        if name == "fashion_mnist" and fashion_mnist.DEBIAN_FOLDER.is_dir():
+            folder = Path(str(builder.data_dir)).parent / "originals"
+            fashion_mnist.lay_originals(folder)
+            config.manual_dir = str(folder)
+        builder.download_and_prepare(download_config=config)
+    if not {"image", "label"} <= set(builder.info.features):
+        raise ValueError(
+            f"`name` must be an image classification set of TFDS (features image and label). "
+            f"Received: {name!r} with {', '.join(builder.info.features)}"
+        )
+    return builder
+
+
+def class_names(name, data_dir=None):
+    """Names of the classes of a TFDS set, in the order of the labels."""
+    return tuple(prepare(name, data_dir).info.features["label"].names)
+
+
+def load_dataset(
+    name,
+    split,
+    batch_size=128,
+    image_size=None,
+    flip=False,
+    crop=0,
+    seed=None,
+    epoch=0,
+    data_dir=None,
+):
+    """A `tf.data.Dataset` of batches of images (float32, 0-255) and integer labels.
+
+    Args:
+        name: Name of any TFDS image classification set: `"fashion_mnist"`, `"mnist"`,
+            `"cifar10"`, `"cifar100"`, `"imagenette"`, `"imagenet2012"` and others.
+        split: Split in TFDS's notation, such as `"train"` or `"test[:1000]"`.
+        batch_size: Images in a batch.
+        image_size: Side in pixels that images are brought to, or None for the set's own size.
+        flip: Mirror one half of the images left to right.
+        crop: Pixels of zeros put around an image before a random crop to its old size; 4 in the
+            papers. Both come before the change of size.
+        seed: None: the set's own order, all images. An integer: shuffled, the last, incomplete
+            batch dropped; the same seed and epoch give the same batches.
+        epoch: Number that is mixed into the seed.
+        data_dir: Folder of TFDS, or None for its default.
+
+    Raises:
+        ValueError: If an argument is out of range or the images of the set differ in size and
+            `image_size` is None.
+        ImportError: If TensorFlow or TFDS is missing; the message says how to install them.
+    """
+    source = DataSource(name, split, data_dir)
+    return source.batches(batch_size, image_size, flip, crop, seed, epoch)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A split of a TFDS set; `batches` makes a pipeline of it for each epoch.
+
+    Args:
+        name: As in `load_dataset`.
+        split: As in `load_dataset`.
+        data_dir: As in `load_dataset`.
+    """
+
+    name: str
+    split: str
+    data_dir: str | None = None
+
+    @functools.cached_property
+    def builder(self):
+        """The TFDS builder."""
+        return prepare(self.name, self.data_dir)
+
+    @property
+    def num_examples(self):
+        """Number of images."""
+        return self.builder.info.splits[self.split].num_examples
+
+    @property
+    def image_shape(self):
+        """Height, width (None where they differ) and channels."""
+        return tuple(self.builder.info.features["image"].shape)
+
+    @functools.cached_property
+    def _bytes_per_image(self):
+        return math.prod(n or 400 for n in self.image_shape)
+
+    @functools.cached_property
+    def _examples(self):
+        """All examples; decoded once and held in memory where that takes less than a GiB."""
+        examples = self.builder.as_dataset(split=self.split, as_supervised=True)
+        small = self.num_examples * self._bytes_per_image < _IN_MEMORY_BYTES
+        if None in self.image_shape or not small:
+            return examples
+        tf = require("tensorflow", "data")
+        whole = next(iter(examples.batch(self.num_examples)))
+        with tf.device("CPU"):
+            return tf.data.Dataset.from_tensor_slices(whole)
+
+    def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
+        """Batches for one epoch; arguments as in `load_dataset`."""
+        tf = require("tensorflow", "data")
+        for argument, value, low in (("batch_size", batch_size, 1), ("crop", crop, 0)):
+            if not isinstance(value, int) or value < low:
+                raise ValueError(
+                    f"`{argument}` must be an integer >= {low}. Received: {argument}={value!r}"
+                )
+        if image_size is None and None in self.image_shape:
+            raise ValueError(f"`image_size` must be given: the images of {self.name} differ.")
+        examples = self._examples
+        if seed is not None:
+            buffer = min(self.num_examples, max(1000, _SHUFFLE_BYTES // self._bytes_per_image))
+            examples = examples.shuffle(
+                buffer, seed=_mix(seed, epoch), reshuffle_each_iteration=False
+            )
+        change = functools.partial(
+            _change, tf=tf, size=image_size, flip=flip, crop=crop, seed=_mix(seed or 0, epoch)
+        )
+        examples = examples.enumerate().map(change, num_parallel_calls=tf.data.AUTOTUNE)
+        return examples.batch(batch_size, drop_remainder=seed is not None).prefetch(2)
+
+
+def _mix(seed, epoch):
+    return (seed * 1_000_003 + epoch) % 2**31
+
+
+def _change(index, example, *, tf, size, flip, crop, seed):
+    """Augment and resize one image; the draw depends on the seed and its place in the epoch."""
+    image, label = example
+    if flip:
+        image = tf.image.stateless_random_flip_left_right(image, (seed, 2 * index))
+    if crop:
+        shape = image.shape if None not in image.shape else tf.shape(image)
+        padded = tf.pad(image, [(crop, crop), (crop, crop), (0, 0)])
+        image = tf.image.stateless_random_crop(padded, shape, (seed, 2 * index + 1))
+    if size is not None and tuple(image.shape[:2]) != (size, size):
+        image = _resize(tf, image, size)
+    return tf.cast(image, "float32"), label
+
+
+def _resize(tf, image, size):
+    """Shrink or grow to a square; images that are not square are cut at the centre."""
+    if image.shape[0] is not None and image.shape[0] == image.shape[1]:
+        return tf.image.resize(image, (size, size), antialias=True)
+    sides = tf.cast(tf.shape(image)[:2], "float32")
+    scale = size * _RESIZE_MARGIN / tf.reduce_min(sides)
+    sides = tf.cast(tf.math.ceil(sides * scale), "int32")
+    image = tf.image.resize(image, sides, antialias=True)
+    return tf.image.resize_with_crop_or_pad(image, size, size)

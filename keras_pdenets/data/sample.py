@@ -1,0 +1,27 @@
+"""A thousand real test images that come with the package."""
+
+from pathlib import Path
+
+import numpy as np
+
+_FILE = Path(__file__).with_name("fashion_mnist_sample.npz")
+
+
+def load_sample():
+    """The bundled sample: 1,000 Fashion-MNIST test images, 100 of each class.
+
+    The first 100 images of each class in the order of the test split; Fashion-MNIST is by
+    Zalando SE, MIT licence (`fashion_mnist_LICENSE` beside the file). A share of 1,000 images
+    has a standard error of 0.8 points where the accuracy is 93 %.
+
+    Returns:
+        Images, uint8 of shape (1000, 28, 28, 1), and labels, int64 of shape (1000,).
+
+    Example:
+    >>> from keras_pdenets.data import load_sample
+    >>> images, labels = load_sample()
+    >>> images.shape, labels.shape
+    ((1000, 28, 28, 1), (1000,))
+    """
+    with np.load(_FILE) as arrays:
+        return arrays["images"], arrays["labels"]

@@ -1,0 +1,72 @@
+"""Pictures of results."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.data.extras import require
+
+_COLUMNS = 8
+
+
+def plot_predictions(images, labels, probabilities, class_names, path, title=""):
+    """Write a picture of images with what a net says of them; wrong answers are red.
+
+    Args:
+        images: Pixels 0-255, of shape (n, height, width, 1 or 3); up to 40 are shown.
+        labels: True classes, integers of shape (n,).
+        probabilities: The net's answer, of shape (n, classes).
+        class_names: Names of the classes.
+        path: The PNG file.
+        title: Line above the picture.
+
+    Raises:
+        ImportError: If matplotlib is missing; the message says how to install it.
+    """
+    # The figure is made without pyplot, so that no window system is touched.
+    figure_module = require("matplotlib.figure", "plots")
+    count = min(len(images), 5 * _COLUMNS)
+    rows = -(-count // _COLUMNS)
+    figure = figure_module.Figure(figsize=(1.6 * _COLUMNS, 1.9 * rows + 0.5), layout="constrained")
+    figure.suptitle(title)
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, _COLUMNS, squeeze=False))):
+        axes.set_axis_off()
+        if index < count:
+            _show(axes, images[index], int(labels[index]), probabilities[index], class_names)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
+def _show(axes, image, label, probabilities, class_names):
+    guess = int(np.argmax(probabilities))
+    axes.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=255)
+    text = f"{class_names[guess]} {100 * probabilities[guess]:.0f} %"
+    if guess != label:
+        text += f"\n(is {class_names[label]})"
+    axes.set_title(text, fontsize=8, color="black" if guess == label else "red")
+
+
+def plot_log(logs, path, title=""):
+    """Write a picture of the training logs of one or more runs.
+
+    Args:
+        logs: The rows of `train`, by name of the run.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure_module = require("matplotlib.figure", "plots")
+    figure = figure_module.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, rows in logs.items():
+        epochs = [row["epoch"] for row in rows]
+        for key, style in (("accuracy", "--"), ("test_accuracy", "-")):
+            axes.plot(epochs, [100 * row[key] for row in rows], style, label=f"{name} {key}")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title(title)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)

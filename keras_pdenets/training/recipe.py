@@ -1,0 +1,132 @@
+"""Everything that decides a training run, as one JSON file."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.presets import Checkpoint
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs at one image size.
+
+    Args:
+        epochs: Number of epochs.
+        image_size: Side of the images in pixels; None: the data set's own.
+    """
+
+    epochs: int
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a checkpoint is trained.
+
+    Args:
+        preset: Name of the checkpoint.
+        checkpoint: The model.
+        dataset: TFDS name of the data.
+        train_split: Split to train on.
+        test_split: Split that `evaluate` and the card report.
+        log_split: Part of the test split that the log follows; nothing is chosen by it.
+        stages: Epochs, by image size.
+        batch_size: Images in a step.
+        optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
+        learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0.
+        warmup_epochs: Epochs of linear warm-up.
+        weight_decay: Decoupled weight decay of kernels. Batch norm and biases have none.
+        decay_pde: Also decay sigma, b and c of PDE layers, which enter quadratically.
+        label_smoothing: In [0, 1).
+        gradient_norm: Global norm that gradients are clipped to, or None.
+        ema: Momentum of an exponential moving average of the weights, which is then what is
+            evaluated and saved; None: off.
+        dtype: Keras dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
+        jit_compile: `"auto"`, true or false, as in `keras.Model.compile`.
+        flip: Mirror one half of the images.
+        crop: Pixels of padding before a random crop.
+        seed: Seed of weights, order and augmentation.
+    """
+
+    preset: str
+    checkpoint: Checkpoint
+    dataset: str
+    stages: tuple[Stage, ...]
+    train_split: str = "train"
+    test_split: str = "test"
+    log_split: str = "test"
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    warmup_epochs: float = 1.0
+    weight_decay: float = 5e-4
+    decay_pde: bool = False
+    label_smoothing: float = 0.0
+    gradient_norm: float | None = None
+    ema: float | None = None
+    dtype: str = "float32"
+    jit_compile: bool | str = "auto"
+    flip: bool = True
+    crop: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every number; the message names the field."""
+        if isinstance(self.checkpoint, dict):
+            object.__setattr__(self, "checkpoint", Checkpoint(**self.checkpoint))
+        stages = tuple(Stage(**s) if isinstance(s, dict) else s for s in self.stages)
+        object.__setattr__(self, "stages", stages)
+        for stage in stages:
+            check_positive_integer("stages.epochs", stage.epochs)
+        check_positive_integer("batch_size", self.batch_size)
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(
+                f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"
+            )
+        rules = (
+            ("stages", bool(stages), "hold at least one stage"),
+            ("learning_rate", self.learning_rate > 0, "be positive"),
+            ("weight_decay", self.weight_decay >= 0, "not be negative"),
+            ("warmup_epochs", 0 <= self.warmup_epochs < max(self.epochs, 1), "be in [0, epochs)"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "be in [0, 1)"),
+            ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(self, name)!r}")
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of all stages."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def image_size(self, epoch: int) -> int | None:
+        """Side of the images in epoch number `epoch`, counted from 0."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage.image_size
+            epoch -= stage.epochs
+        raise ValueError(f"`epoch` must be below {self.epochs}. Received: {epoch + self.epochs}")
+
+    def to_json(self) -> str:
+        """The recipe as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Recipe":
+        """The recipe in a JSON file.
+
+        Raises:
+            ValueError: If the file is no JSON, or holds a field that a recipe does not have.
+        """
+        try:
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not a JSON file: {error}") from error
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ValueError(f"{path}: a recipe has no field {', '.join(unknown)}.")
+        return cls(**values)

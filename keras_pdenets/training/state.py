@@ -1,0 +1,72 @@
+"""The whole state of a run in one file: kill it at any moment, go on from there."""
+
+import json
+
+import numpy as np
+from keras import ops
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.hub.errors import WeightsError
+
+
+def _variables(model):
+    """All variables that training changes, random seeds included, metrics left out."""
+    metrics = {id(v) for v in model.metrics_variables}
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {
+        # The place in the list, not the path: automatic names depend on what was built before.
+        f"{group}/{index:05d}": variable
+        for group, variables in groups.items()
+        for index, variable in enumerate(v for v in variables if id(v) not in metrics)
+    }
+
+
+def capture(model):
+    """Values of every variable of a compiled and built model and of its optimizer."""
+    return {key: _to_numpy(variable) for key, variable in _variables(model).items()}
+
+
+def _to_numpy(variable):
+    # A copy: on some backends the array would follow the variable.
+    return np.array(ops.convert_to_numpy(variable), order="C")
+
+
+def restore(model, values):
+    """Put captured values back.
+
+    Raises:
+        WeightsError: If they are those of another model or optimizer.
+    """
+    variables = _variables(model)
+    wanted = {key: tuple(v.shape) for key, v in variables.items()}
+    found = {key: value.shape for key, value in values.items()}
+    if wanted != found:
+        different = sorted(set(wanted.items()) ^ set(found.items()))[:3]
+        raise WeightsError(f"The training state belongs to another model or optimizer: {different}")
+    for key, variable in variables.items():
+        variable.assign(values[key])
+
+
+def write_state(path, values, history, recipe):
+    """Write captured values, the log so far and the recipe, whole or not at all."""
+    header = {"history": json.dumps(history), "recipe": recipe.to_json()}
+    replace_file(path, lambda temporary: save_file(values, str(temporary), metadata=header))
+
+
+def read_state(path, recipe):
+    """Captured values and log of a run.
+
+    Raises:
+        WeightsError: If the run was started with another recipe.
+    """
+    with safe_open(str(path), framework="numpy") as file:
+        header = file.metadata()
+        values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    if json.loads(header["recipe"]) != json.loads(recipe.to_json()):
+        raise WeightsError(
+            f"{path} was started with another recipe. Give another folder with --out, or remove "
+            "this one to start again."
+        )
+    return values, json.loads(header["history"])

@@ -1,0 +1,175 @@
+"""The training run of a recipe: `fit`, epoch by epoch, with the state on disk after each."""
+
+import csv
+import io
+import time
+from pathlib import Path
+
+import keras
+
+from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.data import DataSource, load_sample
+from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.hub.files import load_weights, write_weights
+from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.training import state
+from keras_pdenets.training.optimizers import make_optimizer
+
+STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
+
+
+class _Capture(keras.callbacks.Callback):
+    """Takes the state at the end of the epoch, before `fit` puts averaged weights in its place."""
+
+    values = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.values = state.capture(self.model)
+
+
+def build_model(checkpoint, dtype=None):
+    """The untrained model of a `Checkpoint`, for images of any size, without softmax."""
+    row = ARCHITECTURES[checkpoint.architecture]
+    options = ModelOptions(
+        # The sides are open for the resolution schedule, so recipes name the stem of a ResNet.
+        (None, None, checkpoint.input_shape[-1]),
+        name=row.name,
+        classes=checkpoint.classes,
+        classifier_activation=None,
+        preprocessing=checkpoint.preprocessing,
+        data_format="channels_last",
+        dtype=dtype,
+    )
+    return FAMILIES[row.family].build(config_of(row, checkpoint.options), options)
+
+
+def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
+    """Run a recipe, or go on with it where it stopped.
+
+    Into `folder` go, after every epoch and each whole or not at all: `state.safetensors` (all
+    variables), `log.csv`; at the end `model.safetensors`. A run that was killed at any moment and
+    started again repeats the epoch that it was in, with the same batches.
+
+    Args:
+        recipe: A `Recipe`.
+        folder: Folder of this run.
+        limit_minutes: Stop before an epoch that would end after this time.
+        data_dir: Folder of TFDS.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        The log: a list of one dictionary for each epoch.
+    """
+    started = time.monotonic()
+    folder = Path(folder)
+    keras.utils.set_random_seed(recipe.seed)
+    source = DataSource(recipe.dataset, recipe.train_split, data_dir)
+    test = DataSource(recipe.dataset, recipe.log_split, data_dir)
+    model = build_model(recipe.checkpoint, recipe.dtype)
+    optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
+    _compile(model, optimizer, recipe)
+    optimizer.build(model.trainable_variables)
+    history = []
+    if (folder / STATE).exists():
+        values, history = state.read_state(folder / STATE, recipe)
+        state.restore(model, values)
+    replace_file(folder / RECIPE, lambda path: path.write_text(recipe.to_json() + "\n"))
+    while len(history) < recipe.epochs:
+        if limit_minutes is not None and _would_end(started, history) > 60 * limit_minutes:
+            return history
+        values, row = _epoch(model, recipe, source, test, len(history), verbose)
+        history.append(row)
+        state.write_state(folder / STATE, values, history, recipe)
+        _write_log(folder / LOG, history)
+        if recipe.ema and len(history) < recipe.epochs:
+            state.restore(model, values)
+    write_weights(model, folder / WEIGHTS, recipe.checkpoint)
+    return history
+
+
+def _compile(model, optimizer, recipe):
+    """Compile a model that gives logits, with the loss of the recipe."""
+    classes = recipe.checkpoint.classes
+
+    # Keras smooths labels in the categorical losses only.
+    def cross_entropy(labels, logits):
+        targets = keras.ops.one_hot(
+            keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), classes
+        )
+        return keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=recipe.label_smoothing
+        )
+
+    model.compile(
+        optimizer,
+        cross_entropy,
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        jit_compile=recipe.jit_compile,
+    )
+
+
+def _epoch(model, recipe, source, test, epoch, verbose):
+    """Train one epoch; return the captured state and the row of the log."""
+    begin = time.monotonic()
+    size = recipe.image_size(epoch)
+    batches = source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, epoch)
+    capture = _Capture()
+    fitted = model.fit(
+        batches,
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        shuffle=False,  # the pipeline does that, by seed
+        callbacks=[capture],
+        verbose=verbose,
+    )
+    seconds = time.monotonic() - begin
+    measured = model.evaluate(test.batches(500, size), verbose=0, return_dict=True)
+    row = {"epoch": epoch + 1, "image_size": size or source.image_shape[0]}
+    row |= {key: values[-1] for key, values in fitted.history.items()}
+    row |= {f"test_{key}": value for key, value in measured.items()}
+    return capture.values, row | {"seconds": round(seconds, 2)}
+
+
+def _would_end(started, history):
+    """Seconds from the start of this call to the end of an epoch as long as the last one."""
+    longest = history[-1]["seconds"] if history else 0.0
+    return time.monotonic() - started + longest
+
+
+def _write_log(path, history):
+    """Write the log as a whole: after a resume it has no row twice."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    replace_file(path, lambda temporary: temporary.write_text(text.getvalue()))
+
+
+def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
+    """Accuracy of a weight file on a split of a data set.
+
+    Args:
+        checkpoint: The `Checkpoint` that the file belongs to.
+        weights: The weight file.
+        dataset: TFDS name, or `"sample"` for the bundled sample.
+        split: Split in TFDS's notation.
+        data_dir: Folder of TFDS.
+
+    Returns:
+        Dictionary with `accuracy` (percent), `loss` and `images`.
+    """
+    model = build_model(checkpoint)
+    load_weights(model, weights)
+    model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+    )
+    if dataset == "sample":
+        images, labels = load_sample()
+        count = len(images)
+        result = model.evaluate(images, labels, batch_size=200, verbose=0, return_dict=True)
+    else:
+        source = DataSource(dataset, split, data_dir)
+        count = source.num_examples
+        result = model.evaluate(source.batches(500), verbose=0, return_dict=True)
+    return {"accuracy": 100.0 * result["accuracy"], "loss": result["loss"], "images": count}

@@ -1,0 +1,246 @@
+"""The public builders: one for each row of `presets.ARCHITECTURES`."""
+
+import inspect
+import logging
+from pathlib import Path
+
+from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import load_weights, read_checkpoint
+from keras_pdenets.hub.resolve import resolve, resolve_repo
+from keras_pdenets.layers.images import check_data_format
+from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, read_presets
+
+_LOG = logging.getLogger("keras_pdenets")
+
+_DOCUMENTATION = """{builder}: {reference}.
+
+{count:,} trainable parameters (small stem, 3 input channels, 10 classes). The arguments are those
+of `keras.applications`, in its order; images have pixels 0-255.
+
+Args:
+    include_top: Whether to end in global pooling and a classifier.
+    weights: `"hub"` (this architecture's own checkpoint), a name out of `list_presets()`,
+        `"hf://organisation/repo[@revision]"`, a safetensors file or a folder with
+        `model.safetensors`, or None for random weights. Random for None only.
+    input_tensor: Symbolic tensor to use as the input.
+    input_shape: Shape of an image in the order of `data_format`; sides may be None. Default: the
+        checkpoint's, or ({side}, {side}, 3). Pretrained stems adapt to the number of channels.
+    pooling: Without top: None, `"avg"` or `"max"`.
+    classes: Number of classes; None: the checkpoint's, or 1000. With weights and another number
+        the classifier is new, and one line of the log says so.
+    classifier_activation: Activation of the classifier; None gives logits.
+    name: Name of the model; it selects nothing.
+    include_preprocessing: Whether the model normalises pixels itself.
+{extra}    operator_options: Arguments of the 3x3 operator's layer, such as
+        `{{"boundary": "periodic"}}`.
+    dropout: Rate before the classifier.
+    data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
+    dtype: Keras dtype policy, such as `"mixed_bfloat16"`; the head stays in float32.
+    revision: Revision of a `hf://` repository.
+    cache_dir: Folder of the Hub's cache.
+    local_files_only: Do not ask the network.
+
+Returns:
+    A functional `keras.Model`.
+
+Raises:
+    ValueError: If an argument is out of range or contradicts the checkpoint.
+    WeightsError: If the weights cannot be had or do not fit.
+
+Example:
+
+>>> import keras_pdenets
+>>> model = keras_pdenets.{builder}(weights=None, input_shape=(32, 32, 3), classes=10)
+>>> model.output_shape
+(None, 10)
+"""
+_EXTRA = {
+    "resnet": '    stem: `"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.\n',
+    "preact_resnet": "    num_blocks: Blocks in a section: an integer, or one for each section.\n",
+}
+_FAMILY_OPTION = {"resnet": "stem", "preact_resnet": "num_blocks"}
+
+
+def _application(name):
+    """The public builder of a row."""
+    row = ARCHITECTURES[name]
+    family_option = _FAMILY_OPTION[row.family]
+
+    def builder(*args, **kwargs):
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        return _build(row, **arguments.arguments)
+
+    positional = {
+        "include_top": True, "weights": "hub", "input_tensor": None, "input_shape": None,
+        "pooling": None, "classes": None, "classifier_activation": "softmax", "name": row.name,
+    }  # fmt: skip
+    keyword = {
+        "include_preprocessing": True, family_option: None, "operator_options": None,
+        "dropout": 0.0, "data_format": None, "dtype": None, "revision": None, "cache_dir": None,
+        "local_files_only": False,
+    }  # fmt: skip
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature(
+        [
+            inspect.Parameter(key, kind, default=default)
+            for kind, defaults in zip(kinds, (positional, keyword), strict=True)
+            for key, default in defaults.items()
+        ]
+    )
+    builder.__name__ = builder.__qualname__ = row.builder
+    builder.__signature__ = signature
+    builder.__doc__ = _DOCUMENTATION.format(
+        builder=row.builder,
+        reference=row.reference,
+        count=row.parameters,
+        side=FAMILIES[row.family].default_side,
+        extra=_EXTRA[row.family],
+    )
+    return builder
+
+
+def _build(
+    row,
+    *,
+    include_top,
+    weights,
+    input_tensor,
+    input_shape,
+    classes,
+    name,
+    include_preprocessing,
+    data_format,
+    revision,
+    cache_dir,
+    local_files_only,
+    pooling,
+    classifier_activation,
+    dropout,
+    dtype,
+    **config_options,
+):
+    """Build the model of a row, then load its weights."""
+    path, source = _find(row, weights, revision, cache_dir, local_files_only)
+    checkpoint = None if path is None else _checkpoint_for(row, path, config_options)
+    data_format = check_data_format(data_format)
+    if input_tensor is not None:
+        input_shape = tuple(input_tensor.shape[1:])
+    elif input_shape is None:
+        input_shape = _default_shape(row, checkpoint, data_format)
+    if classes is None:
+        classes = 1000 if checkpoint is None else checkpoint.classes
+    preprocessing = None
+    if include_preprocessing:
+        preprocessing = Preprocessing() if checkpoint is None else checkpoint.preprocessing
+    options = ModelOptions(
+        tuple(input_shape),
+        name=name,
+        classes=classes,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classifier_activation=classifier_activation,
+        preprocessing=preprocessing,
+        dropout=dropout,
+        data_format=data_format,
+        dtype=dtype,
+    )
+    if checkpoint is not None:
+        config_options = {**checkpoint.options, **_given(config_options)}
+    model = FAMILIES[row.family].build(config_of(row, config_options), options)
+    if checkpoint is not None:
+        new_head = include_top and classes != checkpoint.classes
+        report = load_weights(model, path, source, new_head)
+        model.load_report = report
+        _LOG.log(logging.WARNING if new_head else logging.INFO, "%s", report)
+    return model
+
+
+def _given(options):
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _default_shape(row, checkpoint, data_format):
+    side = FAMILIES[row.family].default_side
+    shape = (side, side, 3) if checkpoint is None else checkpoint.input_shape
+    return shape if data_format == "channels_last" else (shape[2], shape[0], shape[1])
+
+
+def _find(row, weights, revision, cache_dir, local_files_only):
+    """Path of the weight file and a word for its source; (None, "") for `weights=None`."""
+    if weights is None:
+        return None, ""
+    if isinstance(weights, str) and weights.startswith("hf://"):
+        return resolve_repo(weights, revision, cache_dir, local_files_only), weights
+    if revision is not None:
+        raise ValueError(
+            "`revision` belongs to weights='hf://...'; presets have theirs pinned. "
+            f"Received: weights={weights!r}, revision={revision!r}"
+        )
+    if weights == "hub":
+        if row.preset is None:
+            raise ValueError(
+                f"`weights` cannot be 'hub' for {row.builder}: it has no checkpoint yet. Use "
+                f"weights=None. Checkpoints exist for: {', '.join(_builders_with_presets())}"
+            )
+        weights = row.preset
+    path = Path(weights)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if path.is_file() or path.suffix or path.parent != Path():
+        return path, str(path)
+    path, place = resolve(get_preset(str(weights)), cache_dir, local_files_only)
+    return path, f"preset {weights} ({place})"
+
+
+def _builders_with_presets():
+    presets = read_presets().values()
+    return sorted({ARCHITECTURES[preset.checkpoint.architecture].builder for preset in presets})
+
+
+def _checkpoint_for(row, path, config_options):
+    """The header of a weight file, if it belongs to this row and to the options given."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.architecture != row.name:
+        other = ARCHITECTURES[checkpoint.architecture].builder
+        raise WeightsError(f"{path} holds weights of {other}; {row.builder} cannot take them.")
+    trained = config_of(row, checkpoint.options)
+    wanted = config_of(row, {**checkpoint.options, **_given(config_options)})
+    for key, value in _given(config_options).items():
+        if getattr(wanted, key) != getattr(trained, key):
+            raise ValueError(
+                f"`{key}` must be {getattr(trained, key)!r}, as the checkpoint was trained with; "
+                f"weights=None builds another net. Received: {key}={value!r}"
+            )
+    return checkpoint
+
+
+ResNet18 = _application("resnet18")
+ResNet34 = _application("resnet34")
+ResNet50 = _application("resnet50")
+ResNet101 = _application("resnet101")
+PreActResNet20 = _application("preact_resnet20")
+PreActResNet32 = _application("preact_resnet32")
+PreActResNet44 = _application("preact_resnet44")
+PreActResNet56 = _application("preact_resnet56")
+PreActResNet110 = _application("preact_resnet110")
+PDEResNet18 = _application("pde_resnet18")
+PDEResNet34 = _application("pde_resnet34")
+PDEResNet50 = _application("pde_resnet50")
+PDEResNet101 = _application("pde_resnet101")
+PDEPreActResNet20 = _application("pde_preact_resnet20")
+PDEPreActResNet32 = _application("pde_preact_resnet32")
+PDEPreActResNet44 = _application("pde_preact_resnet44")
+PDEPreActResNet56 = _application("pde_preact_resnet56")
+PDEPreActResNet110 = _application("pde_preact_resnet110")
+DecomposedResNet18 = _application("decomposed_resnet18")
+DecomposedResNet34 = _application("decomposed_resnet34")
+DecomposedResNet50 = _application("decomposed_resnet50")
+DecomposedResNet101 = _application("decomposed_resnet101")
+DecomposedPreActResNet20 = _application("decomposed_preact_resnet20")
+DecomposedPreActResNet32 = _application("decomposed_preact_resnet32")
+DecomposedPreActResNet44 = _application("decomposed_preact_resnet44")
+DecomposedPreActResNet56 = _application("decomposed_preact_resnet56")
+DecomposedPreActResNet110 = _application("decomposed_preact_resnet110")

@@ -46,6 +46,9 @@ def _parser():
     presets = commands.add_parser("presets", help="list the checkpoints")
     presets.set_defaults(run=_presets)
 
+    models = commands.add_parser("models", help="print the table of models, as Markdown")
+    models.set_defaults(run=_models)
+
     pin = commands.add_parser("pin", help="make a preset of a finished run (for developers)")
     pin.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
     pin.add_argument("--hardware", required=True, help="what it was trained on, for the card")
@@ -107,6 +110,13 @@ def _presets(options):
     for name, preset in read_presets().items():
         accuracy = preset.metrics["test_accuracy"]
         print(f"{name}  {accuracy:.2f} % on {preset.dataset}, {preset.size / 1e6:.1f} MB")
+    return 0
+
+
+def _models(options):
+    from keras_pdenets.presets import markdown_table
+
+    print(markdown_table())
     return 0
 
 

@@ -214,3 +214,21 @@ def config_of(architecture: Architecture, options: dict[str, Any]) -> Any:
     """The family's config: the row's options, overridden by `options` that are not None."""
     given = {key: value for key, value in options.items() if value is not None}
     return FAMILIES[architecture.family].config(**{**architecture.options, **given})
+
+
+def markdown_table() -> str:
+    """The table of models, as it stands in the README."""
+    presets = read_presets()
+    lines = ["| builder | operator | trainable parameters | checkpoint | accuracy |"]
+    lines.append("|---|---|---:|---|---:|")
+    for row in ARCHITECTURES.values():
+        preset = presets.get(row.preset or "")
+        name, accuracy = "", ""
+        if preset is not None:
+            name = f"`{preset.name}`"
+            accuracy = f"{preset.metrics['test_accuracy']:.2f} %"
+        lines.append(
+            f"| `{row.builder}` | {row.options['operator']} | {row.parameters:,} | {name} | "
+            f"{accuracy} |"
+        )
+    return "\n".join(lines)

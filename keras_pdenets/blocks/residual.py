@@ -2,7 +2,10 @@
 
 
 def basic_block(parts, x, filters, strides, name):
-    r"""Two 3x3 operators, He et al. 2015: $\mathrm{ReLU}(x + BN(W_2\,\mathrm{ReLU}(BN(W_1 x))))$."""
+    r"""Two 3x3 operators: $\mathrm{ReLU}(x + BN(W_2\,\mathrm{ReLU}(BN(W_1 x))))$.
+
+    He et al. 2015, arXiv 1512.03385, figure 2.
+    """
     y = parts.operate(x, filters, strides, f"{name}_conv0")
     y = parts.norm_relu(y, name, 0)
     y = parts.operate(y, filters, 1, f"{name}_conv1")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from keras_pdenets.data import fashion_mnist
 from keras_pdenets.data.extras import require
+from keras_pdenets.data.sample import SAMPLE_CLASSES, load_sample
+
+SAMPLE = "sample"
 
 _IN_MEMORY_BYTES = 2**30
 _SHUFFLE_BYTES = 2**28
@@ -38,6 +41,8 @@ def prepare(name, data_dir=None):
 
 def class_names(name, data_dir=None):
     """Names of the classes of a TFDS set, in the order of the labels."""
+    if name == SAMPLE:
+        return SAMPLE_CLASSES
     return tuple(prepare(name, data_dir).info.features["label"].names)
 
 
@@ -56,7 +61,8 @@ def load_dataset(
 
     Args:
         name: Name of any TFDS image classification set: `"fashion_mnist"`, `"mnist"`,
-            `"cifar10"`, `"cifar100"`, `"imagenette"`, `"imagenet2012"` and others.
+            `"cifar10"`, `"cifar100"`, `"imagenette"`, `"imagenet2012"` and others; or `"sample"`
+            for the bundled sample, which is one split whatever its name.
         split: Split in TFDS's notation, such as `"train"` or `"test[:1000]"`.
         batch_size: Images in a batch.
         image_size: Side in pixels that images are brought to, or None for the set's own size.
@@ -92,19 +98,22 @@ class DataSource:
     data_dir: str | None = None
 
     @functools.cached_property
-    def builder(self):
-        """The TFDS builder."""
+    def _builder(self):
         return prepare(self.name, self.data_dir)
 
-    @property
+    @functools.cached_property
     def num_examples(self):
         """Number of images."""
-        return self.builder.info.splits[self.split].num_examples
+        if self.name == SAMPLE:
+            return len(load_sample()[0])
+        return self._builder.info.splits[self.split].num_examples
 
-    @property
+    @functools.cached_property
     def image_shape(self):
         """Height, width (None where they differ) and channels."""
-        return tuple(self.builder.info.features["image"].shape)
+        if self.name == SAMPLE:
+            return load_sample()[0].shape[1:]
+        return tuple(self._builder.info.features["image"].shape)
 
     @functools.cached_property
     def _bytes_per_image(self):
@@ -113,14 +122,15 @@ class DataSource:
     @functools.cached_property
     def _examples(self):
         """All examples; decoded once and held in memory where that takes less than a GiB."""
-        examples = self.builder.as_dataset(split=self.split, as_supervised=True)
+        tf = require("tensorflow", "data")
+        if self.name == SAMPLE:
+            return tf.data.Dataset.from_tensor_slices(load_sample())
+        examples = self._builder.as_dataset(split=self.split, as_supervised=True)
         small = self.num_examples * self._bytes_per_image < _IN_MEMORY_BYTES
         if None in self.image_shape or not small:
             return examples
-        tf = require("tensorflow", "data")
         whole = next(iter(examples.batch(self.num_examples)))
-        with tf.device("CPU"):
-            return tf.data.Dataset.from_tensor_slices(whole)
+        return tf.data.Dataset.from_tensor_slices(whole)
 
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
         """Batches for one epoch; arguments as in `load_dataset`."""

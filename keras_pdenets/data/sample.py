@@ -4,6 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
+SAMPLE_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _FILE = Path(__file__).with_name("fashion_mnist_sample.npz")
 
 

@@ -104,11 +104,9 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         products = ops.concatenate(
             [ops.square(s), ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
         )
-        basis = ops.cast(pde_basis(self.normalize).reshape(6, 9).T, products.dtype)
-        # (9, 6) x (6, n*o) -> (3, 3, n, o)
-        return ops.reshape(
-            ops.matmul(basis, ops.reshape(products, (6, -1))), (3, 3, *self.sigma.shape[1:])
-        )
+        basis = ops.cast(pde_basis(self.normalize), products.dtype)
+        # matmul and tensordot would round float64 to float32 on torch.
+        return ops.einsum("khw,kno->hwno", basis, products)
 
     def call(self, inputs):
         """Apply the operators to a batch of images."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.builders import FAMILIES, ModelOptions
-from keras_pdenets.data import DataSource, load_sample
+from keras_pdenets.data import DataSource
 from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.presets import ARCHITECTURES, config_of
@@ -164,12 +164,7 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
-    if dataset == "sample":
-        images, labels = load_sample()
-        count = len(images)
-        result = model.evaluate(images, labels, batch_size=200, verbose=0, return_dict=True)
-    else:
-        source = DataSource(dataset, split, data_dir)
-        count = source.num_examples
-        result = model.evaluate(source.batches(500), verbose=0, return_dict=True)
-    return {"accuracy": 100.0 * result["accuracy"], "loss": result["loss"], "images": count}
+    source = DataSource(dataset, split, data_dir)
+    result = model.evaluate(source.batches(500), verbose=0, return_dict=True)
+    accuracy = 100.0 * result["accuracy"]
+    return {"accuracy": accuracy, "loss": result["loss"], "images": source.num_examples}

@@ -1,0 +1,240 @@
+"""Contracts over the table of models."""
+
+import inspect
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, build, fill, to_format
+
+import keras_pdenets
+from keras_pdenets.presets import ARCHITECTURES
+
+GOLDEN = Path(__file__).parent / "golden" / "logits.json"
+# The smallest net of each family and operator, and one bottleneck net.
+GOLDEN_NAMES = [
+    *(f"{prefix}{name}" for name in ("resnet18", "preact_resnet20")
+      for prefix in ("", "pde_", "decomposed_")),
+    "pde_resnet50",
+]  # fmt: skip
+# 24 nets: trainable parameters for 10 classes, small stem, 3 channels (Yin et al., worked out).
+SPECIFIED = {
+    "resnet18": 11_173_962, "pde_resnet18": 7_512_138, "decomposed_resnet18": 8_028_234,
+    "resnet34": 21_282_122, "pde_resnet34": 14_253_386, "decomposed_resnet34": 14_769_482,
+    "resnet50": 23_520_842, "pde_resnet50": 19_748_426, "decomposed_resnet50": 19_748_426,
+    "resnet101": 42_512_970, "pde_resnet101": 35_398_218, "decomposed_resnet101": 35_398_218,
+}  # fmt: skip
+IMAGENET_STEM = 7_680
+BATCH_NORM_STATISTICS = {"18": 9_600, "34": 17_024, "50": 53_120, "101": 105_344}
+# The decomposed nets of the table have mid_filters="output"; this is "input".
+NARROW_MIDDLE = {"decomposed_resnet18": 7_254_090, "decomposed_resnet34": 13_995_338}
+
+
+def _count(variables):
+    return sum(math.prod(v.shape) for v in variables)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Models with fixed weights, built once."""
+    cache = {}
+
+    def get(name, **options):
+        key = (name, *sorted(options.items()))
+        if key not in cache:
+            cache[key] = fill(build(name, **options))
+        return cache[key]
+
+    return get
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_parameters_are_those_of_the_specification(name, stem):
+    if BACKEND == "jax" and not name.endswith("18"):
+        pytest.skip("JAX compiles every shape of initial weight: minutes for the same number")
+    model = build(name, side=32, config={"stem": stem})
+    wanted = SPECIFIED[name] + (IMAGENET_STEM if stem == "imagenet" else 0)
+    assert _count(model.trainable_variables) == wanted
+    statistics = BATCH_NORM_STATISTICS[name.rpartition("resnet")[2]]
+    assert _count(model.non_trainable_variables) == statistics
+    assert ARCHITECTURES[name].parameters == SPECIFIED[name]
+
+
+@pytest.mark.parametrize("name", NARROW_MIDDLE)
+def test_parameters_with_a_narrow_middle(name):
+    if BACKEND == "jax" and not name.endswith("18"):
+        pytest.skip("as above")
+    model = build(name, config={"stem": "cifar", "operator_options": {"mid_filters": "input"}})
+    assert _count(model.trainable_variables) == NARROW_MIDDLE[name]
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if "preact" in n])
+def test_pre_activation_nets_have_6l_plus_2_layers(name):
+    if BACKEND == "jax" and not name.endswith("20"):
+        pytest.skip("as above")
+    row = ARCHITECTURES[name]
+    model = build(name, side=32)
+    assert _count(model.trainable_variables) == row.parameters
+    depth, blocks = int(name.rpartition("resnet")[2]), row.options["num_blocks"]
+    assert depth == 6 * blocks + 2
+    counted = [
+        layer.name
+        for layer in model.layers
+        if layer.weights and not layer.name.endswith("transition_conv") and "_bn" not in layer.name
+    ]
+    assert len(counted) == depth
+    shapes = [layer.output.shape[1:] for layer in model.layers if layer.name.endswith("_add")]
+    assert shapes == [s for s in ((32, 32, 16), (16, 16, 32), (8, 8, 64)) for _ in range(blocks)]
+
+
+def test_sections_may_differ():
+    model = build("pde_preact_resnet20", config={"num_blocks": (1, 2, 3)})
+    adds = [layer.name for layer in model.layers if layer.name.endswith("_add")]
+    assert [sum(f"stage{i}" in name for name in adds) for i in range(3)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_logits_are_the_golden_ones(name, models, images, data_format):
+    model = models(name, data_format=data_format)
+    found = np.asarray(model.predict(to_format(images, data_format), verbose=0))
+    golden = json.loads(GOLDEN.read_text())[name]
+    assert found.std() > 0.01
+    np.testing.assert_allclose(found, golden, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES[:6])
+def test_keras_file_round_trip_is_exact(name, models, images, tmp_path):
+    model = models(name, data_format="channels_last")
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert [v.path for v in again.variables] == [v.path for v in model.variables]
+    np.testing.assert_array_equal(
+        again.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def _toy_problem():
+    """Two classes that one sees: bright above or bright below."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(32) % 2
+    images = rng.uniform(0, 100, (32, 8, 8, 1)).astype("float32")
+    images[labels == 0, :4] += 120
+    images[labels == 1, 4:] += 120
+    return images, labels
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", GOLDEN_NAMES[:6])
+def test_one_fit_lowers_the_loss(name, dtype):
+    keras.utils.set_random_seed(3)
+    images, labels = _toy_problem()
+    model = build(name, side=8, channels=1, classes=2, dtype=dtype)
+    assert model.output.dtype == "float32"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # The JIT of a whole net takes longer than the test.
+    model.compile(keras.optimizers.SGD(1e-2), loss, jit_compile=BACKEND == "jax")
+    history = model.fit(images, labels, batch_size=32, epochs=4, verbose=0).history["loss"]
+    assert history[-1] < history[0], history
+    assert np.isfinite(history).all()
+
+
+def test_every_variable_gets_a_gradient():
+    images, labels = _toy_problem()
+    for name in ("pde_preact_resnet20", "decomposed_preact_resnet20"):
+        model = build(name, side=8, channels=1, classes=2, config={"num_blocks": 1})
+        before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=BACKEND == "jax")
+        model.fit(images, labels, batch_size=32, verbose=0)
+        for old, variable in zip(before, model.trainable_variables, strict=True):
+            assert np.abs(old - keras.ops.convert_to_numpy(variable)).max() > 0, variable.path
+
+
+def test_preprocessing_normalizes_and_leaves_the_input_alone(images):
+    model = build("preact_resnet20", config={"num_blocks": 1})
+    normalized = keras.Model(model.input, model.get_layer("preprocessing").output)
+    before = images.copy()
+    found = normalized.predict(images, verbose=0)
+    np.testing.assert_allclose(found, (images - 127.5) / 127.5, atol=1e-6)
+    np.testing.assert_array_equal(images, before)
+    whole = images.astype("uint8")
+    np.testing.assert_allclose(
+        model.predict(whole, verbose=0), model.predict(whole.astype("float32"), verbose=0)
+    )
+
+
+def test_signature_is_that_of_keras_applications():
+    reference = list(inspect.signature(keras.applications.ResNet50).parameters)
+    for row in ARCHITECTURES.values():
+        builder = getattr(keras_pdenets, row.builder)
+        assert builder.__name__ == row.builder
+        names = list(inspect.signature(builder).parameters)
+        assert names[: len(reference)] == reference
+        for argument in names:
+            assert f"{argument}:" in builder.__doc__
+
+
+def test_options_of_the_builders():
+    builder = keras_pdenets.PDEPreActResNet20
+    common = {"weights": None, "num_blocks": 1}
+    assert builder(input_shape=(28, 30, 1), classes=7, **common).output_shape == (None, 7)
+    assert builder(**common).input_shape == (None, 32, 32, 3)
+    assert builder(**common).output_shape == (None, 1000)
+    top = {"include_top": False, "input_shape": (None, None, 2)}
+    assert builder(**top, **common).output_shape == (None, None, None, 64)
+    assert builder(**top, pooling="avg", **common).output_shape == (None, 64)
+    assert builder(**top, pooling="max", **common).output_shape == (None, 64)
+    tensor = keras.Input((16, 16, 3))
+    assert builder(input_tensor=tensor, **common).input is tensor
+    assert builder(dropout=0.5, name="mine", **common).get_layer("dropout").rate == 0.5
+    periodic = builder(operator_options={"boundary": "periodic"}, **common)
+    assert periodic.get_layer("stage0_block0_conv0").boundary == "periodic"
+    raw = builder(include_preprocessing=False, **common)
+    assert "preprocessing" not in [layer.name for layer in raw.layers]
+
+
+def test_the_stem_follows_the_size_of_the_input():
+    small = keras_pdenets.ResNet18(weights=None, input_shape=(64, 64, 3), classes=2)
+    large = keras_pdenets.ResNet18(weights=None, input_shape=(65, 64, 3), classes=2)
+    assert small.get_layer("stem_conv").kernel_size == (3, 3)
+    assert large.get_layer("stem_conv").kernel_size == (7, 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 0}, "`classes` must be a positive integer. Received: classes=0"),
+        ({"input_shape": (32, 32)}, "`input_shape` must be three positive integers"),
+        ({"input_shape": (32, 32, None)}, "`input_shape` must be three positive integers"),
+        ({"pooling": "sum", "include_top": False}, "`pooling` must be None, 'avg' or 'max'"),
+        ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\)"),
+        ({"data_format": "NCHW"}, "`data_format` must be"),
+        ({"num_blocks": (1, 2)}, "`num_blocks` must be one integer or 3"),
+        ({"num_blocks": 0}, "`num_blocks` must be a positive integer"),
+        ({"operator_options": {"boundary": "open"}}, "`boundary` must be one of"),
+        ({"input_tensor": np.zeros((1, 8, 8, 3))}, "`input_tensor` must be a symbolic"),
+        ({"weights": "hub", "revision": "main"}, "`revision` belongs to weights='hf://"),
+        ({"weights": "pde_resnet20_fashion"}, "nearest are pde_resnet20_fashion_mnist"),
+        ({"weights": "hf://only-one-part"}, "`weights` must be 'hf://organisation/repo'"),
+    ],
+)
+def test_errors_name_the_argument(options, message):
+    with pytest.raises(ValueError, match=message):
+        keras_pdenets.PDEPreActResNet20(**{"weights": None, **options})
+
+
+def test_other_errors_of_the_builders():
+    with pytest.raises(ValueError, match="`stem` must be None or one of cifar, imagenet"):
+        keras_pdenets.ResNet18(weights=None, stem="small")
+    with pytest.raises(ValueError, match="`operator_options` must be empty for operator='conv'"):
+        keras_pdenets.ResNet18(weights=None, operator_options={"boundary": "zero"})
+    with pytest.raises(ValueError, match="`weights` cannot be 'hub' for ResNet18"):
+        keras_pdenets.ResNet18()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stems'"):
+        keras_pdenets.ResNet18(weights=None, stems="cifar")
+    with pytest.raises(ValueError, match=r"(?i)dtype|policy"):
+        keras_pdenets.ResNet18(weights=None, dtype="float12")

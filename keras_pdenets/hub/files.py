@@ -1,5 +1,6 @@
 """Weights in safetensors files, keyed by the path of each variable."""
 
+import errno
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,7 +65,19 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
             value = value.astype("float16")
         tensors[variable.path] = value
     header = {_HEADER_KEY: json.dumps(asdict(checkpoint), sort_keys=True), "format": "np"}
-    replace_file(Path(path), lambda p: save_file(tensors, str(p), metadata=header))
+    save_tensors(tensors, Path(path), header)
+
+
+def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all; the old one survives any failure."""
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, str(temporary), metadata=header)
+        except SafetensorError as error:  # its own name for a full disk
+            raise OSError(errno.EIO, str(error)) from error
+
+    replace_file(path, write)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -38,9 +38,9 @@ def resolve(
 ) -> tuple[Path, str]:
     """Path of the preset's weight file and the source that it came from.
 
-    The order of sources, each checked by SHA-256: the folder in `KERAS_PDENETS_WEIGHTS_DIR`;
-    `weights/` of a checkout; the Hub's cache; the Hub. Nothing is asked of the network where the
-    bytes are at hand.
+    The order of sources, each checked by SHA-256: the folder in `KERAS_PDENETS_WEIGHTS_DIR`
+    (other bytes there are an error); `weights/` of a checkout; the Hub's cache; the Hub. Nothing
+    is asked of the network where the bytes are at hand.
 
     Args:
         preset: The row.
@@ -48,50 +48,42 @@ def resolve(
         local_files_only: Do not ask the network.
 
     Raises:
-        IntegrityError: If a source has other bytes than the pinned ones.
+        IntegrityError: If there are bytes, but not the pinned ones.
         WeightsError: If no source has the file.
     """
+    tried: list[Path] = []
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
-        found = _in_folders(preset, [Path(mirror, preset.name), Path(mirror)])
-        if found is None:
-            raise WeightsError(
-                f"{MIRROR_VARIABLE}={mirror} has no {preset.name}/{preset.file}.{_by_hand(preset)}"
-            )
-        return found, "mirror"
-    found = _in_folders(preset, [CHECKOUT_WEIGHTS / preset.name])
-    if found is not None:
-        return found, "checkout"
-    if preset.revision is None:
-        raise WeightsError(
-            f"Preset {preset.name!r} is not on the Hub yet and "
-            f"{CHECKOUT_WEIGHTS / preset.name / preset.file} is not here.{_by_hand(preset)}"
-        )
-    return _from_hub(preset, cache_dir, local_files_only)
-
-
-def _in_folders(preset: Preset, folders: list[Path]) -> Path | None:
-    """The pinned file in the first folder that has one of its name, or None."""
-    for folder in folders:
-        path = folder / preset.file
-        if path.is_file():
+        for folder in (Path(mirror, preset.name), Path(mirror)):
+            path = folder / preset.file
+            # Beside the folders of the presets a file of that name may be any preset's.
+            if path.is_file() and not (_is_pinned(path, preset) or folder == Path(mirror)):
+                raise IntegrityError(_refusal(preset, [path], MIRROR_VARIABLE))
             if _is_pinned(path, preset):
-                return path
-            raise IntegrityError(
-                f"Preset {preset.name!r} pins {preset.size} bytes with sha256 {preset.sha256}, "
-                f"but here is {_describe(path)}. It is not used.{_by_hand(preset)}"
-            )
-    return None
+                return path, "mirror"
+    path = CHECKOUT_WEIGHTS / preset.name / preset.file
+    if _is_pinned(path, preset):
+        return path, "checkout"
+    if path.is_file():
+        tried.append(path)
+    if preset.revision is None:
+        if tried:
+            raise IntegrityError(_refusal(preset, tried, "it is not on the Hub yet"))
+        raise WeightsError(_refusal(preset, tried, "it is not on the Hub yet"))
+    return _from_hub(preset, tried, cache_dir, local_files_only)
 
 
-def _by_hand(preset: Preset) -> str:
-    """The way out, for the end of a message."""
-    source = "a fresh copy (in a checkout: git checkout weights, or git lfs pull)"
+def _refusal(preset: Preset, tried: list[Path], reason: str) -> str:
+    """What is wanted, what was found instead, and the way out."""
+    found = "; ".join(_describe(path) for path in tried) or "no copy on this machine"
+    source = "a fresh copy (git checkout weights, in a checkout)"
     if preset.revision is not None:
         source = f"{_url(preset.repo, preset.file, preset.revision)} or {source}"
     return (
-        f" By hand: put {preset.file} from {source} into a folder named {preset.name}, and set "
-        f"{MIRROR_VARIABLE} to the folder above it; or start untrained with weights=None."
+        f"Preset {preset.name!r} is {preset.size} bytes with sha256 {preset.sha256}. "
+        f"Found: {found}. Other bytes are never used ({reason}). By hand: put {preset.file} from "
+        f"{source} into a folder named {preset.name}, and set {MIRROR_VARIABLE} to the folder "
+        "above it; or start untrained with weights=None."
     )
 
 
@@ -99,34 +91,26 @@ def _url(repo: str, file: str, revision: str | None) -> str:
     return huggingface_hub.hf_hub_url(repo, file, revision=revision)
 
 
-def _from_hub(preset: Preset, cache_dir: str | None, local_files_only: bool) -> tuple[Path, str]:
+def _from_hub(
+    preset: Preset, tried: list[Path], cache_dir: str | None, local_files_only: bool
+) -> tuple[Path, str]:
     """The file in the Hub's cache, or else from the Hub; a bad copy is fetched again once."""
     cached = huggingface_hub.try_to_load_from_cache(
         preset.repo, preset.file, cache_dir=cache_dir, revision=preset.revision
     )
-    if isinstance(cached, str) and _is_pinned(Path(cached), preset):
-        return Path(cached), "cache"
+    if isinstance(cached, str):
+        if _is_pinned(Path(cached), preset):
+            return Path(cached), "cache"
+        tried.append(Path(cached))
     if local_files_only or constants.is_offline_mode():
-        raise WeightsError(
-            f"Preset {preset.name!r} is not on this machine and the network is switched off "
-            f"(local_files_only or HF_HUB_OFFLINE).{_by_hand(preset)}"
-        )
+        reason = "the network is switched off by local_files_only or HF_HUB_OFFLINE"
+        raise (IntegrityError if tried else WeightsError)(_refusal(preset, tried, reason))
+    pinned = (preset.sha256, preset.size)
     for force in (isinstance(cached, str), True):
-        path, _ = fetch(
-            preset.repo,
-            preset.file,
-            preset.revision,
-            cache_dir,
-            pinned=(preset.sha256, preset.size),
-            force=force,
-        )
+        path, _ = fetch(preset.repo, preset.file, preset.revision, cache_dir, pinned, force)
         if _is_pinned(path, preset):
             return path, "hub"
-    raise IntegrityError(
-        f"Preset {preset.name!r} pins {preset.size} bytes with sha256 {preset.sha256}; "
-        f"{_url(preset.repo, preset.file, preset.revision)} gave {_describe(path)}, twice. "
-        f"It is not used.{_by_hand(preset)}"
-    )
+    raise IntegrityError(_refusal(preset, [*tried, path], "the Hub sent them twice"))
 
 
 def fetch(

@@ -5,10 +5,9 @@ import json
 import numpy as np
 from keras import ops
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import save_tensors
 
 
 def _variables(model):
@@ -52,7 +51,7 @@ def restore(model, values):
 def write_state(path, values, history, recipe):
     """Write captured values, the log so far and the recipe, whole or not at all."""
     header = {"history": json.dumps(history), "recipe": recipe.to_json()}
-    replace_file(path, lambda temporary: save_file(values, str(temporary), metadata=header))
+    save_tensors(values, path, header)
 
 
 def read_state(path, recipe):

@@ -102,11 +102,15 @@ class DataSource:
         return prepare(self.name, self.data_dir)
 
     @functools.cached_property
+    def _stream(self):
+        return self._builder.as_dataset(split=self.split, as_supervised=True)
+
+    @functools.cached_property
     def num_examples(self):
         """Number of images."""
         if self.name == SAMPLE:
             return len(load_sample()[0])
-        return self._builder.info.splits[self.split].num_examples
+        return int(self._stream.cardinality())
 
     @functools.cached_property
     def image_shape(self):
@@ -125,11 +129,10 @@ class DataSource:
         tf = require("tensorflow", "data")
         if self.name == SAMPLE:
             return tf.data.Dataset.from_tensor_slices(load_sample())
-        examples = self._builder.as_dataset(split=self.split, as_supervised=True)
         small = self.num_examples * self._bytes_per_image < _IN_MEMORY_BYTES
         if None in self.image_shape or not small:
-            return examples
-        whole = next(iter(examples.batch(self.num_examples)))
+            return self._stream
+        whole = next(iter(self._stream.batch(self.num_examples)))
         return tf.data.Dataset.from_tensor_slices(whole)
 
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):

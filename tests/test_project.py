@@ -1,0 +1,103 @@
+"""The command line, the plots, and what the README says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_pdenets
+from keras_pdenets import cli, presets
+from keras_pdenets.data import load_sample
+from keras_pdenets.data.extras import require
+from keras_pdenets.plots import plot_log, plot_predictions
+from keras_pdenets.training import Recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_readme_has_the_table_of_the_code():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert presets.markdown_table() in readme, "run: keras-pdenets models"
+
+
+def test_the_public_names_are_those_of_the_table():
+    for row in presets.ARCHITECTURES.values():
+        assert callable(getattr(keras_pdenets, row.builder))
+
+
+def test_importing_the_package_loads_no_data_library():
+    program = "import sys, keras_pdenets; print([m for m in ('tensorflow_datasets', 'matplotlib',"
+    program += " 'sklearn') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert output.stdout.strip() == "[]", output.stderr
+
+
+def test_a_missing_extra_names_the_command():
+    with pytest.raises(ImportError, match=r'pip install "keras-pdenets\[plots\]"'):
+        require("matplotlib_that_is_not_there", "plots")
+
+
+def test_commands_that_list(capsys):
+    assert cli.main(["models"]) == 0
+    assert "`PDEResNet50`" in capsys.readouterr().out
+    assert cli.main(["presets"]) == 0
+    assert "pde_resnet50_fashion_mnist" in capsys.readouterr().out
+
+
+def test_errors_are_one_line(capsys, tmp_path):
+    assert cli.main(["train", "--preset", "pde_resnet50_fashion"]) == 1
+    error = capsys.readouterr().err
+    assert "nearest are pde_resnet50_fashion_mnist" in error
+    assert error.count("\n") == 1
+    assert cli.main(["train", "--recipe", str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="nearest are"):
+        cli.main(["--traceback", "evaluate", "--preset", "resnet"])
+
+
+def test_evaluate_reproduces_the_card(capsys):
+    for name in keras_pdenets.list_presets():
+        assert cli.main(["evaluate", "--preset", name, "--sample"]) == 0
+        line = capsys.readouterr().out
+        found, claimed = (float(part.split(" %")[0]) for part in _after(line, "accuracy ", "says "))
+        # One image of a thousand may lie on the border between two classes.
+        assert found == pytest.approx(claimed, abs=0.11), line
+
+
+def _after(line, *marks):
+    return [line.split(mark)[1] for mark in marks]
+
+
+@pytest.mark.parametrize("name", keras_pdenets.list_presets())
+def test_shipped_checkpoints(name):
+    preset = keras_pdenets.get_preset(name)
+    folder = ROOT / "weights" / name
+    recipe = Recipe.from_file(folder / "recipe.json")
+    assert recipe.checkpoint == preset.checkpoint
+    assert recipe.preset == name
+    assert preset.sha256 in (folder / "README.md").read_text(encoding="utf-8")
+    builder = getattr(keras_pdenets, presets.ARCHITECTURES[preset.checkpoint.architecture].builder)
+    model = builder(weights="hub")
+    assert len(model.load_report.loaded) == len(model.weights)
+    images, labels = load_sample()
+    found = 100 * np.mean(model.predict(images, batch_size=250, verbose=0).argmax(1) == labels)
+    assert found == pytest.approx(preset.metrics["sample_accuracy"], abs=0.11)
+    # The sample is small: its figure is that of the whole test split within 0.3 points.
+    assert found == pytest.approx(preset.metrics["test_accuracy"], abs=0.41)
+
+
+def test_weights_stay_small():
+    total = sum(path.stat().st_size for path in (ROOT / "weights").rglob("*") if path.is_file())
+    assert total < 120e6
+
+
+def test_pictures(tmp_path):
+    images, labels = load_sample()
+    answers = np.eye(10)[(labels + (np.arange(1000) % 2)) % 10]
+    plot_predictions(images[:9], labels[:9], answers[:9], "abcdefghij", tmp_path / "a" / "p.png")
+    rows = [{"epoch": i, "accuracy": 0.1 * i, "test_accuracy": 0.1 * i} for i in range(1, 4)]
+    plot_log({"run": rows}, tmp_path / "log.png")
+    for name in ("a/p.png", "log.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,200 @@
+"""Training: the recipe, the optimizer, and a run that survives any kill."""
+
+import csv
+import dataclasses
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+from keras_pdenets import WeightsError
+from keras_pdenets.presets import Checkpoint, read_presets
+from keras_pdenets.training import Recipe, Stage, evaluate, release, train
+from keras_pdenets.training.optimizers import make_optimizer
+from keras_pdenets.training.trainer import build_model
+
+CHECKPOINT = Checkpoint(
+    "pde_preact_resnet20", (28, 28, 1), 10, {"num_blocks": 1, "filters": (8, 16, 16)},
+    (72.9,), (90.0,), tuple("abcdefghij"),
+)  # fmt: skip
+RECIPE = Recipe(
+    "small", CHECKPOINT, "sample", stages=(Stage(3, 7), Stage(3, 14)), batch_size=100,
+    optimizer="adamw", learning_rate=0.02, jit_compile=BACKEND == "jax",
+)  # fmt: skip
+
+
+def _log(folder):
+    with (folder / "log.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def _same_logs(a, b):
+    assert len(a) == len(b) == RECIPE.epochs
+    for first, second in zip(a, b, strict=True):
+        assert first == pytest.approx(second, rel=1e-3, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("run")
+    history = train(RECIPE, folder, verbose=0)
+    return folder, history
+
+
+def test_a_run_learns_and_logs(finished):
+    folder, history = finished
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert [row["image_size"] for row in history] == [7, 7, 7, 14, 14, 14]
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert [row["loss"] for row in _log(folder)] == pytest.approx([r["loss"] for r in history])
+    result = evaluate(CHECKPOINT, folder / "model.safetensors", "sample")
+    assert result["images"] == 1000
+    assert result["accuracy"] > 20
+
+
+def test_three_kills_change_nothing(finished, tmp_path):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(RECIPE.to_json())
+    command = [sys.executable, "-m", "keras_pdenets.cli", "train", "--recipe", str(recipe)]
+    command += ["--out", str(tmp_path / "run")]
+    random.seed(time.time_ns())  # any moment must do
+    kills, log = 0, tmp_path / "run" / "log.csv"
+    while kills < 3:
+        rows = len(log.read_text().splitlines()) if log.exists() else 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Wait for the first new epoch, then for a random moment in one of the next.
+        deadline = time.time() + 300
+        while process.poll() is None and time.time() < deadline:
+            if log.exists() and len(log.read_text().splitlines()) > max(rows, 1):
+                break
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.5))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _same_logs(_log(tmp_path / "run"), _log(finished[0]))
+    left = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")}
+    assert left == {"state.safetensors", "log.csv", "model.safetensors", "recipe.json"}
+
+
+def test_a_time_limit_stops_before_an_epoch(tmp_path, finished):
+    assert train(RECIPE, tmp_path, limit_minutes=0, verbose=0) == []
+    one = len(train(RECIPE, tmp_path, limit_minutes=1e-3, verbose=0))
+    assert one in (0, 1)
+    history = train(RECIPE, tmp_path, verbose=0)
+    assert len(history) == RECIPE.epochs
+    _same_logs(_log(tmp_path), _log(finished[0]))
+
+
+def test_a_run_goes_on_with_its_own_recipe_only(finished):
+    other = dataclasses.replace(RECIPE, learning_rate=0.1)
+    with pytest.raises(WeightsError, match="was started with another recipe"):
+        train(other, finished[0], verbose=0)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_average_of_the_weights(tmp_path, optimizer):
+    recipe = dataclasses.replace(
+        RECIPE, ema=0.9, optimizer=optimizer, stages=(Stage(2, 7),), gradient_norm=1.0
+    )
+    history = train(recipe, tmp_path / "whole", verbose=0)
+    assert np.isfinite([row["loss"] for row in history]).all()
+    # Training goes on from the weights themselves, not from their average.
+    plain = train(dataclasses.replace(recipe, ema=None), tmp_path / "plain", verbose=0)
+    assert history[1]["loss"] == pytest.approx(plain[1]["loss"], rel=1e-3)
+    assert history[1]["test_loss"] != pytest.approx(plain[1]["test_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision(tmp_path, dtype):
+    recipe = dataclasses.replace(RECIPE, dtype=dtype, stages=(Stage(2, 7),))
+    history = train(recipe, tmp_path, verbose=0)
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_decay_leaves_norms_and_the_quadratic_form_alone():
+    model = build_model(CHECKPOINT)
+
+    def decayed(**options):
+        recipe = dataclasses.replace(RECIPE, optimizer="sgd", weight_decay=0.5, **options)
+        optimizer = make_optimizer(recipe, model, 10)
+        optimizer.build(model.trainable_variables)
+        return {v.name for v in model.trainable_variables if optimizer._use_weight_decay(v)}
+
+    assert decayed() == {"kernel"}
+    assert decayed(decay_pde=True) == {"kernel", "sigma", "b", "c"}
+
+
+def test_the_schedule_warms_up_and_ends_at_zero():
+    model = build_model(CHECKPOINT)
+    for warmup, first in ((1.0, 0.0), (0.0, RECIPE.learning_rate)):
+        recipe = dataclasses.replace(RECIPE, warmup_epochs=warmup)
+        schedule = make_optimizer(recipe, model, 10)._learning_rate
+        rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(61)]
+        assert rates[0] == pytest.approx(first)
+        assert max(rates) == pytest.approx(RECIPE.learning_rate)
+        assert rates[60] == pytest.approx(0, abs=1e-8)
+
+
+def test_recipes_in_files(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(RECIPE.to_json())
+    assert Recipe.from_file(path).to_json() == RECIPE.to_json()
+    path.write_text('{"epoch": 3}')
+    with pytest.raises(ValueError, match="a recipe has no field epoch"):
+        Recipe.from_file(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is not a JSON file"):
+        Recipe.from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": ()}, "`stages` must hold at least one stage"),
+        ({"stages": (Stage(0),)}, r"`stages.epochs` must be a positive integer"),
+        ({"optimizer": "adam"}, "`optimizer` must be 'sgd' or 'adamw'"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
+        ({"warmup_epochs": 6.0}, r"`warmup_epochs` must be in \[0, epochs\)"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must be in"),
+        ({"ema": 1.0}, "`ema` must be None or in"),
+        ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+    ],
+)
+def test_errors_of_a_recipe(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
+
+
+def test_a_finished_run_becomes_a_preset(finished, tmp_path):
+    table = tmp_path / "presets.json"
+    table.write_text("[]")
+    preset = release.pin(finished[0], "a test", None, tmp_path / "weights", table)
+    assert read_presets(table) == {"small": preset}
+    folder = tmp_path / "weights" / "small"
+    assert {p.name for p in folder.iterdir()} == {
+        "model.safetensors", "recipe.json", "log.csv", "README.md",
+    }  # fmt: skip
+    card = (folder / "README.md").read_text()
+    for part in (preset.sha256, "a test", "seed 0", f"{preset.metrics['test_accuracy']:.2f} %"):
+        assert part in card
+    assert preset.size == (folder / "model.safetensors").stat().st_size
+
+
+def test_an_unfinished_run_does_not(tmp_path):
+    train(RECIPE, tmp_path, limit_minutes=1e-9, verbose=0)
+    recipe = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
+    train(recipe, tmp_path, verbose=0)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="`run` must be finished before it is pinned"):
+        release.pin(tmp_path, "a test", None, tmp_path / "weights", tmp_path / "presets.json")

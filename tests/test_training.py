@@ -146,6 +146,23 @@ def test_the_schedule_warms_up_and_ends_at_zero():
         assert rates[60] == pytest.approx(0, abs=1e-8)
 
 
+def test_a_restart_begins_a_new_cosine():
+    model = build_model(CHECKPOINT)
+    stages = (Stage(2, 7), Stage(1, 14), Stage(2, 14, restart=0.5))
+    recipe = dataclasses.replace(RECIPE, stages=stages)
+    assert recipe.cycles == [(3, 1.0), (2, 0.5)]
+    short = dataclasses.replace(RECIPE, stages=stages[:2])
+    whole, first = (make_optimizer(r, model, 10)._learning_rate for r in (recipe, short))
+    for step in range(30):
+        assert float(keras.ops.convert_to_numpy(whole(step))) == pytest.approx(
+            float(keras.ops.convert_to_numpy(first(step)))
+        )
+    rates = [float(keras.ops.convert_to_numpy(whole(step))) for step in range(30, 51)]
+    assert rates[0] == pytest.approx(0.5 * RECIPE.learning_rate)
+    assert rates[10] == pytest.approx(0.25 * RECIPE.learning_rate)
+    assert rates[20] == pytest.approx(0, abs=1e-8)
+
+
 def test_recipes_in_files(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(RECIPE.to_json())
@@ -165,7 +182,8 @@ def test_recipes_in_files(tmp_path):
         ({"stages": (Stage(0),)}, r"`stages.epochs` must be a positive integer"),
         ({"optimizer": "adam"}, "`optimizer` must be 'sgd' or 'adamw'"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
-        ({"warmup_epochs": 6.0}, r"`warmup_epochs` must be in \[0, epochs\)"),
+        ({"warmup_epochs": 6.0}, r"`warmup_epochs` must be in \[0, epochs of the first cosine\)"),
+        ({"stages": (Stage(2, None, 0.5),)}, "`stages` must begin with a stage without `restart`"),
         ({"label_smoothing": 1.0}, "`label_smoothing` must be in"),
         ({"ema": 1.0}, "`ema` must be None or in"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),

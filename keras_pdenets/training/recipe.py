@@ -16,10 +16,13 @@ class Stage:
     Args:
         epochs: Number of epochs.
         image_size: Side of the images in pixels; None: the data set's own.
+        restart: Start a new cosine here, from this share of the peak rate; None: the cosine goes
+            on.
     """
 
     epochs: int
     image_size: int | None = None
+    restart: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Recipe:
         stages: Epochs, by image size.
         batch_size: Images in a step.
         optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
-        learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0.
+        learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0 at the
+            end, or at the next stage with a `restart`.
         warmup_epochs: Epochs of linear warm-up.
         weight_decay: Decoupled weight decay of kernels. Batch norm and biases have none.
         decay_pde: Also decay sigma, b and c of PDE layers, which enter quadratically.
@@ -86,11 +90,17 @@ class Recipe:
             raise ValueError(
                 f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"
             )
+        if not stages:
+            raise ValueError("`stages` must hold at least one stage. Received: stages=()")
         rules = (
-            ("stages", bool(stages), "hold at least one stage"),
             ("learning_rate", self.learning_rate > 0, "be positive"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
-            ("warmup_epochs", 0 <= self.warmup_epochs < max(self.epochs, 1), "be in [0, epochs)"),
+            ("stages", self.stages[0].restart is None, "begin with a stage without `restart`"),
+            (
+                "warmup_epochs",
+                0 <= self.warmup_epochs < self.cycles[0][0],
+                "be in [0, epochs of the first cosine)",
+            ),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "be in [0, 1)"),
             ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
         )
@@ -102,6 +112,16 @@ class Recipe:
     def epochs(self) -> int:
         """Number of epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def cycles(self) -> list[tuple[int, float]]:
+        """Epochs and peak rate, as a share of `learning_rate`, of each cosine."""
+        cycles = [(0, 1.0)]
+        for stage in self.stages:
+            if stage.restart is not None:
+                cycles.append((0, stage.restart))
+            cycles[-1] = (cycles[-1][0] + stage.epochs, cycles[-1][1])
+        return cycles
 
     def image_size(self, epoch: int) -> int | None:
         """Side of the images in epoch number `epoch`, counted from 0."""

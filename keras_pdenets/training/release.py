@@ -110,6 +110,7 @@ def card(preset, recipe):
     metrics, training = preset.metrics, preset.training
     stages = ", then ".join(
         f"{stage.epochs} epochs at {stage.image_size or preset.checkpoint.input_shape[0]} px"
+        + (f" from {stage.restart} of the peak rate" if stage.restart else "")
         for stage in recipe.stages
     )
     sample = metrics.get("sample_accuracy")

@@ -9,7 +9,13 @@ from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import load_weights, read_checkpoint
 from keras_pdenets.hub.resolve import resolve, resolve_repo
 from keras_pdenets.layers.images import check_data_format
-from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, read_presets
+from keras_pdenets.presets import (
+    ARCHITECTURES,
+    config_of,
+    get_preset,
+    list_presets,
+    read_presets,
+)
 
 _LOG = logging.getLogger("keras_pdenets")
 
@@ -172,7 +178,12 @@ def _find(row, weights, revision, cache_dir, local_files_only):
     """Path of the weight file and a word for its source; (None, "") for `weights=None`."""
     if weights is None:
         return None, ""
-    if isinstance(weights, str) and weights.startswith("hf://"):
+    if not isinstance(weights, str | Path):
+        raise ValueError(
+            "`weights` must be None, 'hub', the name of a preset, 'hf://organisation/repo', a file "
+            f"or a folder. Received: weights={weights!r}"
+        )
+    if str(weights).startswith("hf://"):
         return resolve_repo(weights, revision, cache_dir, local_files_only), weights
     if revision is not None:
         raise ValueError(
@@ -186,13 +197,16 @@ def _find(row, weights, revision, cache_dir, local_files_only):
                 f"weights=None. Checkpoints exist for: {', '.join(_builders_with_presets())}"
             )
         weights = row.preset
-    path = Path(weights)
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if path.is_file() or path.suffix or path.parent != Path():
-        return path, str(path)
-    path, place = resolve(get_preset(str(weights)), cache_dir, local_files_only)
-    return path, f"preset {weights} ({place})"
+    name = str(weights)
+    # A name comes first: a folder of the same name must not take its place.
+    if name not in list_presets():
+        path = Path(weights)
+        if path.is_dir():
+            path = path / "model.safetensors"
+        if path.is_file() or path.suffix or path.parent != Path():
+            return path, str(path)
+    path, place = resolve(get_preset(name), cache_dir, local_files_only)
+    return path, f"preset {name} ({place})"
 
 
 def _builders_with_presets():

@@ -38,7 +38,8 @@ Args:
     classifier_activation: Activation of the classifier; None gives logits.
     name: Name of the model; it selects nothing.
     include_preprocessing: Whether the model normalises pixels itself.
-{extra}    operator_options: Arguments of the 3x3 operator's layer, such as
+    {option}: {option_text}
+    operator_options: Arguments of the 3x3 operator's layer, such as
         `{{"boundary": "periodic"}}`.
     dropout: Rate before the classifier.
     data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
@@ -61,17 +62,12 @@ Example:
 >>> model.output_shape
 (None, 10)
 """
-_EXTRA = {
-    "resnet": '    stem: `"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.\n',
-    "preact_resnet": "    num_blocks: Blocks in a section: an integer, or one for each section.\n",
-}
-_FAMILY_OPTION = {"resnet": "stem", "preact_resnet": "num_blocks"}
 
 
 def _application(name):
     """The public builder of a row."""
     row = ARCHITECTURES[name]
-    family_option = _FAMILY_OPTION[row.family]
+    family = FAMILIES[row.family]
 
     def builder(*args, **kwargs):
         arguments = signature.bind(*args, **kwargs)
@@ -83,7 +79,7 @@ def _application(name):
         "pooling": None, "classes": None, "classifier_activation": "softmax", "name": row.name,
     }  # fmt: skip
     keyword = {
-        "include_preprocessing": True, family_option: None, "operator_options": None,
+        "include_preprocessing": True, family.option: None, "operator_options": None,
         "dropout": 0.0, "data_format": None, "dtype": None, "revision": None, "cache_dir": None,
         "local_files_only": False,
     }  # fmt: skip
@@ -101,8 +97,9 @@ def _application(name):
         builder=row.builder,
         reference=row.reference,
         count=row.parameters,
-        side=FAMILIES[row.family].default_side,
-        extra=_EXTRA[row.family],
+        side=family.default_side,
+        option=family.option,
+        option_text=family.option_text,
     )
     return builder
 

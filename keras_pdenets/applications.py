@@ -129,7 +129,12 @@ def _build(
     checkpoint = None if path is None else _checkpoint_for(row, path, config_options)
     data_format = check_data_format(data_format)
     if input_tensor is not None:
-        input_shape = tuple(input_tensor.shape[1:])
+        given, input_shape = input_shape, tuple(input_tensor.shape[1:])
+        if given is not None and tuple(given) != input_shape:
+            raise ValueError(
+                "`input_shape` must be that of `input_tensor`, or None. "
+                f"Received: input_shape={given}, input_tensor of shape {input_shape}"
+            )
     elif input_shape is None:
         input_shape = _default_shape(row, checkpoint, data_format)
     if classes is None:
@@ -138,7 +143,7 @@ def _build(
     if include_preprocessing:
         preprocessing = Preprocessing() if checkpoint is None else checkpoint.preprocessing
     options = ModelOptions(
-        tuple(input_shape),
+        input_shape,
         name=name,
         classes=classes,
         include_top=include_top,
@@ -157,7 +162,8 @@ def _build(
         new_head = include_top and classes != checkpoint.classes
         report = load_weights(model, path, source, new_head)
         model.load_report = report
-        _LOG.log(logging.WARNING if new_head else logging.INFO, "%s", report)
+        changed = report.adapted or report.initialised
+        _LOG.log(logging.WARNING if changed else logging.INFO, "%s", report)
     return model
 
 

@@ -52,6 +52,7 @@ def _parser():
     pin = commands.add_parser("pin", help="make a preset of a finished run (for developers)")
     pin.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
     pin.add_argument("--hardware", required=True, help="what it was trained on, for the card")
+    pin.add_argument("--remark", default="", help="sentence about the training, for the card")
     pin.add_argument("--data-dir", help="folder of TensorFlow Datasets")
     pin.set_defaults(run=_pin)
     return parser
@@ -96,6 +97,8 @@ def _evaluate(options):
     name, claimed = preset.dataset, "test_accuracy"
     if options.sample:
         name, claimed = "sample", "sample_accuracy"
+        if claimed not in preset.metrics:
+            raise ValueError(f"`--sample` is of fashion_mnist; {preset.name} knows others.")
     result = evaluate(preset.checkpoint, path, name, preset.split, options.data_dir)
     print(
         f"{preset.name} ({source}): accuracy {result['accuracy']:.2f} % on {result['images']} "
@@ -123,7 +126,7 @@ def _models(options):
 def _pin(options):
     from keras_pdenets.training.release import pin
 
-    preset = pin(options.folder, options.hardware, options.data_dir)
+    preset = pin(options.folder, options.hardware, options.remark, options.data_dir)
     print(f"{preset.name}: {preset.metrics}")
     return 0
 

@@ -128,7 +128,12 @@ class Checkpoint:
         """Turn the lists that JSON gives into tuples, and check the architecture's name."""
         for name in ("input_shape", "mean", "std", "class_names"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        lookup("architecture", self.architecture, ARCHITECTURES)
+        row = lookup("architecture", self.architecture, ARCHITECTURES)
+        if row.family == "resnet" and not self.options.get("stem"):
+            raise ValueError(
+                "`options` of a ResNet's checkpoint must name its `stem`: the input's size does "
+                f"not tell it later. Received: options={self.options}"
+            )
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -156,6 +156,7 @@ def test_precisions(make, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"filters": True}, "`filters` must be a positive integer"),
         ({"filters": 0}, "`filters` must be a positive integer. Received: filters=0"),
         ({"filters": 2.5}, "`filters` must be a positive integer"),
         ({"filters": 2, "strides": 0}, "`strides` must be a positive integer"),
@@ -174,6 +175,8 @@ def test_errors_of_the_input(make):
         make(2)(np.zeros((3, 8, 8), "float32"))
     with pytest.raises(ValueError, match="needs a known number of channels"):
         make(2, data_format="channels_last").build((None, 8, 8, None))
+    with pytest.raises(ValueError, match="needs sides of two pixels and more"):
+        make(2, boundary="reflect").build((None, 1, 1, 1))
     layer = make(2, data_format="channels_last")
     layer.build((None, 8, 8, 3))
     with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 3"):

@@ -197,6 +197,18 @@ def test_options_of_the_builders():
     assert "preprocessing" not in [layer.name for layer in raw.layers]
 
 
+def test_the_users_own_layers_stay_before_an_input_tensor(images):
+    inputs = keras.Input((16, 16, 3))
+    doubled = keras.layers.Rescaling(2.0, name="mine")(inputs)
+    builder = keras_pdenets.PreActResNet20
+    common = {"weights": None, "num_blocks": 1, "input_tensor": doubled}
+    model = builder(**common)
+    assert model.input is inputs
+    assert model.get_layer("mine").scale == 2.0
+    with pytest.raises(ValueError, match="`input_shape` must be that of `input_tensor`"):
+        builder(**common, input_shape=(32, 32, 3))
+
+
 def test_the_stem_follows_the_size_of_the_input():
     small = keras_pdenets.ResNet18(weights=None, input_shape=(64, 64, 3), classes=2)
     large = keras_pdenets.ResNet18(weights=None, input_shape=(65, 64, 3), classes=2)
@@ -216,6 +228,9 @@ def test_the_stem_follows_the_size_of_the_input():
         ({"num_blocks": (1, 2)}, "`num_blocks` must be one integer or 3"),
         ({"num_blocks": 0}, "`num_blocks` must be a positive integer"),
         ({"operator_options": {"boundary": "open"}}, "`boundary` must be one of"),
+        ({"operator_options": {"strides": 2}}, "may hold boundary, normalize"),
+        ({"num_blocks": 2.0}, "`num_blocks` must be"),
+        ({"input_shape": 32}, "`input_shape` must be three positive integers"),
         ({"input_tensor": np.zeros((1, 8, 8, 3))}, "`input_tensor` must be a symbolic"),
         ({"weights": "hub", "revision": "main"}, "`revision` belongs to weights='hf://"),
         ({"weights": "pde_resnet20_fashion"}, "nearest are pde_resnet20_fashion_mnist"),
@@ -231,7 +246,7 @@ def test_errors_name_the_argument(options, message):
 def test_other_errors_of_the_builders():
     with pytest.raises(ValueError, match="`stem` must be None or one of cifar, imagenet"):
         keras_pdenets.ResNet18(weights=None, stem="small")
-    with pytest.raises(ValueError, match="`operator_options` must be empty for operator='conv'"):
+    with pytest.raises(ValueError, match="`operator_options` of operator='conv' may hold nothing"):
         keras_pdenets.ResNet18(weights=None, operator_options={"boundary": "zero"})
     with pytest.raises(ValueError, match="`weights` cannot be 'hub' for ResNet18"):
         keras_pdenets.ResNet18()
@@ -239,3 +254,58 @@ def test_other_errors_of_the_builders():
         keras_pdenets.ResNet18(weights=None, stems="cifar")
     with pytest.raises(ValueError, match=r"(?i)dtype|policy"):
         keras_pdenets.ResNet18(weights=None, dtype="float12")
+
+
+def _trainable(model):
+    return {v.path.split("/")[0] for v in model.trainable_variables}
+
+
+def test_freeze():
+    model = build("preact_resnet20")
+    assert _trainable(keras_pdenets.freeze(model)) == {"classifier"}
+    keras_pdenets.freeze(model, "stage1_block1")
+    assert "stage1_block1_conv1" not in _trainable(model)
+    assert {"stage1_block2_conv0", "stage2_block0_conv0"} <= _trainable(model)
+    assert not any("_bn" in name for name in _trainable(model))
+    keras_pdenets.freeze(model, "stage1", batchnorm=False)
+    assert {"stage2_block0_bn0", "head_bn0"} <= _trainable(model)
+    with pytest.raises(ValueError, match="`until` must be or begin the name of a layer"):
+        keras_pdenets.freeze(model, "stage7")
+
+
+def test_freeze_takes_whole_names_only():
+    model = build("preact_resnet20", config={"num_blocks": 11})
+    keras_pdenets.freeze(model, "stage1_block1")
+    assert "stage1_block2_conv0" in _trainable(model)
+
+
+def test_freeze_reaches_into_nested_models_and_keeps_their_averages(images):
+    backbone = build("preact_resnet20", config={"num_blocks": 1}, include_top=False, pooling="avg")
+    outputs = keras.layers.Dense(2, activation="softmax", name="classifier")(backbone.output)
+    nested = keras.layers.Dense(2, activation="softmax", name="classifier")
+    inputs = keras.Input((16, 16, 3))
+    for model in (
+        keras.Model(backbone.input, outputs),
+        keras.Model(inputs, nested(backbone(inputs))),
+    ):
+        keras_pdenets.freeze(model)
+        keras_pdenets.freeze(model, "")
+        norms = [v for v in backbone.variables if "moving" in v.path]
+        before = [np.array(keras.ops.convert_to_numpy(v)) for v in norms]
+        model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=BACKEND == "jax")
+        model.fit(images, np.arange(4) % 2, verbose=0)
+        for old, variable in zip(before, norms, strict=True):
+            np.testing.assert_array_equal(old, keras.ops.convert_to_numpy(variable))
+    with pytest.raises(ValueError, match="must leave something"):
+        keras_pdenets.freeze(backbone)
+
+
+def test_features_come_from_fine_to_coarse(images):
+    model = build("preact_resnet20", config={"num_blocks": 1})
+    maps = keras_pdenets.features(model).predict(images, verbose=0)
+    assert list(maps) == ["stage0", "stage1", "stage2"]
+    assert [m.shape[1:] for m in maps.values()] == [(16, 16, 16), (8, 8, 32), (4, 4, 64)]
+    one = keras_pdenets.features(model, ["stem_conv"])
+    assert one.output["stem_conv"].shape == (None, 16, 16, 16)
+    with pytest.raises(ValueError, match="`layers` must be names of layers"):
+        keras_pdenets.features(model, ["stem"])

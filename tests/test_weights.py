@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
+from keras_pdenets.hub import files
 from keras_pdenets.hub import resolve as resolving
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.presets import Checkpoint, Preset
@@ -160,6 +161,15 @@ def test_grey_images_in_more_channels_give_the_same_answer(file, channels, image
     np.testing.assert_allclose(found, one.predict(grey, verbose=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 6])
+def test_colour_weights_in_other_channels_keep_the_sum(channels):
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype("float32")
+    shape = (3, 3, channels, 8)
+    fitted = files._fit_stem(Path("a"), "stem_conv/kernel", kernel, shape)
+    assert fitted.shape == shape
+    np.testing.assert_allclose(fitted.sum(2), kernel.sum(2), atol=1e-5)
+
+
 def test_colour_weights_take_grey_images(tmp_path, images):
     checkpoint = dataclasses.replace(
         CHECKPOINT, input_shape=(16, 16, 3), mean=(100.0,) * 3, std=(50.0,) * 3
@@ -282,7 +292,7 @@ def hub(monkeypatch, file, tmp_path):
         path.write_bytes(state.bodies.pop(0))
         return str(path)
 
-    monkeypatch.setattr(constants, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
@@ -319,6 +329,20 @@ def test_network_errors_have_one_form(preset, hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", broken)
     with pytest.raises(keras_pdenets.WeightsError, match="ConnectionError: the cable is out"):
         resolving.resolve(preset)
+
+
+def test_a_cached_commit_needs_no_network(hub, file, tmp_path, monkeypatch):
+    blob = tmp_path / resolving.sha256_of(file)
+    blob.write_bytes(file.read_bytes())
+    link = tmp_path / "model.safetensors"
+    link.symlink_to(blob)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(link))
+    address = f"hf://someone/net@{'a' * 40}"
+    assert resolving.resolve_repo(address, None, None, False) == link
+    assert hub.calls == []
+    blob.write_bytes(_flipped(file))
+    with pytest.raises(keras_pdenets.WeightsError, match="cannot be verified"):
+        resolving.resolve_repo(address, None, None, local_files_only=True)
 
 
 def test_anybodys_repository(hub, file):

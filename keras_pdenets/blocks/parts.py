@@ -9,7 +9,12 @@ from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
 from keras_pdenets.layers.images import channel_axis
 
 _OPERATORS = {"pde": PDEConv2D, "decomposed": DecomposedConv2D}
-OPERATORS = ("conv", *_OPERATORS)
+OPERATOR_OPTIONS = {
+    "conv": (),
+    "pde": ("boundary", "normalize"),
+    "decomposed": ("boundary", "mid_filters"),
+}
+OPERATORS = tuple(OPERATOR_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,11 @@ class Parts:
                 f"`operator` must be one of {', '.join(OPERATORS)}. "
                 f"Received: operator={self.operator!r}"
             )
-        if self.operator == "conv" and self.operator_options:
+        known = OPERATOR_OPTIONS[self.operator]
+        if set(self.operator_options) - set(known):
             raise ValueError(
-                "`operator_options` must be empty for operator='conv'. "
+                f"`operator_options` of operator={self.operator!r} may hold "
+                f"{', '.join(known) or 'nothing'}. "
                 f"Received: operator_options={self.operator_options}"
             )
 

@@ -1,5 +1,6 @@
 """What every family shares: the options of a model, its input, its preprocessing and its head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +64,8 @@ class ModelOptions:
 
     def _check_shape(self):
         shape = self.input_shape
-        valid = len(shape) == 3 and all(n is None or (isinstance(n, int) and n > 0) for n in shape)
+        valid = isinstance(shape, Sequence) and len(shape) == 3
+        valid = valid and all(n is None or (isinstance(n, int) and n > 0) for n in shape)
         if not valid or self.channels is None:
             raise ValueError(
                 "`input_shape` must be three positive integers, in the order of "
@@ -88,16 +90,19 @@ class ModelOptions:
 def make_input(options):
     """The model's input tensor and the normalised images."""
     if options.input_tensor is None:
-        inputs = keras.Input(options.input_shape, name="image")
+        inputs = images = keras.Input(options.input_shape, name="image")
     elif keras.backend.is_keras_tensor(options.input_tensor):
-        inputs = options.input_tensor
+        # The tensor may come out of the user's own layers: they stay in the model.
+        images = options.input_tensor
+        sources = keras.utils.get_source_inputs(images)
+        inputs = sources[0] if len(sources) == 1 else sources
     else:
         raise ValueError(
             "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
             f"Received: {type(options.input_tensor).__name__}"
         )
     if options.preprocessing is None:
-        return inputs, inputs
+        return inputs, images
     mean, std = options.preprocessing.for_channels(options.channels)
     normalized = keras.layers.Normalization(
         axis=channel_axis(options.data_format),
@@ -106,7 +111,7 @@ def make_input(options):
         # 8 bits of mantissa do not hold 256 grey levels.
         dtype="float32" if options.dtype.compute_dtype != "float64" else "float64",
         name="preprocessing",
-    )(inputs)
+    )(images)
     return inputs, normalized
 
 
@@ -139,7 +144,7 @@ def check_depth(num_blocks, sections):
     """Return `num_blocks` as one positive integer for each of `sections` sections."""
     if isinstance(num_blocks, int):
         num_blocks = (num_blocks,) * sections
-    if len(num_blocks) != sections:
+    if not isinstance(num_blocks, Sequence) or len(num_blocks) != sections:
         raise ValueError(
             f"`num_blocks` must be one integer or {sections}, one for each section. "
             f"Received: num_blocks={num_blocks}"

@@ -6,9 +6,12 @@ both back gives the files whose SHA-256 TFDS pins; a folder of them serves as it
 and `download_and_prepare` works with no network.
 """
 
+import functools
 import hashlib
 import struct
 from pathlib import Path
+
+from keras_pdenets.hub.atomic import replace_file
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 # name: (time stamp in the original gzip header, SHA-256 of the original)
@@ -50,6 +53,5 @@ def original_bytes(name: str, source: Path = DEBIAN_FOLDER) -> bytes:
 def lay_originals(folder: Path, source: Path = DEBIAN_FOLDER) -> None:
     """Write the four original archives into `folder`; all are checked before one is written."""
     archives = {name: original_bytes(name, source) for name in ARCHIVES}
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in archives.items():
-        (folder / f"{name}.gz").write_bytes(data)
+        replace_file(folder / f"{name}.gz", functools.partial(Path.write_bytes, data=data))

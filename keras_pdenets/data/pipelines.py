@@ -1,9 +1,12 @@
 """TFDS image classification sets as `tf.data` pipelines, the same on every Keras backend."""
 
+import contextlib
 import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import keras
 
 from keras_pdenets.data import fashion_mnist
 from keras_pdenets.data.extras import require
@@ -16,6 +19,16 @@ _SHUFFLE_BYTES = 2**28
 _RESIZE_MARGIN = 256 / 224  # the shorter side before the crop, as in ResNet's protocol
 
 
+def _tensorflow():
+    """TensorFlow, for `tf.data` only where it is not Keras' backend."""
+    tf = require("tensorflow", "data")
+    if keras.backend.backend() != "tensorflow":
+        # Left alone it would take all the memory of the GPU.
+        with contextlib.suppress(RuntimeError):  # already in use
+            tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
 def prepare(name, data_dir=None):
     """The TFDS builder of `name`, with its data on disk.
 
@@ -24,6 +37,11 @@ def prepare(name, data_dir=None):
     """
     tfds = require("tensorflow_datasets", "data")
     builder = tfds.builder(name, data_dir=data_dir)
+    if not {"image", "label"} <= set(builder.info.features or ()):
+        raise ValueError(
+            f"`name` must be an image classification set of TFDS (features image and label). "
+            f"Received: {name!r} with {', '.join(builder.info.features or ())}"
+        )
     if not builder.data_path.exists():
         config = tfds.download.DownloadConfig()
         if name == "fashion_mnist" and fashion_mnist.DEBIAN_FOLDER.is_dir():
@@ -31,11 +49,6 @@ def prepare(name, data_dir=None):
             fashion_mnist.lay_originals(folder)
             config.manual_dir = str(folder)
         builder.download_and_prepare(download_config=config)
-    if not {"image", "label"} <= set(builder.info.features):
-        raise ValueError(
-            f"`name` must be an image classification set of TFDS (features image and label). "
-            f"Received: {name!r} with {', '.join(builder.info.features)}"
-        )
     return builder
 
 
@@ -70,7 +83,8 @@ def load_dataset(
         crop: Pixels of zeros put around an image before a random crop to its old size; 4 in the
             papers. Both come before the change of size.
         seed: None: the set's own order, all images. An integer: shuffled, the last, incomplete
-            batch dropped; the same seed and epoch give the same batches.
+            batch dropped; the same seed and epoch give the same batches (as long as the global
+            seed, `keras.utils.set_random_seed`, is the same or was never set).
         epoch: Number that is mixed into the seed.
         data_dir: Folder of TFDS, or None for its default.
 
@@ -126,7 +140,7 @@ class DataSource:
     @functools.cached_property
     def _examples(self):
         """All examples; decoded once and held in memory where that takes less than a GiB."""
-        tf = require("tensorflow", "data")
+        tf = _tensorflow()
         if self.name == SAMPLE:
             return tf.data.Dataset.from_tensor_slices(load_sample())
         small = self.num_examples * self._bytes_per_image < _IN_MEMORY_BYTES
@@ -137,7 +151,7 @@ class DataSource:
 
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
         """Batches for one epoch; arguments as in `load_dataset`."""
-        tf = require("tensorflow", "data")
+        tf = _tensorflow()
         for argument, value, low in (("batch_size", batch_size, 1), ("crop", crop, 0)):
             if not isinstance(value, int) or value < low:
                 raise ValueError(

@@ -153,7 +153,11 @@ def _opened(path: Path) -> Any:
 
 
 def _fit_stem(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Stem kernel for another number of input channels; its response to grey images is kept."""
+    """Stem kernel for another number of input channels.
+
+    The sum over the channels is kept, and so is the response to grey images where the channels
+    are normalised alike.
+    """
     fits = len(value.shape) == len(shape) == 4 and value.shape[:2] + value.shape[3:] == (
         shape[:2] + shape[3:]
     )
@@ -164,7 +168,8 @@ def _fit_stem(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...]) 
     if new < old:
         mean = kernel.sum(axis=2, keepdims=True) / new
         return np.repeat(mean, new, axis=2)
-    return kernel[:, :, np.arange(new) % old] * (old / new)
+    taken = np.arange(new) % old
+    return kernel[:, :, taken] / np.bincount(taken)[taken][:, None]
 
 
 def _mismatch(path: Path, model: Any, keys: set[str]) -> str:

@@ -14,6 +14,7 @@ from keras_pdenets.presets import Preset
 MIRROR_VARIABLE = "KERAS_PDENETS_WEIGHTS_DIR"
 CHECKOUT_WEIGHTS = Path(__file__).parents[2] / "weights"
 _PROBE_SECONDS = 10
+_COMMIT_DIGITS = 40
 _LIBRARY = "keras_pdenets"
 
 
@@ -54,13 +55,11 @@ def resolve(
     tried: list[Path] = []
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
-        for folder in (Path(mirror, preset.name), Path(mirror)):
-            path = folder / preset.file
-            # Beside the folders of the presets a file of that name may be any preset's.
-            if path.is_file() and not (_is_pinned(path, preset) or folder == Path(mirror)):
-                raise IntegrityError(_refusal(preset, [path], MIRROR_VARIABLE))
-            if _is_pinned(path, preset):
-                return path, "mirror"
+        path = Path(mirror, preset.name, preset.file)
+        if _is_pinned(path, preset):
+            return path, "mirror"
+        if path.is_file():
+            raise IntegrityError(_refusal(preset, [path], f"of {MIRROR_VARIABLE}"))
     path = CHECKOUT_WEIGHTS / preset.name / preset.file
     if _is_pinned(path, preset):
         return path, "checkout"
@@ -102,7 +101,7 @@ def _from_hub(
         if _is_pinned(Path(cached), preset):
             return Path(cached), "cache"
         tried.append(Path(cached))
-    if local_files_only or constants.is_offline_mode():
+    if local_files_only or constants.HF_HUB_OFFLINE:
         reason = "the network is switched off by local_files_only or HF_HUB_OFFLINE"
         raise (IntegrityError if tried else WeightsError)(_refusal(preset, tried, reason))
     pinned = (preset.sha256, preset.size)
@@ -206,13 +205,21 @@ def resolve_repo(
         )
     revision = at or revision
     file = "model.safetensors"
-    cached = huggingface_hub.try_to_load_from_cache(
+    found = huggingface_hub.try_to_load_from_cache(
         repo, file, cache_dir=cache_dir, revision=revision
     )
-    if local_files_only or constants.is_offline_mode():
-        if not isinstance(cached, str):
-            raise WeightsError(f"{address} is not in the Hub's cache and the network is off.")
-        return Path(cached)
+    cached = Path(found) if isinstance(found, str) else None
+    # The cache names a file by its SHA-256 (or by another hash, of which we know nothing).
+    verified = cached is not None and cached.resolve().name == sha256_of(cached)
+    if cached and verified and len(revision or "") == _COMMIT_DIGITS:
+        return cached
+    if local_files_only or constants.HF_HUB_OFFLINE:
+        if cached and verified:
+            return cached
+        raise WeightsError(
+            f"{address} is not in the Hub's cache, or cannot be verified there, and the network is "
+            "off. Give the path of a file that you trust as weights=."
+        )
     for force in (False, True):
         path, digest = fetch(repo, file, revision, cache_dir, force=force)
         if not digest or sha256_of(path) == digest:

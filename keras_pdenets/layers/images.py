@@ -1,5 +1,7 @@
 """What the convolution layers share: argument checks, borders, strides and shapes."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -8,9 +10,10 @@ from keras_pdenets.layers.boundary import pad_border
 
 def check_positive_integer(name, value):
     """Return `value`, or raise ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    # NumPy's integers are integers; True is not a number of anything.
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return value
+    return int(value)
 
 
 def check_data_format(data_format):
@@ -46,6 +49,12 @@ def check_image_input(layer, input_shape):
     if channels is None:
         raise ValueError(
             f"Layer {layer.name!r} needs a known number of channels ({layer.data_format}). "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
+    sides = [input_shape[axis] for axis in spatial_axes(layer.data_format)]
+    if layer.boundary == "reflect" and 1 in sides:
+        raise ValueError(
+            f"Layer {layer.name!r}: `boundary='reflect'` needs sides of two pixels and more. "
             f"Received: input_shape={tuple(input_shape)}"
         )
     return channels

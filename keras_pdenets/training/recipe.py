@@ -149,4 +149,7 @@ class Recipe:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ValueError(f"{path}: a recipe has no field {', '.join(unknown)}.")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:  # a field is missing, here or inside
+            raise ValueError(f"{path} is not a recipe: {error}") from error

@@ -4,11 +4,8 @@ import dataclasses
 import functools
 import json
 import math
-import platform
 import shutil
 from pathlib import Path
-
-import keras
 
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, sha256_of
@@ -25,10 +22,18 @@ from keras_pdenets.training.trainer import (
 )
 
 _ORGANISATION = "keras-pdenets"
-_LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0", "data": "MIT (Zalando SE)"}
+_LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0"}
+_DATA_LICENCES = dict.fromkeys(("fashion_mnist", "sample"), "MIT (Zalando SE)")
 
 
-def pin(run, hardware, data_dir=None, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
+def pin(
+    run,
+    hardware,
+    remark="",
+    data_dir=None,
+    weights_folder=CHECKOUT_WEIGHTS,
+    presets_file=None,
+):
     """Make a preset of a finished run.
 
     Stores the weights in 16 bits, evaluates what was stored on the whole test split, and writes
@@ -37,6 +42,7 @@ def pin(run, hardware, data_dir=None, weights_folder=CHECKOUT_WEIGHTS, presets_f
     Args:
         run: Folder of the run.
         hardware: What it was trained on, for the card.
+        remark: Sentence about the training, for the card.
         data_dir: Folder of TFDS.
         weights_folder: Folder of the checkout's weights.
         presets_file: The table to write to; None: the package's.
@@ -49,7 +55,7 @@ def pin(run, hardware, data_dir=None, weights_folder=CHECKOUT_WEIGHTS, presets_f
     """
     run = Path(run)
     recipe = Recipe.from_file(run / RECIPE)
-    _, history = state.read_state(run / STATE, recipe)
+    _, history, software = state.read_state(run / STATE, recipe)
     if len(history) < recipe.epochs or not (run / WEIGHTS).is_file():
         raise ValueError(
             f"`run` must be finished before it is pinned. Received: {run}, after "
@@ -86,14 +92,14 @@ def pin(run, hardware, data_dir=None, weights_folder=CHECKOUT_WEIGHTS, presets_f
         training={
             "command": f"keras-pdenets train --preset {recipe.preset}",
             "hardware": hardware,
-            "backend": f"{keras.backend.backend()}, keras {keras.__version__}, "
-            f"Python {platform.python_version()}",
+            "software": software,
             "epochs": recipe.epochs,
             "minutes": round(sum(row["seconds"] for row in history) / 60, 1),
             "seed": recipe.seed,
             "runs": 1,
+            "remark": remark,
         },
-        licences=_LICENCES,
+        licences={**_LICENCES, "data": _DATA_LICENCES.get(recipe.dataset, "see the data set")},
     )
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
@@ -117,7 +123,7 @@ def card(preset, recipe):
     deviation = (metrics["test_accuracy"] * (100 - metrics["test_accuracy"]) / 1000) ** 0.5
     sample_line = (
         f"| accuracy on the bundled sample of 1,000 test images | {sample:.2f} % "
-        f"(binomial standard error {deviation:.1f} points) |\n"
+        f"(by chance it would stray by {deviation:.1f} points) |\n"
         if sample is not None
         else ""
     )
@@ -145,14 +151,15 @@ model = keras_pdenets.{row.builder}(weights="{preset.name}")  # pixels 0-255 in,
 ## Training
 
 - Command: `{training["command"]}`, which reads `recipe.json` beside this card.
-- {training["epochs"]} epochs ({stages}), batch {recipe.batch_size}, {recipe.optimizer}, peak \
-learning rate {recipe.learning_rate}, weight decay {recipe.weight_decay} (kernels only), label \
-smoothing {recipe.label_smoothing}, flips and crops by {recipe.crop} px.
-- {training["minutes"]} minutes on {training["hardware"]}; {training["backend"]}; seed \
-{training["seed"]}; {training["runs"]} run. The machine did other work meanwhile, so the time is \
-an upper bound.
-- All of the train split was used. Nothing was chosen by the test split: the last epoch ships. \
+- {training["epochs"]} epochs ({stages}) on `{recipe.train_split}`; the last epoch ships. \
 `log.csv` follows `{recipe.log_split}`.
+- Batch {recipe.batch_size}, {recipe.optimizer}, peak learning rate {recipe.learning_rate} after \
+{recipe.warmup_epochs} epochs of warm-up, weight decay {recipe.weight_decay} of kernels\
+{", sigma, b and c" if recipe.decay_pde else ""}, label smoothing {recipe.label_smoothing}, \
+{"flips, " if recipe.flip else ""}crops by {recipe.crop} px, gradient norm \
+{recipe.gradient_norm or "free"}, average of weights {recipe.ema or "off"}, {recipe.dtype}.
+- {training["minutes"]} minutes on {training["hardware"]}; {training["software"]}; seed \
+{training["seed"]}; {training["runs"]} run. {training["remark"]}
 
 ## File
 

@@ -1,7 +1,9 @@
 """The whole state of a run in one file: kill it at any moment, go on from there."""
 
 import json
+import platform
 
+import keras
 import numpy as np
 from keras import ops
 from safetensors import safe_open
@@ -49,13 +51,15 @@ def restore(model, values):
 
 
 def write_state(path, values, history, recipe):
-    """Write captured values, the log so far and the recipe, whole or not at all."""
-    header = {"history": json.dumps(history), "recipe": recipe.to_json()}
+    """Write captured values, the log so far, the recipe and the software, whole or not at all."""
+    software = f"{keras.backend.backend()}, keras {keras.__version__}, "
+    software += f"Python {platform.python_version()}"
+    header = {"history": json.dumps(history), "recipe": recipe.to_json(), "software": software}
     save_tensors(values, path, header)
 
 
 def read_state(path, recipe):
-    """Captured values and log of a run.
+    """Captured values, log and software of a run.
 
     Raises:
         WeightsError: If the run was started with another recipe.
@@ -68,4 +72,4 @@ def read_state(path, recipe):
             f"{path} was started with another recipe. Give another folder with --out, or remove "
             "this one to start again."
         )
-    return values, json.loads(header["history"])
+    return values, json.loads(header["history"]), header["software"]

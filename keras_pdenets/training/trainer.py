@@ -68,14 +68,20 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
     model = build_model(recipe.checkpoint, recipe.dtype)
     optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
     _compile(model, optimizer, recipe)
-    optimizer.build(model.trainable_variables)
+    # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
+    model.optimizer.build(model.trainable_variables)
     history = []
     if (folder / STATE).exists():
-        values, history = state.read_state(folder / STATE, recipe)
+        values, history, _ = state.read_state(folder / STATE, recipe)
         state.restore(model, values)
+        _write_log(folder / LOG, history)
+        if recipe.ema and len(history) == recipe.epochs:
+            # The state holds the weights themselves; what ships is their average.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
     replace_file(folder / RECIPE, lambda path: path.write_text(recipe.to_json() + "\n"))
     while len(history) < recipe.epochs:
-        if limit_minutes is not None and _would_end(started, history) > 60 * limit_minutes:
+        expected = time.monotonic() - started + _expected_seconds(recipe, history)
+        if limit_minutes is not None and expected > 60 * limit_minutes:
             return history
         values, row = _epoch(model, recipe, source, test, len(history), verbose)
         history.append(row)
@@ -122,18 +128,20 @@ def _epoch(model, recipe, source, test, epoch, verbose):
         callbacks=[capture],
         verbose=verbose,
     )
-    seconds = time.monotonic() - begin
     measured = model.evaluate(test.batches(500, size), verbose=0, return_dict=True)
     row = {"epoch": epoch + 1, "image_size": size or source.image_shape[0]}
     row |= {key: values[-1] for key, values in fitted.history.items()}
     row |= {f"test_{key}": value for key, value in measured.items()}
-    return capture.values, row | {"seconds": round(seconds, 2)}
+    return capture.values, row | {"seconds": round(time.monotonic() - begin, 2)}
 
 
-def _would_end(started, history):
-    """Seconds from the start of this call to the end of an epoch as long as the last one."""
-    longest = history[-1]["seconds"] if history else 0.0
-    return time.monotonic() - started + longest
+def _expected_seconds(recipe, history):
+    """Length of the next epoch: as the last one, in proportion to the pixels."""
+    if not history:
+        return 0.0
+    last = history[-1]
+    size = recipe.image_size(len(history)) or max(recipe.checkpoint.input_shape[:2])
+    return last["seconds"] * max(1.0, size / last["image_size"]) ** 2
 
 
 def _write_log(path, history):

@@ -49,8 +49,9 @@ def freeze(model, until=None, batchnorm=True):
 
     Args:
         model: A `keras.Model`.
-        until: Name of a layer, or the beginning of one such as `"stage2"`: everything up to the
-            last layer of that name is frozen. None: everything but the classifier. `""`: nothing.
+        until: Name of a layer, of a block (`"stage2_block0"`) or of a stage (`"stage2"`):
+            everything up to its last layer is frozen. None: everything but the layer named
+            "classifier". `""`: nothing.
         batchnorm: Freeze every batch norm of the model too. Only `trainable=False` keeps its
             moving averages in `fit`; `training=False` in the call does not.
 
@@ -58,7 +59,7 @@ def freeze(model, until=None, batchnorm=True):
         The model.
 
     Raises:
-        ValueError: If no layer has that name.
+        ValueError: If no layer has that name, or no weight would be left to train.
 
     Example:
     >>> import keras_pdenets
@@ -66,25 +67,41 @@ def freeze(model, until=None, batchnorm=True):
     >>> len(keras_pdenets.freeze(model).trainable_variables)
     2
     """
-    # InputLayers have nothing to freeze; a model's own flag would override that of its layers.
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    layers = list(_leaves(model))
     count = _number_to_freeze(model, layers, until)
+    # A container's own flag would override that of its layers.
     model.trainable = True
     for index, layer in enumerate(layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = not (index < count or (batchnorm and is_norm))
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`until` must leave something of {model.name!r} to train; None expects the head in a "
+            f"layer named 'classifier'. Received: until={until!r}"
+        )
     return model
 
 
+def _leaves(model):
+    """The layers of a model and of the models inside it, inputs left out."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            yield layer
+
+
 def _number_to_freeze(model, layers, until):
+    names = [layer.name for layer in layers]
     if until == "":
         return 0
     if until is None:
-        return sum(layer.name != "classifier" for layer in layers)
-    last = max((i for i, layer in enumerate(layers) if layer.name.startswith(until)), default=None)
+        return sum(name != "classifier" for name in names)
+    # Whole words: "stage2_block1" is not "stage2_block10".
+    last = max((i for i, n in enumerate(names) if f"{n}_".startswith(f"{until}_")), default=None)
     if last is None:
         raise ValueError(
-            f"`until` must begin the name of a layer of {model.name!r}, such as "
-            f"{', '.join(layer.name for layer in layers[:3])}. Received: until={until!r}"
+            f"`until` must be or begin the name of a layer of {model.name!r}, such as "
+            f"{', '.join(names[:3])}. Received: until={until!r}"
         )
     return last + 1

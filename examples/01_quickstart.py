@@ -59,7 +59,8 @@ def fine_tune(train, test):
     scores = []
     for until, epochs, rate in ((None, 4, 1e-2), ("", 4, 3e-3)):
         keras_pdenets.freeze(model, until)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+        loss = "sparse_categorical_crossentropy"
+        model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
         model.fit(*train, batch_size=64, epochs=epochs, verbose=2)
         scores.append(100 * model.evaluate(*test, verbose=0)[1])
     return model, scores

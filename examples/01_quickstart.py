@@ -2,7 +2,7 @@
 
     python examples/01_quickstart.py
 
-About a minute on two CPU cores. Fashion-MNIST (a bundled sample) and scikit-learn's handwritten
+About a minute and a half on one CPU core, TensorFlow backend. Fashion-MNIST (a bundled sample) and scikit-learn's handwritten
 digits are real images; nothing is downloaded in a checkout.
 """
 

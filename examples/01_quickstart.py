@@ -2,8 +2,8 @@
 
     python examples/01_quickstart.py
 
-About a minute and a half on one CPU core, TensorFlow backend. Fashion-MNIST (a bundled sample) and scikit-learn's handwritten
-digits are real images; nothing is downloaded in a checkout.
+About a minute and a half on one CPU core with TensorFlow. Fashion-MNIST (a bundled sample) and
+scikit-learn's handwritten digits are real images; nothing is downloaded in a checkout.
 """
 
 import time

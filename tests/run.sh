@@ -26,6 +26,6 @@ fi
 skip=()
 for backend in tensorflow jax torch; do
     echo "== $backend"
-    KERAS_BACKEND=$backend "$python" -m pytest -q -n 2 --dist loadfile "${skip[@]}" "$@"
+    KERAS_BACKEND=$backend "$python" -m pytest -q -n 2 --dist loadfile ${skip[@]+"${skip[@]}"} "$@"
     skip=(--ignore=tests/test_data.py)
 done

@@ -13,6 +13,14 @@ from keras_pdenets.applications import DecomposedResNet18 as DecomposedResNet18
 from keras_pdenets.applications import DecomposedResNet34 as DecomposedResNet34
 from keras_pdenets.applications import DecomposedResNet50 as DecomposedResNet50
 from keras_pdenets.applications import DecomposedResNet101 as DecomposedResNet101
+from keras_pdenets.applications import HyperbolicResNet18 as HyperbolicResNet18
+from keras_pdenets.applications import HyperbolicResNet20 as HyperbolicResNet20
+from keras_pdenets.applications import HyperbolicResNet34 as HyperbolicResNet34
+from keras_pdenets.applications import HyperbolicResNet38 as HyperbolicResNet38
+from keras_pdenets.applications import HyperbolicResNet50 as HyperbolicResNet50
+from keras_pdenets.applications import HyperbolicResNet56 as HyperbolicResNet56
+from keras_pdenets.applications import HyperbolicResNet74 as HyperbolicResNet74
+from keras_pdenets.applications import HyperbolicResNet101 as HyperbolicResNet101
 from keras_pdenets.applications import PDEPreActResNet20 as PDEPreActResNet20
 from keras_pdenets.applications import PDEPreActResNet32 as PDEPreActResNet32
 from keras_pdenets.applications import PDEPreActResNet44 as PDEPreActResNet44
@@ -40,4 +48,7 @@ from keras_pdenets.presets import Checkpoint as Checkpoint
 from keras_pdenets.presets import get_preset as get_preset
 from keras_pdenets.presets import list_presets as list_presets
 from keras_pdenets.transforms import features as features
+from keras_pdenets.transforms import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms import freeze as freeze
+from keras_pdenets.transforms import symmetry_group as symmetry_group
+from keras_pdenets.transforms import transform as transform

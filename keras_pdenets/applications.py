@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import textwrap
 from pathlib import Path
 
 from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
@@ -38,9 +39,7 @@ Args:
     classifier_activation: Activation of the classifier; None gives logits.
     name: Name of the model; it selects nothing.
     include_preprocessing: Whether the model normalises pixels itself.
-    {option}: {option_text}
-    operator_options: Arguments of the 3x3 operator's layer, such as
-        `{{"boundary": "periodic"}}`.
+{options}
     dropout: Rate before the classifier.
     data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
     dtype: Keras dtype policy, such as `"mixed_bfloat16"`; the head stays in float32.
@@ -79,7 +78,7 @@ def _application(name):
         "pooling": None, "classes": None, "classifier_activation": "softmax", "name": row.name,
     }  # fmt: skip
     keyword = {
-        "include_preprocessing": True, family.option: None, "operator_options": None,
+        "include_preprocessing": True, **{key: _unset(key) for key in family.options},
         "dropout": 0.0, "data_format": None, "dtype": None, "revision": None, "cache_dir": None,
         "local_files_only": False,
     }  # fmt: skip
@@ -97,11 +96,18 @@ def _application(name):
         builder=row.builder,
         reference=row.reference,
         count=row.parameters,
-        side=family.default_side,
-        option=family.option,
-        option_text=family.option_text,
+        side=row.side,
+        options="\n".join(_documented(name, text) for name, text in family.options.items()),
     )
     return builder
+
+
+def _documented(name, text):
+    """One argument's entry of a docstring."""
+    return textwrap.fill(
+        f"{name}: {text}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _build(
@@ -125,6 +131,7 @@ def _build(
     **config_options,
 ):
     """Build the model of a row, then load its weights."""
+    config_options = {k: v for k, v in config_options.items() if v != _unset(k)}
     path, source = _find(row, weights, revision, cache_dir, local_files_only)
     checkpoint = None if path is None else _checkpoint_for(row, path, config_options)
     data_format = check_data_format(data_format)
@@ -156,7 +163,7 @@ def _build(
         dtype=dtype,
     )
     if checkpoint is not None:
-        config_options = {**checkpoint.options, **_given(config_options)}
+        config_options = {**checkpoint.options, **config_options}
     model = FAMILIES[row.family].build(config_of(row, config_options), options)
     if checkpoint is not None:
         new_head = include_top and classes != checkpoint.classes
@@ -167,13 +174,14 @@ def _build(
     return model
 
 
-def _given(options):
-    return {key: value for key, value in options.items() if value is not None}
+def _unset(option):
+    """What a family's option is where the caller does not give it."""
+    # No activation is an answer, so that None cannot stand for "the model's own".
+    return "default" if option == "activation" else None
 
 
 def _default_shape(row, checkpoint, data_format):
-    side = FAMILIES[row.family].default_side
-    shape = (side, side, 3) if checkpoint is None else checkpoint.input_shape
+    shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
     return shape if data_format == "channels_last" else (shape[2], shape[0], shape[1])
 
 
@@ -224,8 +232,8 @@ def _checkpoint_for(row, path, config_options):
         other = ARCHITECTURES[checkpoint.architecture].builder
         raise WeightsError(f"{path} holds weights of {other}; {row.builder} cannot take them.")
     trained = config_of(row, checkpoint.options)
-    wanted = config_of(row, {**checkpoint.options, **_given(config_options)})
-    for key, value in _given(config_options).items():
+    wanted = config_of(row, {**checkpoint.options, **config_options})
+    for key, value in config_options.items():
         if getattr(wanted, key) != getattr(trained, key):
             raise ValueError(
                 f"`{key}` must be {getattr(trained, key)!r}, as the checkpoint was trained with; "
@@ -261,3 +269,11 @@ DecomposedPreActResNet32 = _application("decomposed_preact_resnet32")
 DecomposedPreActResNet44 = _application("decomposed_preact_resnet44")
 DecomposedPreActResNet56 = _application("decomposed_preact_resnet56")
 DecomposedPreActResNet110 = _application("decomposed_preact_resnet110")
+HyperbolicResNet18 = _application("hyperbolic_resnet18")
+HyperbolicResNet34 = _application("hyperbolic_resnet34")
+HyperbolicResNet50 = _application("hyperbolic_resnet50")
+HyperbolicResNet101 = _application("hyperbolic_resnet101")
+HyperbolicResNet20 = _application("hyperbolic_resnet20")
+HyperbolicResNet38 = _application("hyperbolic_resnet38")
+HyperbolicResNet56 = _application("hyperbolic_resnet56")
+HyperbolicResNet74 = _application("hyperbolic_resnet74")

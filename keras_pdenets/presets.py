@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ class Architecture:
         builder: Name of the public function.
         family: Key of `builders.FAMILIES`.
         options: Arguments of the family's config.
-        parameters: Trainable parameters with the small stem, 10 classes and, for the families
-            of 32 px, 3 input channels.
+        side: Side of the input, in pixels, where nobody gives one.
+        parameters: Trainable parameters with the small stem, 10 classes and 3 input channels.
         reference: Where the architecture comes from.
         preset: Name of the checkpoint behind `weights="hub"`, or None.
     """
@@ -30,14 +31,21 @@ class Architecture:
     builder: str
     family: str
     options: dict[str, Any]
+    side: int
     parameters: int
     reference: str
     preset: str | None = None
+
+    @property
+    def operator(self) -> str:
+        """What stands for a 3x3 convolution inside the residual branch."""
+        return str(self.options.get("operator", "quasi-linear"))
 
 
 _PREFIXES = {"conv": "", "pde": "PDE", "decomposed": "Decomposed"}
 _HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
 _YIN = "Yin et al. 2019, arXiv 1904.07568, Eq. (44)"
+_LIU = "Liu et al. 2023, arXiv 2308.01621"
 
 # depth, blocks in each stage, block, trainable parameters of conv, pde, decomposed
 _RESNETS = (
@@ -54,6 +62,19 @@ _PREACT_RESNETS = (
     (56, 9, (878_714, 588_410, 588_410)),
     (110, 18, (1_753_658, 1_173_050, 1_173_050)),
 )
+# depth, blocks in each stage, trainable parameters; the blocks have no bottleneck, so that 34 and
+# 50 are one net
+_HYPERBOLIC_RESNETS = (
+    (18, (2, 2, 2, 2), 4_046_954),
+    (34, (3, 4, 6, 3), 8_555_018),
+    (50, (3, 4, 6, 3), 8_555_018),
+    (101, (3, 4, 23, 3), 17_512_046),
+)
+# depth = 9 L + 2 (three convolutions in a row in each block), L, trainable parameters
+_SMALL_HYPERBOLIC_RESNETS = ((20, 2, 51_843), (38, 4, 121_289), (56, 6, 190_735), (74, 8, 260_181))
+_SMALL_HYPERBOLIC = {
+    "equation": "cp", "multiplier": 2, "stem": "cifar", "filters": (16, 32, 64)
+}  # fmt: skip
 _DEFAULT_PRESETS = {
     "pde_resnet50": "pde_resnet50_fashion_mnist",
     "preact_resnet20": "resnet20_fashion_mnist",
@@ -64,37 +85,53 @@ _DEFAULT_PRESETS = {
 
 def _row(
     family: str,
-    stem: str,
-    operator: str,
-    depth: int,
+    builder: str,
     options: dict[str, Any],
+    side: int,
     parameters: int,
     reference: str,
+    operator: str | None = None,
 ) -> Architecture:
-    prefix = _PREFIXES[operator]
-    name = "_".join(filter(None, (prefix.lower(), f"{family}{depth}")))
-    if operator != "conv":
-        reference = f"{reference}; {_YIN}"
-    options = {**options, "operator": operator}
-    return Architecture(
-        name, f"{prefix}{stem}{depth}", family, options, parameters, reference,
-        _DEFAULT_PRESETS.get(name),
-    )  # fmt: skip
+    if operator is not None:
+        prefix, options = _PREFIXES[operator], {**options, "operator": operator}
+        builder = f"{prefix}{builder}"
+        if prefix:
+            reference = f"{reference}; {_YIN}"
+    # PDEPreActResNet20: pde_preact_resnet20
+    name = re.sub(r"(PDE|Decomposed|PreAct|Hyperbolic)", r"\1_", builder).lower()
+    preset = _DEFAULT_PRESETS.get(name)
+    return Architecture(name, builder, family, options, side, parameters, reference, preset)
 
 
 ARCHITECTURES = {
     row.name: row
-    for index, operator in enumerate(_PREFIXES)
     for row in (
         *(
-            _row("resnet", "ResNet", operator, depth, {"num_blocks": n, "block": block},
-                 counts[index], _HE)
-            for depth, n, block, counts in _RESNETS
+            row
+            for index, operator in enumerate(_PREFIXES)
+            for row in (
+                *(
+                    _row("resnet", f"ResNet{depth}", {"num_blocks": n, "block": block}, 224,
+                         counts[index], _HE, operator)
+                    for depth, n, block, counts in _RESNETS
+                ),
+                *(
+                    _row("preact_resnet", f"PreActResNet{depth}", {"num_blocks": n}, 32,
+                         counts[index], _HAUSER, operator)
+                    for depth, n, counts in _PREACT_RESNETS
+                ),
+            )
         ),
         *(
-            _row("preact_resnet", "PreActResNet", operator, depth, {"num_blocks": n},
-                 counts[index], _HAUSER)
-            for depth, n, counts in _PREACT_RESNETS
+            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}", {"num_blocks": n}, 224, count,
+                 f"{_LIU}, Eq. (3)")
+            for depth, n, count in _HYPERBOLIC_RESNETS
+        ),
+        *(
+            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}",
+                 {"num_blocks": n, **_SMALL_HYPERBOLIC}, 32, count,
+                 f"{_LIU}, Eq. (1)-(2) as a sum of products")
+            for depth, n, count in _SMALL_HYPERBOLIC_RESNETS
         ),
     )
 }  # fmt: skip
@@ -129,10 +166,11 @@ class Checkpoint:
         for name in ("input_shape", "mean", "std", "class_names"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         row = lookup("architecture", self.architecture, ARCHITECTURES)
-        if row.family == "resnet" and not self.options.get("stem"):
+        stem = {**row.options, **self.options}.get("stem")
+        if "stem" in FAMILIES[row.family].options and not stem:
             raise ValueError(
-                "`options` of a ResNet's checkpoint must name its `stem`: the input's size does "
-                f"not tell it later. Received: options={self.options}"
+                f"`options` of a checkpoint of {row.builder} must name its `stem`: the input's "
+                f"size does not tell it later. Received: options={self.options}"
             )
 
     @property
@@ -216,9 +254,8 @@ def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
 
 
 def config_of(architecture: Architecture, options: dict[str, Any]) -> Any:
-    """The family's config: the row's options, overridden by `options` that are not None."""
-    given = {key: value for key, value in options.items() if value is not None}
-    return FAMILIES[architecture.family].config(**{**architecture.options, **given})
+    """The family's config: the row's options, overridden by `options`."""
+    return FAMILIES[architecture.family].config(**{**architecture.options, **options})
 
 
 def markdown_table() -> str:
@@ -233,7 +270,6 @@ def markdown_table() -> str:
             name = f"`{preset.name}`"
             accuracy = f"{preset.metrics['test_accuracy']:.2f} %"
         lines.append(
-            f"| `{row.builder}` | {row.options['operator']} | {row.parameters:,} | {name} | "
-            f"{accuracy} |"
+            f"| `{row.builder}` | {row.operator} | {row.parameters:,} | {name} | {accuracy} |"
         )
     return "\n".join(lines)

@@ -31,6 +31,20 @@ def images():
     return np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
 
 
+NUMPY_PADDING = {"zero": "constant", "replicate": "edge", "reflect": "reflect", "periodic": "wrap"}
+
+
+def shifted(images, boundary):
+    """u(x + j, y + i) for i, j in -1, 0, 1, by padding in NumPy."""
+    padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], mode=NUMPY_PADDING[boundary])
+    h, w = images.shape[1:3]
+    return {
+        (i, j): padded[:, 1 + i : 1 + i + h, 1 + j : 1 + j + w]
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    }
+
+
 def to_format(images, data_format):
     return images if data_format == "channels_last" else np.moveaxis(images, -1, 1)
 

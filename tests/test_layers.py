@@ -5,15 +5,15 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, to_format
+from conftest import BACKEND, NUMPY_PADDING, shifted, to_format
 
-from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
+from keras_pdenets.layers import DecomposedConv2D, DepthwiseStencil2D, PDEConv2D, QuasiLinear2D
 from keras_pdenets.operators import PDE_STENCILS, pde_coefficients
 
 # JAX computes in float64 only where the whole process does.
 DTYPE, TOLERANCE = ("float32", 1e-5) if BACKEND == "jax" else ("float64", 1e-12)
 LAYERS = [PDEConv2D, DecomposedConv2D]
-NUMPY_PADDING = {"zero": "constant", "replicate": "edge", "reflect": "reflect", "periodic": "wrap"}
+ALL_LAYERS = [*LAYERS, DepthwiseStencil2D, QuasiLinear2D]
 
 
 def _numpy(tensor):
@@ -28,20 +28,9 @@ def _assert_close(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def _shifted(images, boundary):
-    """u(x + j, y + i) for i, j in -1, 0, 1, by padding in NumPy."""
-    padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], mode=NUMPY_PADDING[boundary])
-    h, w = images.shape[1:3]
-    return {
-        (i, j): padded[:, 1 + i : 1 + i + h, 1 + j : 1 + j + w]
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    }
-
-
 def _finite_differences(images, coefficients, boundary):
     """The sum of Eq. (44) written out, in float64."""
-    u = _shifted(images, boundary)
+    u = shifted(images, boundary)
     derivatives = [
         u[0, 1] - 2 * u[0, 0] + u[0, -1],
         u[1, 0] - 2 * u[0, 0] + u[-1, 0],
@@ -88,9 +77,9 @@ def test_decomposed_layer_equals_two_passes(mid_filters, boundary, strides, data
     )
     found = _numpy(layer(_tensor(images, data_format)))
     row, column = _numpy(layer.row_kernel)[0], _numpy(layer.column_kernel)[:, 0]
-    u = _shifted(images, boundary)
+    u = shifted(images, boundary)
     middle = sum(u[0, j] @ row[j + 1] for j in (-1, 0, 1))
-    v = _shifted(middle, boundary)
+    v = shifted(middle, boundary)
     wanted = sum(v[i, 0] @ column[i + 1] for i in (-1, 0, 1))[:, ::strides, ::strides]
     np.testing.assert_allclose(
         found, to_format(wanted, data_format), atol=TOLERANCE, rtol=TOLERANCE
@@ -126,10 +115,12 @@ def test_activations_keep_the_size_that_he_gives_them(make):
     assert ratio.min() > 0.5, ratio
 
 
-@pytest.mark.parametrize("make", LAYERS)
+@pytest.mark.parametrize("make", ALL_LAYERS)
 def test_config_is_complete(make):
     values = {"filters": 3, "strides": 2, "boundary": "reflect", "use_bias": False, "seed": 7}
     values |= {"data_format": "channels_first", "normalize": True, "mid_filters": 2}
+    values |= {"depth_multiplier": 3, "shared": True, "equation": 6, "multiplier": 5}
+    values |= {"shared_stencil": False}
     names = set(inspect.signature(make.__init__).parameters) - {"self", "kwargs"}
     layer = make(**{name: values[name] for name in names}, name="a", dtype="mixed_bfloat16")
     config = layer.get_config()
@@ -137,7 +128,7 @@ def test_config_is_complete(make):
     assert make.from_config(config).get_config() == config
 
 
-@pytest.mark.parametrize("make", LAYERS)
+@pytest.mark.parametrize("make", ALL_LAYERS)
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_precisions(make, dtype):
     images = np.random.default_rng(3).normal(size=(2, 8, 8, 3)).astype("float32")
@@ -169,7 +160,7 @@ def test_errors_name_the_argument(make, arguments, message):
         make(**arguments)
 
 
-@pytest.mark.parametrize("make", LAYERS)
+@pytest.mark.parametrize("make", ALL_LAYERS)
 def test_errors_of_the_input(make):
     with pytest.raises(ValueError, match="needs images of rank 4"):
         make(2)(np.zeros((3, 8, 8), "float32"))
@@ -183,7 +174,7 @@ def test_errors_of_the_input(make):
         layer(np.zeros((1, 8, 8, 4), "float32"))
 
 
-@pytest.mark.parametrize("make", LAYERS)
+@pytest.mark.parametrize("make", ALL_LAYERS)
 def test_one_seed_gives_one_layer(make):
     first, second = make(4, seed=5), make(4, seed=5)
     for layer in (first, second):

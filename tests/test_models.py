@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden" / "logits.json"
 GOLDEN_NAMES = [
     *(f"{prefix}{name}" for name in ("resnet18", "preact_resnet20")
       for prefix in ("", "pde_", "decomposed_")),
-    "pde_resnet50",
+    "pde_resnet50", "hyperbolic_resnet18", "hyperbolic_resnet20",
 ]  # fmt: skip
 # 24 nets: trainable parameters for 10 classes, small stem, 3 channels (Yin et al., worked out).
 SPECIFIED = {
@@ -106,7 +106,7 @@ def test_logits_are_the_golden_ones(name, models, images, data_format):
     np.testing.assert_allclose(found, golden, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", GOLDEN_NAMES[:6])
+@pytest.mark.parametrize("name", [*GOLDEN_NAMES[:6], "hyperbolic_resnet20"])
 def test_keras_file_round_trip_is_exact(name, models, images, tmp_path):
     model = models(name, data_format="channels_last")
     model.save(tmp_path / "model.keras")
@@ -128,7 +128,7 @@ def _toy_problem():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", GOLDEN_NAMES[:6])
+@pytest.mark.parametrize("name", [*GOLDEN_NAMES[:6], "hyperbolic_resnet20"])
 def test_one_fit_lowers_the_loss(name, dtype):
     keras.utils.set_random_seed(3)
     images, labels = _toy_problem()
@@ -144,8 +144,11 @@ def test_one_fit_lowers_the_loss(name, dtype):
 
 def test_every_variable_gets_a_gradient():
     images, labels = _toy_problem()
-    for name in ("pde_preact_resnet20", "decomposed_preact_resnet20"):
+    for name in ("pde_preact_resnet20", "decomposed_preact_resnet20", "hyperbolic_resnet20"):
         model = build(name, side=8, channels=1, classes=2, config={"num_blocks": 1})
+        for variable in model.trainable_variables:
+            if variable.path.endswith("norm/gain"):  # from 0 nothing behind it would move
+                variable.assign(1.0)
         before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=BACKEND == "jax")

@@ -28,7 +28,7 @@ class Parts:
         dtype: Precision: a Keras dtype policy or its name.
     """
 
-    operator: str
+    operator: str = "conv"
     operator_options: dict[str, Any] = field(default_factory=dict)
     data_format: str = "channels_last"
     dtype: Any = None
@@ -84,12 +84,13 @@ class Parts:
             width, data_format=self.data_format, dtype=self.dtype, name=name
         )(x)
 
-    def norm(self, x, name):
+    def norm(self, x, name, gain=1.0):
         """Batch norm with the constants of the reference ResNets, not those of Keras."""
         return keras.layers.BatchNormalization(
             axis=channel_axis(self.data_format),
             momentum=0.9,
             epsilon=1e-5,
+            gamma_initializer=keras.initializers.Constant(gain),
             dtype=self.dtype,
             name=name,
         )(x)

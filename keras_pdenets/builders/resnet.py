@@ -8,9 +8,7 @@ import keras
 
 from keras_pdenets.blocks.residual import BLOCKS
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
-
-STEMS = ("cifar", "imagenet")
-_LARGEST_CIFAR_SIDE = 64
+from keras_pdenets.builders.stem import check_stem, make_stem
 
 
 @dataclass(frozen=True)
@@ -41,35 +39,16 @@ class ResNetConfig:
     def __post_init__(self):
         """Check the arguments that the layers cannot check."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
-        if self.stem not in (None, *STEMS):
-            raise ValueError(
-                f"`stem` must be None or one of {', '.join(STEMS)}. Received: stem={self.stem!r}"
-            )
+        check_stem(self.stem)
 
 
 def build_resnet(config, options):
     """The `keras.Model` of a `ResNetConfig` with the given `ModelOptions`."""
     inputs, x = make_input(options)
     parts = make_parts(config, options)
-    x = _stem(config, options, parts, x)
+    x = make_stem(config, options, parts, x)
     for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
             x = BLOCKS[config.block](parts, x, filters, strides, f"stage{stage}_block{block}")
     return keras.Model(inputs, make_head(options, x), name=options.name)
-
-
-def _stem(config, options, parts, x):
-    side = options.longest_side
-    small = side is not None and side <= _LARGEST_CIFAR_SIDE
-    stem = config.stem or ("cifar" if small else "imagenet")
-    kernel_size, strides = (3, 1) if stem == "cifar" else (7, 2)
-    x = parts.conv(x, config.filters[0], kernel_size, strides, "stem_conv")
-    x = parts.norm_relu(x, "stem", 0)
-    if stem == "cifar":
-        return x
-    # ReLU's output is not negative, so zeros are neutral to the maximum.
-    x = parts.pad(x, 1, "stem_pool_pad")
-    return keras.layers.MaxPooling2D(
-        3, 2, data_format=options.data_format, dtype=options.dtype, name="stem_pool"
-    )(x)

@@ -60,15 +60,17 @@ def check_image_input(layer, input_shape):
     return channels
 
 
-def bordered_conv(images, kernel, strides, boundary, data_format):
+def bordered_conv(images, kernel, strides, boundary, data_format, depthwise=False):
     """Convolution whose 3-point axes see one row or column beyond the border.
 
     Args:
         images: Batch of images.
-        kernel: Tensor of shape (1 or 3, 1 or 3, input channels, filters).
+        kernel: Tensor of shape (1 or 3, 1 or 3, input channels, filters), or with the filters of
+            one channel as its last axis where `depthwise`.
         strides: Step (along height, along width).
         boundary: A key of `boundary.BOUNDARIES`.
         data_format: Order of the axes of `images`.
+        depthwise: Whether every channel is convolved with its own filters.
 
     Returns:
         Batch of images with sides `ceil(side / stride)`.
@@ -79,7 +81,8 @@ def bordered_conv(images, kernel, strides, boundary, data_format):
         sizes = zip(spatial_axes(data_format), kernel.shape[:2], strict=True)
         images = pad_border(images, [axis for axis, size in sizes if size == 3], boundary)
         padding = "valid"
-    return ops.conv(images, kernel, strides, padding=padding, data_format=data_format)
+    conv = ops.depthwise_conv if depthwise else ops.conv
+    return conv(images, kernel, strides, padding=padding, data_format=data_format)
 
 
 def add_bias(images, bias, data_format):

@@ -2,3 +2,8 @@
 
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze
+from keras_pdenets.transforms.stages import StageSymmetry as StageSymmetry
+from keras_pdenets.transforms.stages import symmetry_group as symmetry_group
+from keras_pdenets.transforms.symmetry import TransformReport as TransformReport
+from keras_pdenets.transforms.symmetry import fold_block_norms as fold_block_norms
+from keras_pdenets.transforms.symmetry import transform as transform

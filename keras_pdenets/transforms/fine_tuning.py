@@ -4,7 +4,9 @@ import re
 
 import keras
 
-_BLOCK = re.compile(r"(stage\d+)_block\d+_(?:add|relu)")
+from keras_pdenets.layers import QuasiLinear2D
+
+_BLOCK = re.compile(r"(stage\d+)_block\d+_(?:add|relu|activation)")
 
 
 def features(model, layers=None):
@@ -83,10 +85,12 @@ def freeze(model, until=None, batchnorm=True):
 
 
 def _leaves(model):
-    """The layers of a model and of the models inside it, inputs left out."""
+    """The layers of a model, of the models inside it and of its products, inputs left out."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _leaves(layer)
+        elif isinstance(layer, QuasiLinear2D):
+            yield from layer.parts
         elif not isinstance(layer, keras.layers.InputLayer):
             yield layer
 

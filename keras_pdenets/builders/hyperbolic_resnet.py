@@ -1,0 +1,128 @@
+"""Hyperbolic nets of Liu et al. 2023: products in place of activations."""
+
+from dataclasses import dataclass
+
+import keras
+
+from keras_pdenets.blocks.hyperbolic import ACTIVATIONS, NORMS, hyperbolic_block
+from keras_pdenets.blocks.parts import Parts
+from keras_pdenets.builders.common import check_depth, make_head, make_input
+from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.layers.boundary import check_boundary
+from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.layers.quasi_linear import FORMS, check_equation
+
+PLACES = ("downsampling", "first", "all")
+_PRODUCT = ("equation", "multiplier", "shared_stencil", "boundary")
+OPTIONS = {
+    "equation": 'Form of the product: 3 to 7 as in the paper, or the symmetric `"cp"` and '
+    '`"full"` (see `layers.QuasiLinear2D`).',
+    "multiplier": "Hidden channels for an input channel: 4 or 6 in the paper.",
+    "shared_stencil": "Whether all channels have the same stencils; None: the equation's own.",
+    "activation": '`"softball"`, `"hardball"`, `"hardtanh"`, `"relu"` or None, after the sum; '
+    '`"default"`: softball, or the checkpoint\'s.',
+    "activation_at": 'Blocks that end in it: `"downsampling"` (those of stride 2, and the last), '
+    '`"first"` (the first of each stage: clips the first stage too) or `"all"`.',
+    "block_norm": 'End of the residual branch, from gain 0: `"batch"` (default of the published '
+    'equations), `"rms"` (root mean square and one gain: keeps rotations; default of the '
+    'symmetric forms), `"scale"` (one gain: keeps every symmetry).',
+    "boundary": 'Values beyond the border: `"zero"`, `"replicate"`, `"reflect"`, `"periodic"`.',
+    "stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.',
+}
+
+
+@dataclass(frozen=True)
+class HyperbolicResNetConfig:
+    """Architecture of section 5.1, Liu et al. 2023, arXiv 2308.01621.
+
+    The blocks have no bottleneck: the widths are those of `filters`. In the symmetric forms the
+    first block of every stage has a projection as its shortcut, so that the channels of every
+    stage can be mixed; in the published equations the first stage has none.
+
+    Args:
+        num_blocks: Number of blocks in each stage, or one number for all.
+        equation: See `OPTIONS`, also for what follows.
+        multiplier: Hidden channels for an input channel.
+        shared_stencil: Whether all channels have the same stencils.
+        activation: Activation after the sum.
+        activation_at: Blocks that end in it.
+        block_norm: End of the residual branch.
+        boundary: Values beyond the border.
+        stem: First layers.
+        filters: Width of each stage.
+    """
+
+    num_blocks: tuple[int, ...] | int
+    equation: int | str = 3
+    multiplier: int = 4
+    shared_stencil: bool | None = None
+    activation: str | None = "softball"
+    activation_at: str = "downsampling"
+    block_norm: str | None = None
+    boundary: str = "zero"
+    stem: str | None = None
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+
+    def __post_init__(self):
+        """Check every argument; fill in what the equation decides."""
+        object.__setattr__(self, "filters", tuple(self.filters))
+        object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
+        shared = check_equation(self.equation, self.shared_stencil)
+        object.__setattr__(self, "shared_stencil", shared)
+        if self.block_norm is None:
+            object.__setattr__(self, "block_norm", "rms" if self.symmetric else "batch")
+        check_positive_integer("multiplier", self.multiplier)
+        check_boundary(self.boundary)
+        check_stem(self.stem)
+        for name, known in (
+            ("activation", (*ACTIVATIONS, None)),
+            ("activation_at", PLACES),
+            ("block_norm", NORMS),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(map(str, known))}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        if self.equation == 5 and self.block_norm != "batch":
+            raise ValueError(
+                "`block_norm` must be 'batch' (of the shortcuts) for equation=5: its blocks end in "
+                f"the product. Received: block_norm={self.block_norm!r}"
+            )
+
+    @property
+    def symmetric(self):
+        """Whether the channels of a stage can be mixed by any invertible matrix."""
+        return FORMS[self.equation].symmetric
+
+    def activation_of(self, stage, block):
+        """Activation at the end of a block, or None."""
+        places = {
+            "all": True,
+            "first": block == 0,
+            "downsampling": (block == 0 and stage > 0)
+            or (stage == len(self.filters) - 1 and block == self.num_blocks[stage] - 1),
+        }
+        return self.activation if places[self.activation_at] else None
+
+
+def build_hyperbolic_resnet(config, options):
+    """The `keras.Model` of a `HyperbolicResNetConfig` with the given `ModelOptions`."""
+    inputs, x = make_input(options)
+    parts = Parts(data_format=options.data_format, dtype=options.dtype)
+    x = make_stem(config, options, parts, x)
+    product = {key: getattr(config, key) for key in _PRODUCT}
+    for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
+        for block in range(blocks):
+            x = hyperbolic_block(
+                parts,
+                x,
+                filters,
+                2 if stage > 0 and block == 0 else 1,
+                f"stage{stage}_block{block}",
+                product,
+                norm=config.block_norm,
+                project=config.symmetric and block == 0,
+                activation=config.activation_of(stage, block),
+            )
+    return keras.Model(inputs, make_head(options, x), name=options.name)

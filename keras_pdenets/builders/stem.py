@@ -1,0 +1,31 @@
+"""The first layers of nets with four stages: by the size of the images."""
+
+import keras
+
+STEMS = ("cifar", "imagenet")
+_LARGEST_CIFAR_SIDE = 64
+
+
+def check_stem(stem):
+    """Raise ValueError unless `stem` is None or one of `STEMS`."""
+    if stem not in (None, *STEMS):
+        raise ValueError(
+            f"`stem` must be None or one of {', '.join(STEMS)}. Received: stem={stem!r}"
+        )
+
+
+def make_stem(config, options, parts, x):
+    """Convolution, batch norm, ReLU, and for large images a maximum over 3x3 pixels."""
+    side = options.longest_side
+    small = side is not None and side <= _LARGEST_CIFAR_SIDE
+    stem = config.stem or ("cifar" if small else "imagenet")
+    kernel_size, strides = (3, 1) if stem == "cifar" else (7, 2)
+    x = parts.conv(x, config.filters[0], kernel_size, strides, "stem_conv")
+    x = parts.norm_relu(x, "stem", 0)
+    if stem == "cifar":
+        return x
+    # ReLU's output is not negative, so zeros are neutral to the maximum.
+    x = parts.pad(x, 1, "stem_pool_pad")
+    return keras.layers.MaxPooling2D(
+        3, 2, data_format=options.data_format, dtype=options.dtype, name="stem_pool"
+    )(x)

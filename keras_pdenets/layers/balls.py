@@ -1,0 +1,160 @@
+"""Activations that keep a feature vector inside a ball or a cube."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.precision import widen
+
+
+class _Ball(SignatureConfig, keras.layers.Layer):
+    """What the two balls share: the radius and the squared norm over the channels."""
+
+    def __init__(self, radius=None, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        if radius is not None and not radius > 0:
+            raise ValueError(f"`radius` must be positive or None. Received: radius={radius!r}")
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
+        self.radius = radius
+        self.axis = axis
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        """Check that the number of channels is known where the radius follows from it."""
+        rank = len(input_shape)
+        if not -rank <= self.axis < rank or input_shape[self.axis] is None:
+            raise ValueError(
+                f"Layer {self.name!r} needs a known number of channels on axis {self.axis}. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+
+    def call(self, inputs):
+        """Scale every vector along `axis`."""
+        # Sums of squares overflow float16 at 512 channels of 12, and 8 bits do not hold them.
+        x = widen(inputs)
+        square = self.radius**2 if self.radius is not None else inputs.shape[self.axis]
+        norm = ops.sum(ops.square(x), axis=self.axis, keepdims=True) / square
+        return ops.cast(x * ops.rsqrt(self._divisor(norm)), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class Softball(_Ball):
+    r"""Smooth map of every feature vector into a ball.
+
+    $$\mathrm{softball}(x) = \frac{x}{\sqrt{1 + |x|^2 / R^2}}$$
+
+    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm runs over the channels of one pixel and
+    is taken in float32 or better; the map commutes with rotations of the channels.
+
+    Args:
+        radius: Radius R, in the unit of the features; None: square root of the number of
+            channels, so that features of size 1 lie on the sphere.
+        axis: Axis of the channels.
+
+    Input shape:
+        Any; the axis of the channels must be known.
+
+    Output shape:
+        The same.
+
+    Raises:
+        ValueError: If `radius` is not positive, or the number of channels is unknown.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> y = keras_pdenets.layers.Softball(radius=1.0)(np.array([[3.0, 4.0]], "float32"))
+    >>> [round(float(v), 4) for v in y[0]]
+    [0.5883, 0.7845]
+    """
+
+    def _divisor(self, norm):
+        return 1.0 + norm
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class Hardball(_Ball):
+    r"""Projection of every feature vector onto a ball.
+
+    $$\mathrm{hardball}(x) = \frac{R\,x}{\max(|x|, R)}$$
+
+    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm runs over the channels of one pixel and
+    is taken in float32 or better; the map commutes with rotations of the channels.
+
+    Args:
+        radius: Radius R, in the unit of the features; None: square root of the number of
+            channels.
+        axis: Axis of the channels.
+
+    Input shape:
+        Any; the axis of the channels must be known.
+
+    Output shape:
+        The same.
+
+    Raises:
+        ValueError: If `radius` is not positive, or the number of channels is unknown.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> y = keras_pdenets.layers.Hardball(radius=1.0)(np.array([[3.0, 4.0]], "float32"))
+    >>> [round(float(v), 4) for v in y[0]]
+    [0.6, 0.8]
+    """
+
+    def _divisor(self, norm):
+        # The maximum of squares, since the norm has no gradient at 0; and by relu, since
+        # `ops.maximum` rounds float64 on some backends.
+        return 1.0 + ops.relu(norm - 1.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class HardTanh(SignatureConfig, keras.layers.Layer):
+    r"""Every feature clipped to an interval: $\min(\max(x, a), b)$.
+
+    Section 3, Liu et al. 2023, arXiv 2308.01621, with [-1, 1].
+
+    Args:
+        min_value: Lower end a.
+        max_value: Upper end b.
+
+    Input shape:
+        Any.
+
+    Output shape:
+        The same.
+
+    Raises:
+        ValueError: If the interval is empty.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> keras_pdenets.layers.HardTanh()(np.array([-3.0, 0.5], "float32")).tolist()
+    [-1.0, 0.5]
+    """
+
+    def __init__(self, min_value=-1.0, max_value=1.0, **kwargs):
+        super().__init__(**kwargs)
+        if not min_value < max_value:
+            raise ValueError(
+                "`min_value` must be below `max_value`. "
+                f"Received: min_value={min_value}, max_value={max_value}"
+            )
+        self.min_value = min_value
+        self.max_value = max_value
+        self.supports_masking = True
+
+    def call(self, inputs):
+        """Clip."""
+        return ops.clip(inputs, self.min_value, self.max_value)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape

@@ -1,0 +1,279 @@
+"""The product of features and their derivatives: one step of a quasi-linear hyperbolic system."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers import images
+from keras_pdenets.layers.boundary import check_boundary
+from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D
+
+_LARGEST_FULL_TENSOR = 64
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one form of the product is made of, for n channels in, o out and multiplier m.
+
+    Args:
+        coefficients: Width of the 1x1 convolution C that makes the coefficients: `"hidden"`
+            (m n), `"input"` (n), `"output"` (o), or None.
+        shared: Values of `shared_stencil` that are defined, the default first.
+        lift: Whether a 1x1 convolution comes before the stencils.
+        derivative_of_product: Whether the stencils act on the product (a conservation law).
+        stencil_per_hidden: Whether each hidden channel has one stencil, in place of m for each
+            input channel.
+        stencil_norm: Whether batch norm follows the stencils.
+        mixing: Whether a 1x1 convolution to o channels follows.
+        symmetric: Whether every invertible matrix that mixes the input channels can be absorbed.
+    """
+
+    coefficients: str | None = "hidden"
+    shared: tuple[bool, ...] = (True, False)
+    lift: bool = False
+    derivative_of_product: bool = False
+    stencil_per_hidden: bool = False
+    stencil_norm: bool = True
+    mixing: bool = True
+    symmetric: bool = False
+
+
+FORMS = {
+    3: Form(),
+    4: Form(coefficients="output"),
+    5: Form(mixing=False),
+    6: Form(coefficients="input", derivative_of_product=True),
+    7: Form(shared=(False,), derivative_of_product=True, stencil_per_hidden=True),
+    "cp": Form(shared=(False,), lift=True, stencil_per_hidden=True, symmetric=True),
+    "full": Form(coefficients=None, shared=(True,), stencil_norm=False, symmetric=True),
+}
+
+
+def check_equation(equation, shared_stencil):
+    """Return the form's `shared_stencil`, or raise ValueError that says what is defined."""
+    # A tuple first: a list or an array has no hash.
+    if not isinstance(equation, int | str) or equation not in FORMS:
+        raise ValueError(
+            f"`equation` must be one of {', '.join(map(repr, FORMS))}. "
+            f"Received: equation={equation!r}"
+        )
+    defined = FORMS[equation].shared
+    if shared_stencil is None:
+        return defined[0]
+    if shared_stencil not in defined:
+        raise ValueError(
+            f"`shared_stencil` must be {' or '.join(map(str, defined))} for equation={equation!r}: "
+            f"the paper defines no other. Received: shared_stencil={shared_stencil!r}"
+        )
+    return bool(shared_stencil)
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
+    r"""Products of features and their derivatives, in seven forms.
+
+    With $D_d$ trainable 3x3 stencils (`DepthwiseStencil2D`) and A, C, P, Q, R matrices (1x1
+    convolutions without bias), the output $F(u)$ is
+
+    | equation | F(u) |
+    |---|---|
+    | 3 | $\sum_{j,d} A_{i,jd}\; N(D_d u_j) \sum_k C_{jd,k} u_k$ |
+    | 4 | $\big(\sum_{j,d} A_{i,jd}\, N(D_d u_j)\big) \sum_k C_{ik} u_k$ |
+    | 5 | $\sum_d N(D_d u_i) \sum_k C_{id,k} u_k$ |
+    | 6 | $\sum_{j,d} A_{i,jd}\, N\big(D_d (u_j \sum_k C_{jk} u_k)\big)$ |
+    | 7 | $\sum_{j,d} A_{i,jd}\, N\big(D_{jd} (u_j \sum_k C_{jd,k} u_k)\big)$ |
+    | `"cp"` | $\sum_r P_{ir}\; N\big(D_r \sum_j Q_{rj} u_j\big) \sum_k R_{rk} u_k$ |
+    | `"full"` | $\sum_{d,j,k} A_{i,djk}\; D_d u_j\; u_k$ |
+
+    Eq. (3)-(7) and (1)-(2), Liu et al. 2023, arXiv 2308.01621; N is batch norm. `"cp"` is the full
+    tensor as a sum of r = m n products of three vectors. It and the full tensor keep their form
+    when the channels are mixed by any invertible matrix; Eq. (3)-(7) only when they are permuted
+    and scaled.
+
+    Deviations from the paper: Eq. (4) has one C, as its parameter counts do, and the initial
+    values keep the variance (the paper gives none).
+
+    Args:
+        filters: Number o of output channels.
+        equation: 3, 4, 5, 6, 7, `"cp"` or `"full"`.
+        multiplier: Hidden channels for an input channel, m: the paper has 4 and 6.
+        shared_stencil: Whether all channels have the same stencils. None: True for 3-6 and
+            `"full"`, False for 7 and `"cp"`, which have no other.
+        strides: Step of the output grid, in pixels. Eq. (6) and (7) multiply on the full grid.
+        boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
+            `"periodic"`.
+        use_bias: Whether the last 1x1 convolution adds a constant: where a norm was folded in.
+        data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
+        seed: Seed of the initial values, or None.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
+
+    Output shape:
+        The same with `filters` channels and sides `ceil(side / strides)`.
+
+    Raises:
+        ValueError: If an argument is outside its range, the paper does not define the
+            combination, or the input is not a batch of images.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> layer = keras_pdenets.layers.QuasiLinear2D(16, equation="cp", multiplier=2, strides=2)
+    >>> tuple(layer(np.ones((2, 8, 8, 8), "float32")).shape)
+    (2, 4, 4, 16)
+    """
+
+    def __init__(
+        self,
+        filters,
+        equation=3,
+        multiplier=4,
+        shared_stencil=None,
+        strides=1,
+        boundary="zero",
+        use_bias=False,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = images.check_positive_integer("filters", filters)
+        self.shared_stencil = check_equation(equation, shared_stencil)
+        self.equation = equation
+        self.form = FORMS[equation]
+        self.multiplier = images.check_positive_integer("multiplier", multiplier)
+        self.strides = images.check_positive_integer("strides", strides)
+        self.boundary = check_boundary(boundary)
+        if use_bias and equation in (4, 5):
+            raise ValueError(
+                f"`use_bias` must be False for equation={equation}: it ends in a product. "
+                "Received: use_bias=True"
+            )
+        self.use_bias = bool(use_bias)
+        self.data_format = images.check_data_format(data_format)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Create the convolutions for the channels of `input_shape`."""
+        channels = images.check_image_input(self, input_shape)
+        hidden = self.multiplier * channels
+        self._check_channels(channels, hidden)
+        form, axis = self.form, images.channel_axis(self.data_format)
+
+        def shape(width, strides=1):
+            return images.strided_shape(input_shape, width, strides, self.data_format)
+
+        product_strides = 1 if form.derivative_of_product else self.strides
+        self.lift = self.coefficients = self.stencil_norm = self.mixing = None
+        if form.lift:
+            self.lift = self._pointwise("lift", hidden, shape(channels))
+        if form.coefficients:
+            widths = {"hidden": hidden, "input": channels, "output": self.filters}
+            self.coefficients = self._pointwise(
+                "coefficients", widths[form.coefficients], shape(channels), product_strides
+            )
+        self.stencils = DepthwiseStencil2D(
+            1 if form.stencil_per_hidden else self.multiplier,
+            shared=self.shared_stencil,
+            strides=self.strides,
+            boundary=self.boundary,
+            data_format=self.data_format,
+            seed=self._seed(1),
+            dtype=self.dtype_policy,
+            name="stencils",
+        )
+        self.stencils.build(shape(hidden if form.stencil_per_hidden else channels))
+        if form.stencil_norm:
+            self.stencil_norm = keras.layers.BatchNormalization(
+                axis=axis, momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="stencil_norm"
+            )
+            self.stencil_norm.build(shape(hidden, self.strides))
+        if form.mixing:
+            products = hidden * channels if self.equation == "full" else hidden
+            self.mixing = self._pointwise(
+                "mixing", self.filters, shape(products, self.strides), use_bias=self.use_bias
+            )
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+
+    def _check_channels(self, channels, hidden):
+        if self.equation == 5 and hidden % self.filters:
+            raise ValueError(
+                f"`filters` must divide multiplier * channels = {hidden} for equation=5, which "
+                f"sums groups of them. Received: filters={self.filters}"
+            )
+        if self.equation == "full" and channels > _LARGEST_FULL_TENSOR:
+            raise ValueError(
+                f"`equation='full'` takes up to {_LARGEST_FULL_TENSOR} channels: its tensor grows "
+                f"with their cube. 'cp' has the same symmetry. Received: {channels} channels"
+            )
+
+    def _seed(self, index):
+        # Several seeds out of one: equal draws would be correlated.
+        return None if self.seed is None else self.seed + 7919 * index
+
+    def _pointwise(self, name, filters, input_shape, strides=1, use_bias=False):
+        layer = keras.layers.Conv2D(
+            filters,
+            1,
+            strides,
+            use_bias=use_bias,
+            kernel_initializer=keras.initializers.LecunNormal(
+                self._seed(("lift", "stencils", "coefficients", "mixing").index(name))
+            ),
+            data_format=self.data_format,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(input_shape)
+        return layer
+
+    @property
+    def parts(self):
+        """The layers inside, those that the form has."""
+        parts = self.lift, self.stencils, self.stencil_norm, self.coefficients, self.mixing
+        return [part for part in parts if part is not None]
+
+    def call(self, inputs, training=None):
+        """Multiply features with derivatives."""
+        if self.equation == "full":
+            return self.mixing(self._all_products(self.stencils(inputs), inputs))
+        factor = self.coefficients(inputs)
+        if self.form.derivative_of_product:
+            repeats = 1 if self.equation == 6 else self.multiplier
+            axis = images.channel_axis(self.data_format)
+            return self.mixing(self._derive(ops.repeat(inputs, repeats, axis) * factor, training))
+        derivatives = self._derive(inputs if self.lift is None else self.lift(inputs), training)
+        if self.equation == 4:
+            return self.mixing(derivatives) * factor
+        products = derivatives * factor
+        return self._sum_groups(products) if self.mixing is None else self.mixing(products)
+
+    def _derive(self, x, training):
+        return self.stencil_norm(self.stencils(x), training=training)
+
+    def _grouped(self, x, groups):
+        """The channels of `x` as two axes: groups, and members of a group."""
+        axis = 3 if self.data_format == "channels_last" else 1
+        shape = [-1, *x.shape[1:]]
+        if None in x.shape[1:]:
+            shape = list(ops.shape(x))
+        shape[axis : axis + 1] = [groups, x.shape[axis] // groups]
+        return ops.reshape(x, shape), axis + 1
+
+    def _sum_groups(self, products):
+        grouped, axis = self._grouped(products, self.filters)
+        return ops.sum(grouped, axis=axis)
+
+    def _all_products(self, derivatives, inputs):
+        s, axis = self.strides, 3 if self.data_format == "channels_last" else 1
+        values = inputs[:, ::s, ::s] if axis == 3 else inputs[:, :, ::s, ::s]
+        left = ops.repeat(derivatives, inputs.shape[axis], axis=axis)
+        right = ops.concatenate([values] * derivatives.shape[axis], axis=axis)
+        return left * right
+
+    def compute_output_shape(self, input_shape):
+        """Shape of the output for a given shape of the input."""
+        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

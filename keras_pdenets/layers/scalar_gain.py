@@ -1,0 +1,74 @@
+"""Ends of a block that leave the symmetry of its channels alone."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.precision import widen
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class ScalarGain(SignatureConfig, keras.layers.Layer):
+    r"""One trainable number times the features, which may be normalised first.
+
+    $$y = g \, x \quad\text{or}\quad y = g \, x \Big/ \sqrt{\tfrac1n \sum_i x_i^2 + \epsilon}$$
+
+    A batch norm, or a gain for each channel, singles out the channels. One gain commutes with
+    every matrix that mixes them; with the root mean square over the channels of a pixel, with
+    every rotation.
+
+    Args:
+        normalize: Divide by the root mean square first.
+        initial: Initial gain; 0 starts a residual block as the identity.
+        epsilon: Added to the mean square.
+        axis: Axis of the channels.
+
+    Input shape:
+        Any.
+
+    Output shape:
+        The same.
+
+    Raises:
+        ValueError: If `epsilon` is not positive.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> layer = keras_pdenets.layers.ScalarGain(normalize=True, initial=2.0)
+    >>> [round(float(v), 2) for v in layer(np.array([[3.0, 4.0]], "float32"))[0]]
+    [1.7, 2.26]
+    """
+
+    def __init__(self, normalize=False, initial=1.0, epsilon=1e-5, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        if not epsilon > 0:
+            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
+        self.normalize = bool(normalize)
+        self.initial = initial
+        self.epsilon = epsilon
+        self.axis = axis
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        """Create the gain."""
+        self.gain = self.add_weight(
+            name="gain",
+            shape=(),
+            initializer=keras.initializers.Constant(self.initial),
+            autocast=False,
+        )
+
+    def call(self, inputs):
+        """Normalise, if asked for, and scale."""
+        # As in the balls: squares need more than half precision.
+        x = widen(inputs)
+        factor = ops.cast(self.gain, x.dtype)
+        if self.normalize:
+            mean = ops.mean(ops.square(x), axis=self.axis, keepdims=True)
+            factor = factor * ops.rsqrt(mean + self.epsilon)
+        return ops.cast(x * factor, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape

@@ -1,0 +1,155 @@
+"""What a hyperbolic net is made of, stage by stage, read from its layers."""
+
+import functools
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras import layers
+
+from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, ScalarGain, Softball
+from keras_pdenets.operators import groups
+
+_NAME = re.compile(
+    r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<part>product|norm|shortcut_conv|shortcut_norm"
+    r"|activation)"
+)
+_ACTIVATIONS = {
+    layers.ReLU: (groups.POSITIVE_MONOMIAL, "ReLU acts on every channel"),
+    HardTanh: (groups.SIGNED_PERMUTATION, "hardtanh clips every channel"),
+    Softball: (groups.ORTHOGONAL, "softball keeps rotations only"),
+    Hardball: (groups.ORTHOGONAL, "hardball keeps rotations only"),
+}
+
+
+@dataclass
+class Block:
+    """The layers of one block, None where it has none.
+
+    Args:
+        stage: Number of its stage.
+        first: Whether it is the first of its stage.
+        product: The quasi-linear product.
+        norm: End of the residual branch.
+        shortcut_conv: Projection.
+        shortcut_norm: Norm after the projection.
+        activation: Activation after the sum.
+    """
+
+    stage: int
+    first: bool
+    product: Any = None
+    norm: Any = None
+    shortcut_conv: Any = None
+    shortcut_norm: Any = None
+    activation: Any = None
+
+
+@dataclass(frozen=True)
+class StageSymmetry:
+    """The matrices that may mix the channels of a stage.
+
+    Args:
+        stage: Number of the stage.
+        filters: Number of its channels, the size of the matrices.
+        group: The group that leaves the model's outputs as they are.
+        reasons: Why it is not larger.
+    """
+
+    stage: int
+    filters: int
+    group: groups.Group
+    reasons: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        """One line."""
+        text = f"stage {self.stage}, {self.filters} channels: {self.group.name}"
+        return "; ".join((text, *self.reasons))
+
+
+def read_blocks(model):
+    """The blocks of a hyperbolic net, in order.
+
+    Raises:
+        ValueError: If the model is of another family.
+    """
+    blocks = {}
+    for layer in model.layers:
+        match = _NAME.fullmatch(layer.name)
+        if match:
+            key = int(match["stage"]), int(match["block"])
+            block = blocks.setdefault(key, Block(key[0], key[1] == 0))
+            setattr(block, match["part"], layer)
+    found = [blocks[key] for key in sorted(blocks)]
+    if not found or not all(isinstance(block.product, QuasiLinear2D) for block in found):
+        raise ValueError(
+            "`model` must be a hyperbolic net of this package (HyperbolicResNet...), not nested in "
+            f"another. Received: model {model.name!r} with layers such as "
+            f"{', '.join(layer.name for layer in model.layers[:4])}"
+        )
+    return found
+
+
+def symmetry_group(model):
+    """Which changes of the channels' basis the weights of a hyperbolic net can absorb.
+
+    The features u of a stage may be replaced by T u, with one invertible T for the whole stage,
+    if its layers can take T into their weights without any change of the model's outputs.
+    Section 4, Liu et al. 2023, arXiv 2308.01621; deviation: the paper gives GL(n) or O(n) to
+    Eq. (3), whose factorised tensor is kept by monomial matrices only.
+
+    Args:
+        model: A `HyperbolicResNet...`.
+
+    Returns:
+        Dictionary of `StageSymmetry` by number of the stage.
+
+    Raises:
+        ValueError: If the model is of another family.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10)
+    >>> print(keras_pdenets.symmetry_group(model)[2])
+    stage 2, 64 channels: O(n); root mean square keeps rotations only; softball keeps rotations only
+    """
+    blocks = read_blocks(model)
+    has_head = any(layer.name == "classifier" for layer in model.layers)
+    last = blocks[-1].stage
+    found = {}
+    for stage in range(last + 1):
+        limits = [limit for block in blocks for limit in _limits(block, stage)]
+        if stage == last and not has_head:
+            limits.append((groups.IDENTITY, "its features are the model's output"))
+        group = functools.reduce(lambda a, b: a & b, (limit for limit, _ in limits))
+        reasons = dict.fromkeys(reason for _, reason in limits if reason)
+        filters = next(block.product.filters for block in blocks if block.stage == stage)
+        found[stage] = StageSymmetry(stage, filters, group, tuple(reasons))
+    return found
+
+
+def _limits(block, stage):
+    """Groups that one block leaves to a stage, with reasons; the stage is its output or input."""
+    reads_before = block.first and block.stage == stage + 1
+    if block.stage != stage and not reads_before:
+        return
+    yield _limit_of_product(block.product)
+    if reads_before:
+        return
+    for norm in (block.norm, block.shortcut_norm):
+        if isinstance(norm, layers.BatchNormalization):
+            yield groups.MONOMIAL, "batch norm acts on every channel (fold_block_norms removes it)"
+        elif isinstance(norm, ScalarGain) and norm.normalize:
+            yield groups.ORTHOGONAL, "root mean square keeps rotations only"
+    if block.activation is not None:
+        yield _ACTIVATIONS[type(block.activation)]
+    if stage == 0 and block.first and block.shortcut_conv is None:
+        yield groups.POSITIVE_MONOMIAL, "the stem's ReLU acts on every channel"
+
+
+def _limit_of_product(product):
+    if product.form.symmetric:
+        return groups.GENERAL_LINEAR, ""
+    if product.equation == 5:
+        return groups.DIAGONAL, "Eq. (5) ties every channel to its own derivatives"
+    return groups.MONOMIAL, f"Eq. ({product.equation}) keeps its form for monomial matrices only"

@@ -1,0 +1,311 @@
+"""New weights for the same function: a hyperbolic net with its channels mixed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_pdenets.transforms.stages import read_blocks, symmetry_group
+
+_TOLERANCE = 1e-4
+_WORST_CONDITION = 1e5
+
+
+@dataclass(frozen=True)
+class TransformReport:
+    """What a transformation did.
+
+    Args:
+        stages: Numbers of the stages that were transformed.
+        difference: Largest difference of the outputs, relative to their largest value.
+        images: Number of images it was measured on.
+    """
+
+    stages: tuple[int, ...]
+    difference: float
+    images: int
+
+    def __str__(self) -> str:
+        """One line."""
+        names = ", ".join(map(str, self.stages))
+        return (
+            f"stages {names} transformed; outputs differ by {self.difference:.1e} of their "
+            f"largest value on {self.images} images"
+        )
+
+
+def transform(model, matrices, images=None, tolerance=_TOLERANCE):
+    r"""Mix the channels of a hyperbolic net without changing what it computes.
+
+    $u \to T u$ in a stage: what reads u takes $T^{-1}$ into its weights, what writes u takes T.
+    In the symmetric form, $P \to T P$, $Q \to Q T^{-1}$, $R \to R T^{-1}$ (section 4, Liu et al.
+    2023, arXiv 2308.01621, for the full tensor).
+
+    Args:
+        model: A `HyperbolicResNet...`; it is left as it is. Trained with batch norm at the block
+            ends, it takes monomial matrices only: call `fold_block_norms` first.
+        matrices: An invertible matrix T for each stage to transform, by number of the stage.
+        images: Batch to compare the outputs on; None: four images of random pixels 0-255.
+        tolerance: Largest relative difference of the outputs that is taken for rounding.
+
+    Returns:
+        The new model, and a `TransformReport`.
+
+    Raises:
+        ValueError: If a matrix is singular, of the wrong size or not in the group of its stage,
+            or the model is of another family.
+        ArithmeticError: If the outputs differ by more than `tolerance`.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10)
+    >>> rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(16, 16)))[0]
+    >>> new, report = keras_pdenets.transform(model, {0: rotation})
+    >>> report.difference < 1e-5
+    True
+    """
+    symmetries = symmetry_group(model)
+    checked = {s: _check(symmetries, s, matrix) for s, matrix in dict(matrices).items()}
+    new = apply_matrices(model, checked)
+    if images is None:
+        images = _random_images(model)
+    difference = output_difference(model, new, images)
+    report = TransformReport(tuple(sorted(checked)), difference, len(images))
+    if not difference <= tolerance:  # also where it is NaN
+        raise ArithmeticError(
+            f"The transformed model gives other outputs: {report}; `tolerance` is {tolerance}. "
+            "A matrix with a smaller condition number loses fewer digits."
+        )
+    return new, report
+
+
+def _check(symmetries, stage, matrix):
+    """The matrix in float64, if it belongs to the group of its stage."""
+    if stage not in symmetries:
+        raise ValueError(
+            f"`matrices` must have stages {', '.join(map(str, symmetries))} as keys. "
+            f"Received: stage {stage!r}"
+        )
+    symmetry = symmetries[stage]
+    size = symmetry.filters
+    matrix = np.asarray(matrix, dtype="float64")
+    if matrix.shape != (size, size) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"`matrices[{stage}]` must be a finite matrix of shape ({size}, {size}). "
+            f"Received: shape {matrix.shape}"
+        )
+    condition = np.linalg.cond(matrix)
+    if not condition < _WORST_CONDITION:
+        raise ValueError(
+            f"`matrices[{stage}]` must be invertible, with a condition number below "
+            f"{_WORST_CONDITION:.0e}. Received: condition number {condition:.1e}"
+        )
+    distance = symmetry.group.distance(matrix)
+    if distance > _TOLERANCE:
+        raise ValueError(
+            f"`matrices[{stage}]` must be in the group of {symmetry}. "
+            f"Received: a matrix that misses it by {distance:.1e}"
+        )
+    return matrix
+
+
+def apply_matrices(model, matrices):
+    """The transformed copy of a model, without any check."""
+    new = keras.models.clone_model(model)
+    new.set_weights(model.get_weights())
+    blocks = read_blocks(new)
+    sizes = {block.stage: block.product.filters for block in blocks}
+    matrices = {s: matrices.get(s, np.eye(size)) for s, size in sizes.items()}
+    stem_is_free = blocks[0].shortcut_conv is None
+    matrices[-1] = matrices[0] if stem_is_free else np.eye(sizes[0])
+    for block in blocks:
+        before = matrices[block.stage - 1 if block.first else block.stage]
+        _transform_block(block, before, matrices[block.stage])
+    if stem_is_free:
+        _write(new.get_layer("stem_conv"), new.get_layer("stem_bn0"), matrices[0])
+    head = next((layer for layer in new.layers if layer.name == "classifier"), None)
+    if head is not None:
+        _assign(head.kernel, _read(head.kernel, matrices[blocks[-1].stage]))
+    return new
+
+
+def _transform_block(block, before, after):
+    if block.shortcut_conv is not None:
+        _assign(block.shortcut_conv.kernel, _read(block.shortcut_conv.kernel, before))
+        _write(block.shortcut_conv, block.shortcut_norm, after)
+    product = block.product
+    if product.equation == "full":
+        kernel = _value(product.mixing.kernel)
+        n = len(before)
+        inverse = np.linalg.inv(before)
+        tensor = kernel.reshape(n, -1, n, kernel.shape[-1])
+        tensor = np.einsum("jdko,ja,kb->adbo", tensor, inverse, inverse)
+        _assign(product.mixing.kernel, tensor.reshape(kernel.shape))
+        _write(product.mixing, block.norm, after)
+        return
+    _assign(product.coefficients.kernel, _read(product.coefficients.kernel, before))
+    if product.form.symmetric:
+        _assign(product.lift.kernel, _read(product.lift.kernel, before))
+        _write(product.mixing, block.norm, after)
+    else:
+        _permute_hidden(product, before)
+        if product.equation == 5:
+            # Each output is a sum of hidden channels, whose scale is that of the coefficients.
+            scale = np.repeat(np.diag(after), product.multiplier * len(before) // len(after))
+            _assign(product.coefficients.kernel, _value(product.coefficients.kernel) * scale)
+        elif product.equation == 4:
+            _write(product.mixing, None, _permutation(after))
+            _write(product.coefficients, block.norm, after)
+        else:
+            _write(product.mixing, block.norm, after)
+
+
+def _permute_hidden(product, before):
+    """Carry a monomial change of the input channels to the hidden ones, where it ends."""
+    order, scale = np.abs(before).argmax(axis=1), before.sum(axis=1)
+    m = product.multiplier
+    hidden = (order[:, None] * m + np.arange(m)).ravel()
+    kernel = _value(product.stencils.kernel)
+    if product.form.stencil_per_hidden:
+        _assign(product.stencils.kernel, kernel[:, :, hidden])
+    elif not product.shared_stencil:
+        _assign(product.stencils.kernel, kernel[:, :, order])
+    columns = {"hidden": hidden, "input": order, "output": slice(None)}[product.form.coefficients]
+    coefficients = product.coefficients.kernel
+    _assign(coefficients, _value(coefficients)[..., columns])
+    _scale_norm_input(product.stencil_norm, hidden, np.repeat(scale, m))
+    if product.mixing is not None:
+        _assign(product.mixing.kernel, _value(product.mixing.kernel)[:, :, hidden])
+
+
+def _scale_norm_input(norm, order, scale):
+    """Batch norm of permuted and scaled channels that gives what it gave, permuted."""
+    gamma, beta, mean, variance = (_value(v)[order] for v in _norm_variables(norm))
+    # epsilon does not scale with the variance
+    gamma = gamma * np.sqrt((scale**2 * variance + norm.epsilon) / (variance + norm.epsilon))
+    for variable, value in zip(
+        _norm_variables(norm), (gamma / scale, beta, scale * mean, scale**2 * variance), strict=True
+    ):
+        _assign(variable, value)
+
+
+def _read(kernel, matrix):
+    """Kernel of a layer whose input was u and becomes T u."""
+    return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), _value(kernel))
+
+
+def _write(conv, norm, matrix):
+    """Make a convolution and the norm behind it give T u in place of u."""
+    if isinstance(norm, layers.BatchNormalization):
+        # The norm takes the scale, exactly; the convolution only the order of the channels.
+        order = np.abs(matrix).argmax(axis=1)
+        scales = matrix.sum(axis=1), matrix.sum(axis=1), 1.0, 1.0
+        for variable, scale in zip(_norm_variables(norm), scales, strict=True):
+            _assign(variable, _value(variable)[order] * scale)
+        matrix = _permutation(matrix)
+    _assign(conv.kernel, _value(conv.kernel) @ matrix.T)
+    if conv.use_bias:
+        _assign(conv.bias, matrix @ _value(conv.bias))
+
+
+def _norm_variables(norm):
+    return norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
+
+
+def _permutation(matrix):
+    """A monomial matrix with all its entries 1."""
+    return np.eye(len(matrix))[np.abs(matrix).argmax(axis=1)]
+
+
+def _value(variable):
+    return np.asarray(ops.convert_to_numpy(variable), dtype="float64")
+
+
+def _assign(variable, value):
+    variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
+
+
+def _random_images(model):
+    shape = [side or 32 for side in model.input_shape[1:]]
+    return np.random.default_rng(0).uniform(0, 255, (4, *shape)).astype("float32")
+
+
+def output_difference(model, other, images) -> float:
+    """Largest difference of the outputs of two models, relative to their largest value."""
+    first, second = (np.asarray(m.predict(images, verbose=0), "float64") for m in (model, other))
+    return float(np.abs(first - second).max() / np.abs(first).max())
+
+
+def fold_block_norms(model) -> Any:
+    """Take the batch norms at the block ends, and those of the shortcuts, into the weights.
+
+    A batch norm holds each channel apart while it is trained; with its averages fixed it is a
+    scale, which goes into the 1x1 convolution before it, and an offset, its bias. The folded model
+    gives the same predictions, and in the symmetric form `transform` may mix its channels. It is
+    for inference: trained on, it has no batch norm.
+
+    Args:
+        model: A `HyperbolicResNet...` whose blocks end in a 1x1 convolution (not Eq. 4 and 5).
+
+    Returns:
+        A new model; layers that were folded away are `keras.layers.Identity`.
+
+    Raises:
+        ValueError: If the model is of another family, or its blocks end in a product.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10, block_norm="batch")
+    >>> print(keras_pdenets.symmetry_group(keras_pdenets.fold_block_norms(model))[0])
+    stage 0, 16 channels: GL(n)
+    """
+    pairs = {}
+    for block in read_blocks(model):
+        if block.product.equation in (4, 5):
+            raise ValueError(
+                f"`model` has blocks of Eq. ({block.product.equation}), which end in a product: "
+                "their norm has no convolution to go into."
+            )
+        for conv, norm in ((block.product, block.norm), (block.shortcut_conv, block.shortcut_norm)):
+            if isinstance(norm, layers.BatchNormalization):
+                pairs[conv.name] = norm.name
+    folded_away = set(pairs.values())
+
+    def clone(layer):
+        if layer.name in folded_away:
+            return layers.Identity(name=layer.name, dtype=layer.dtype_policy.name)
+        config = layer.get_config()
+        if layer.name in pairs:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer, *args, **kwargs):
+        # The graph remembers the arguments of batch norm, which Identity does not take.
+        return layer(*args) if layer.name in folded_away else layer(*args, **kwargs)
+
+    new = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in model.layers:
+        target = new.get_layer(layer.name)
+        if layer.name in pairs:
+            _fold(layer, model.get_layer(pairs[layer.name]), target)
+        elif layer.name not in folded_away:
+            target.set_weights(layer.get_weights())
+    return new
+
+
+def _fold(source, norm, target):
+    """Weights of `source` followed by `norm`, for `target`, which has a bias."""
+    gamma, beta, mean, variance = map(_value, _norm_variables(norm))
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    conv, new = source, target
+    if hasattr(source, "mixing"):
+        conv, new = source.mixing, target.mixing
+        rest = [w for w in target.weights if w is not new.bias]
+        for variable, old in zip(rest, source.weights, strict=True):
+            variable.assign(old)
+    bias = _value(conv.bias) if conv.use_bias else 0.0
+    _assign(new.kernel, _value(conv.kernel) * scale)
+    _assign(new.bias, beta + scale * (bias - mean))

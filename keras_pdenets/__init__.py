@@ -50,5 +50,6 @@ from keras_pdenets.presets import list_presets as list_presets
 from keras_pdenets.transforms import features as features
 from keras_pdenets.transforms import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms import freeze as freeze
+from keras_pdenets.transforms import sparsify as sparsify
 from keras_pdenets.transforms import symmetry_group as symmetry_group
 from keras_pdenets.transforms import transform as transform

@@ -33,10 +33,12 @@ class ScalarGain(SignatureConfig, keras.layers.Layer):
         ValueError: If `epsilon` is not positive.
 
     Example:
+    >>> import keras
     >>> import numpy as np
     >>> import keras_pdenets
     >>> layer = keras_pdenets.layers.ScalarGain(normalize=True, initial=2.0)
-    >>> [round(float(v), 2) for v in layer(np.array([[3.0, 4.0]], "float32"))[0]]
+    >>> y = keras.ops.convert_to_numpy(layer(np.array([[3.0, 4.0]], "float32")))
+    >>> [round(float(v), 2) for v in y[0]]
     [1.7, 2.26]
     """
 

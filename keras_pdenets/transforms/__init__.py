@@ -2,6 +2,9 @@
 
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze
+from keras_pdenets.transforms.sparsify import SparsifyReport as SparsifyReport
+from keras_pdenets.transforms.sparsify import prune as prune
+from keras_pdenets.transforms.sparsify import sparsify as sparsify
 from keras_pdenets.transforms.stages import StageSymmetry as StageSymmetry
 from keras_pdenets.transforms.stages import symmetry_group as symmetry_group
 from keras_pdenets.transforms.symmetry import TransformReport as TransformReport

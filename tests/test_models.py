@@ -196,6 +196,10 @@ def test_options_of_the_builders():
     assert builder(dropout=0.5, name="mine", **common).get_layer("dropout").rate == 0.5
     periodic = builder(operator_options={"boundary": "periodic"}, **common)
     assert periodic.get_layer("stage0_block0_conv0").boundary == "periodic"
+    plain = keras_pdenets.PreActResNet20(operator_options={"boundary": "replicate"}, **common)
+    layer = plain.get_layer("stage0_block0_conv0")
+    assert (layer.boundary, layer.degree) == ("replicate", 0)
+    assert plain.count_params() == keras_pdenets.PreActResNet20(**common).count_params()
     raw = builder(include_preprocessing=False, **common)
     assert "preprocessing" not in [layer.name for layer in raw.layers]
 
@@ -249,8 +253,8 @@ def test_errors_name_the_argument(options, message):
 def test_other_errors_of_the_builders():
     with pytest.raises(ValueError, match="`stem` must be None or one of cifar, imagenet"):
         keras_pdenets.ResNet18(weights=None, stem="small")
-    with pytest.raises(ValueError, match="`operator_options` of operator='conv' may hold nothing"):
-        keras_pdenets.ResNet18(weights=None, operator_options={"boundary": "zero"})
+    with pytest.raises(ValueError, match="operator='conv' may hold boundary, degree"):
+        keras_pdenets.ResNet18(weights=None, operator_options={"normalize": True})
     with pytest.raises(ValueError, match="`weights` cannot be 'hub' for ResNet18"):
         keras_pdenets.ResNet18()
     with pytest.raises(TypeError, match="unexpected keyword argument 'stems'"):

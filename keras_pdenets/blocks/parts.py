@@ -5,12 +5,13 @@ from typing import Any
 
 import keras
 
-from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
+from keras_pdenets.layers import DecomposedConv2D, PDEConv2D, PolynomialConv2D
 from keras_pdenets.layers.images import channel_axis
 
-_OPERATORS = {"pde": PDEConv2D, "decomposed": DecomposedConv2D}
+# A plain convolution is Keras' own, unless an option asks for more than that can do.
+_OPERATORS = {"conv": PolynomialConv2D, "pde": PDEConv2D, "decomposed": DecomposedConv2D}
 OPERATOR_OPTIONS = {
-    "conv": (),
+    "conv": ("boundary", "degree"),
     "pde": ("boundary", "normalize"),
     "decomposed": ("boundary", "mid_filters"),
 }
@@ -43,8 +44,7 @@ class Parts:
         known = OPERATOR_OPTIONS[self.operator]
         if set(self.operator_options) - set(known):
             raise ValueError(
-                f"`operator_options` of operator={self.operator!r} may hold "
-                f"{', '.join(known) or 'nothing'}. "
+                f"`operator_options` of operator={self.operator!r} may hold {', '.join(known)}. "
                 f"Received: operator_options={self.operator_options}"
             )
 
@@ -66,8 +66,11 @@ class Parts:
 
     def operate(self, x, filters, strides, name):
         """The 3x3 operator of the residual branch, without bias."""
+        options = dict(self.operator_options)
         if self.operator == "conv":
-            return self.conv(x, filters, 3, strides, name)
+            if not options:
+                return self.conv(x, filters, 3, strides, name)
+            options.setdefault("degree", 0)
         return _OPERATORS[self.operator](
             filters,
             strides=strides,
@@ -75,7 +78,7 @@ class Parts:
             data_format=self.data_format,
             dtype=self.dtype,
             name=name,
-            **self.operator_options,
+            **options,
         )(x)
 
     def pad(self, x, width, name):

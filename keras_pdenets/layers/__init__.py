@@ -6,5 +6,6 @@ from keras_pdenets.layers.balls import Softball as Softball
 from keras_pdenets.layers.decomposed_conv import DecomposedConv2D as DecomposedConv2D
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D as DepthwiseStencil2D
 from keras_pdenets.layers.pde_conv import PDEConv2D as PDEConv2D
+from keras_pdenets.layers.polynomial_conv import PolynomialConv2D as PolynomialConv2D
 from keras_pdenets.layers.quasi_linear import QuasiLinear2D as QuasiLinear2D
 from keras_pdenets.layers.scalar_gain import ScalarGain as ScalarGain

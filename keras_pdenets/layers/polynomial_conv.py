@@ -1,0 +1,125 @@
+"""Convolution whose coefficients change from place to place."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers import images
+from keras_pdenets.layers.boundary import check_boundary
+from keras_pdenets.layers.config import SignatureConfig
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
+    r"""3x3 convolution whose weights are polynomials of the place, of degree 0 or 1.
+
+    $$y = K_0 * u + x\,(K_1 * u) + y\,(K_2 * u)$$
+
+    The variable coefficients of section 3, Liu et al. 2023, arXiv 2308.01621: among such equations
+    is $\partial_t u = -y\,\partial_x u + x\,\partial_y u$, which rotates the image. x runs along
+    the columns and y along the rows, from the centre of the image, in units of half its longer
+    side: from -1 to 1.
+
+    Args:
+        filters: Number of output channels.
+        degree: 0 (a plain convolution, with the borders of this package) or 1.
+        strides: Step of the output grid, in pixels.
+        boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
+            `"periodic"`.
+        use_bias: Whether to add a trainable constant to each filter.
+        data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
+        seed: Seed of the initial values, or None. $K_0$ is He-normal, $K_1$ and $K_2$ start at 0.
+
+    Input shape:
+        `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
+
+    Output shape:
+        The same with `filters` channels and sides `ceil(side / strides)`.
+
+    Raises:
+        ValueError: If an argument is outside its range, or the input is not a batch of images.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> layer = keras_pdenets.layers.PolynomialConv2D(8, degree=1, boundary="replicate")
+    >>> tuple(layer(np.ones((2, 5, 5, 3), "float32")).shape)
+    (2, 5, 5, 8)
+    """
+
+    def __init__(
+        self,
+        filters,
+        degree=1,
+        strides=1,
+        boundary="zero",
+        use_bias=True,
+        data_format=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = images.check_positive_integer("filters", filters)
+        if degree not in (0, 1):
+            raise ValueError(f"`degree` must be 0 or 1. Received: degree={degree!r}")
+        self.degree = degree
+        self.strides = images.check_positive_integer("strides", strides)
+        self.boundary = check_boundary(boundary)
+        self.use_bias = bool(use_bias)
+        self.data_format = images.check_data_format(data_format)
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Create the kernels for the channels of `input_shape`."""
+        channels = images.check_image_input(self, input_shape)
+        shape = (3, 3, channels, self.filters)
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer=keras.initializers.HeNormal(self.seed)
+        )
+        self.slope_kernels = []
+        if self.degree:
+            self.slope_kernels = [
+                self.add_weight(name=f"kernel_{axis}", shape=shape, initializer="zeros")
+                for axis in "xy"
+            ]
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        self.input_spec = keras.layers.InputSpec(
+            ndim=4, axes={images.channel_axis(self.data_format): channels}
+        )
+
+    def call(self, inputs):
+        """Convolve a batch of images."""
+        kernels = [ops.convert_to_tensor(k) for k in (self.kernel, *self.slope_kernels)]
+        outputs = images.bordered_conv(
+            inputs,
+            ops.concatenate(kernels, axis=-1),
+            (self.strides, self.strides),
+            self.boundary,
+            self.data_format,
+        )
+        if self.degree:
+            axis = images.channel_axis(self.data_format)
+            constant, along_x, along_y = ops.split(outputs, 3, axis=axis)
+            x, y = self._coordinates(inputs)
+            outputs = constant + x * along_x + y * along_y
+        return images.add_bias(outputs, self.bias, self.data_format)
+
+    def _coordinates(self, inputs):
+        """Coordinates x and y of the output's pixels, shaped to multiply a batch of images."""
+        axes = images.spatial_axes(self.data_format)
+        height, width = (ops.shape(inputs)[axis] for axis in axes)
+        # Half precision does not hold the places of a large image.
+        wide = "float64" if self.compute_dtype == "float64" else "float32"
+        half = ops.cast(ops.maximum(height, width), wide) / 2.0
+        found = []
+        for side, axis in ((width, axes[1]), (height, axes[0])):
+            places = ops.cast(ops.arange(0, side, self.strides), wide)
+            centre = (ops.cast(side, wide) - 1.0) / 2.0
+            shape = [-1 if a == axis else 1 for a in range(4)]
+            found.append(ops.reshape((places - centre) / half, shape))
+        return [ops.cast(values, self.compute_dtype) for values in found]
+
+    def compute_output_shape(self, input_shape):
+        """Shape of the output for a given shape of the input."""
+        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

@@ -1,0 +1,68 @@
+"""Weights that change slowly along the depth."""
+
+import re
+
+import keras
+from keras import ops
+
+_PLACE = re.compile(r"stage(\d+)_block(\d+)_(.+)")
+
+
+class _Neighbour(keras.regularizers.Regularizer):
+    """Squared distance to the same variable of the block before, added to an older penalty."""
+
+    def __init__(self, strength, before, other=None):
+        self.strength = strength
+        self.before = before
+        self.other = other
+
+    def __call__(self, x):
+        penalty = self.strength * ops.sum(ops.square(x - ops.convert_to_tensor(self.before)))
+        return penalty if self.other is None else penalty + self.other(x)
+
+
+def penalize_differences(model, strength=1e-4):
+    r"""Add a penalty on the difference of neighbouring blocks' weights to the loss.
+
+    $$\lambda \sum_{s} \sum_{l} \|W_{s,l+1} - W_{s,l}\|^2$$
+
+    over the blocks l of each stage s and all their kernels and PDE coefficients of equal shape:
+    the coefficients of a differential equation that change slowly with time (section 3, Liu et al.
+    2023, arXiv 2308.01621). It acts in place, on any family of this package; call it before
+    `compile`. A saved model does not remember it.
+
+    Args:
+        model: A model of this package.
+        strength: Factor $\lambda$.
+
+    Returns:
+        Number of pairs of neighbours.
+
+    Raises:
+        ValueError: If `strength` is not positive, or the model has no neighbouring blocks.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.PreActResNet20(weights=None, classes=10)
+    >>> keras_pdenets.training.penalize_differences(model, 1e-3)
+    12
+    """
+    if not strength > 0:
+        raise ValueError(f"`strength` must be positive. Received: strength={strength}")
+    places = {}
+    for variable in model.trainable_variables:
+        match = _PLACE.fullmatch(variable.path)
+        if match and len(variable.shape) > 1:
+            places[int(match[1]), int(match[2]), match[3]] = variable
+    pairs = 0
+    for (stage, block, part), variable in places.items():
+        before = places.get((stage, block - 1, part))
+        if before is not None and before.shape == variable.shape:
+            variable.regularizer = _Neighbour(strength, before, variable.regularizer)
+            pairs += 1
+    if not pairs:
+        raise ValueError(
+            "`model` must have neighbouring blocks named stage0_block0, stage0_block1 and so on. "
+            f"Received: model {model.name!r}"
+        )
+    return pairs

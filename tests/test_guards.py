@@ -1,0 +1,177 @@
+"""Training that blows up, and weights that change slowly along the depth."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, build
+
+from keras_pdenets.training import (
+    RecoverFromDivergence,
+    penalize_differences,
+    skip_nonfinite,
+    skipped_steps,
+)
+
+SMALL = {"num_blocks": 1, "filters": (8, 8, 8)}
+
+
+class Batches(keras.utils.PyDataset):
+    """Eight batches of a toy problem, the third of them spoilt the first time it is seen."""
+
+    def __init__(self, spoilt=()):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.labels = rng.integers(0, 2, 64)
+        self.images = rng.uniform(0, 100, (64, 8, 8, 1)).astype("float32")
+        self.images[self.labels == 1, :4] += 120
+        self.spoilt = set(spoilt)
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        images = self.images[part].copy()
+        if index in self.spoilt:
+            self.spoilt.discard(index)
+            images[0] = np.nan
+        return images, self.labels[part]
+
+
+def _fit(optimizer, spoilt=(), callbacks=(), epochs=3, name="hyperbolic_resnet20"):
+    keras.utils.set_random_seed(0)
+    model = build(name, side=8, channels=1, classes=2, config=SMALL)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=BACKEND == "jax")
+    history = model.fit(
+        Batches(spoilt), epochs=epochs, verbose=0, callbacks=list(callbacks), shuffle=False
+    )
+    return model, history.history["loss"]
+
+
+def _finite(model):
+    return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in model.variables)
+
+
+def test_a_nan_batch_is_survived():
+    bare, losses = _fit(keras.optimizers.SGD(0.01), spoilt=[2])
+    assert not _finite(bare)
+    assert not np.isfinite(losses[-1])
+    guard = RecoverFromDivergence(factor=0.25)
+    model, losses = _fit(keras.optimizers.SGD(0.01), spoilt=[2], callbacks=[guard])
+    assert guard.recoveries == 1
+    assert _finite(model)
+    assert losses[-1] < losses[0]
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.0025)
+
+
+def test_a_schedule_is_cut_too():
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 1000, 0.01)
+    guard = RecoverFromDivergence(factor=0.5)
+    model, _ = _fit(keras.optimizers.SGD(schedule, momentum=0.9), [2, 4], [guard], epochs=2)
+    assert guard.recoveries == 2
+    assert _finite(model)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.0025)
+
+
+def test_a_learning_rate_far_too_high_is_survived():
+    # A plain net without batch norm between its products: nothing else holds it.
+    rate = 1e4
+    guard = RecoverFromDivergence(factor=1e-2, retries=5)
+    model, losses = _fit(keras.optimizers.SGD(rate), callbacks=[guard], epochs=4)
+    assert guard.recoveries > 0
+    assert _finite(model)
+    assert np.isfinite(losses[-1])
+    assert float(model.optimizer.learning_rate) < rate
+
+
+class Always(Batches):
+    """Every batch is spoilt."""
+
+    def __getitem__(self, index):
+        images, labels = super().__getitem__(index)
+        return images * np.nan, labels
+
+
+def test_it_gives_up_with_a_clear_message():
+    model = build("hyperbolic_resnet20", side=8, channels=1, classes=2, config=SMALL)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=BACKEND == "jax")
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.variables]
+    with pytest.raises(ArithmeticError, match="diverged 3 times, the last time because the loss"):
+        model.fit(Always(), verbose=0, callbacks=[RecoverFromDivergence(retries=2)])
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, keras.ops.convert_to_numpy(variable))
+
+
+def test_steps_with_infinite_gradients_are_skipped_and_counted():
+    for optimizer in (keras.optimizers.SGD(1e-4), skip_nonfinite(keras.optimizers.SGD(1e-4))):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer, loss, jit_compile=BACKEND == "jax")
+        before = np.array(keras.ops.convert_to_numpy(model.layers[-1].kernel))
+        model.fit(Batches(spoilt=[2, 5]), verbose=0, shuffle=False)
+        after = keras.ops.convert_to_numpy(model.layers[-1].kernel)
+        guarded = hasattr(optimizer, "inner_optimizer")
+        assert np.isfinite(after).all() == guarded
+    assert np.abs(after - before).max() > 0
+    assert skipped_steps(optimizer) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"factor": 1.0}, r"`factor` must be in \(0, 1\)"),
+        ({"retries": 0}, "`retries` must be a positive integer"),
+        ({"explosion": 0.5}, "`explosion` must be above 1"),
+    ],
+)
+def test_bad_arguments(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        RecoverFromDivergence(**arguments)
+
+
+def _distance(model):
+    kernels = [
+        keras.ops.convert_to_numpy(model.get_layer(f"stage0_block{b}_conv0").kernel) for b in (0, 1)
+    ]
+    return float(np.sum((kernels[0] - kernels[1]) ** 2))
+
+
+def test_the_penalty_pulls_neighbours_together():
+    found = {}
+    for strength in (None, 10.0):
+        keras.utils.set_random_seed(0)
+        config = {"num_blocks": 2, "filters": (8, 8, 8)}
+        model = build("preact_resnet20", side=8, channels=1, classes=2, config=config)
+        if strength:
+            assert penalize_differences(model, strength) == 6
+            expected = strength * sum(
+                np.sum((values[0] - values[1]) ** 2)
+                for stage in range(3)
+                for conv in range(2)
+                for values in [[
+                    keras.ops.convert_to_numpy(
+                        model.get_layer(f"stage{stage}_block{b}_conv{conv}").kernel
+                    )
+                    for b in (0, 1)
+                ]]
+            )  # fmt: skip
+            found_loss = float(keras.ops.convert_to_numpy(sum(model.losses)))
+            assert found_loss == pytest.approx(expected, rel=1e-4)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=BACKEND == "jax")
+        model.fit(Batches(), epochs=2, verbose=0)
+        found[strength] = _distance(model)
+    assert found[10.0] < 0.1 * found[None]
+
+
+def test_errors_of_the_penalty():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="must have neighbouring blocks"):
+        penalize_differences(model)
+    with pytest.raises(ValueError, match="`strength` must be positive"):
+        penalize_differences(model, 0)

@@ -70,3 +70,35 @@ def plot_log(logs, path, title=""):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
+
+
+def plot_kernels(models, layer, path, title=""):
+    """Write a picture of one layer's weights in several models, such as before and after a search.
+
+    Weights are shown by their size relative to the largest of each picture, those below 1 % white.
+
+    Args:
+        models: Models, by the title of their picture.
+        layer: Name of a layer that all of them have; of a `QuasiLinear2D`, its mixing matrix.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure_module = require("matplotlib.figure", "plots")
+    figure = figure_module.Figure(figsize=(4 * len(models), 4.6), layout="constrained")
+    figure.suptitle(title or layer)
+    for axes, (name, model) in zip(
+        figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True
+    ):
+        found = model.get_layer(layer)
+        kernel = np.abs(np.asarray(getattr(found, "mixing", found).get_weights()[0]))
+        kernel = kernel.reshape(-1, kernel.shape[-1]) / kernel.max()
+        small = float((kernel < 0.01).mean())
+        axes.imshow(
+            np.log10(np.maximum(kernel, 1e-2)), cmap="Greys", aspect="auto", vmin=-2, vmax=0
+        )
+        axes.set_title(f"{name}\n{100 * small:.0f} % below 1 % of the largest", fontsize=9)
+        axes.set_xlabel("output channel")
+        axes.set_ylabel("input channel")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)

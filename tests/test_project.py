@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import build
 
 import keras_pdenets
 from keras_pdenets import cli, presets
 from keras_pdenets.data import load_sample
 from keras_pdenets.data.extras import require
-from keras_pdenets.plots import plot_log, plot_predictions
+from keras_pdenets.plots import plot_kernels, plot_log, plot_predictions
 from keras_pdenets.training import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -104,5 +105,7 @@ def test_pictures(tmp_path):
     plot_predictions(images[:9], labels[:9], answers[:9], "abcdefghij", tmp_path / "a" / "p.png")
     rows = [{"epoch": i, "accuracy": 0.1 * i, "test_accuracy": 0.1 * i} for i in range(1, 4)]
     plot_log({"run": rows}, tmp_path / "log.png")
-    for name in ("a/p.png", "log.png"):
+    net = build("hyperbolic_resnet20", config={"num_blocks": 1})
+    plot_kernels({"a": net, "b": net}, "stage2_block0_product", tmp_path / "k.png")
+    for name in ("a/p.png", "log.png", "k.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -7,16 +7,17 @@ from conftest import build, fill
 
 import keras_pdenets
 from keras_pdenets.operators import groups
+from keras_pdenets.transforms.sparsify import SMALL, mixed_kernels, prune
 from keras_pdenets.transforms.symmetry import apply_matrices, output_difference
 
-SMALL = {"num_blocks": 2, "filters": (8, 12, 16)}
+CONFIG = {"num_blocks": 2, "filters": (8, 12, 16)}
 PUBLISHED = (3, 4, 5, 6, 7)
 
 
 def _net(cache={}, **config):  # noqa: B006 (built once, on purpose)
     key = tuple(sorted(config.items()))
     if key not in cache:
-        config = {**SMALL, **config}
+        config = {**CONFIG, **config}
         if config.get("equation") == 5:
             config["filters"] = (8, 16, 32)
         cache[key] = fill(build("hyperbolic_resnet20", side=8, config=config))
@@ -147,6 +148,57 @@ def test_bad_matrices_and_models():
 
 
 def test_without_a_head_the_last_stage_is_fixed():
-    model = build("hyperbolic_resnet20", side=8, config=SMALL, include_top=False)
+    model = build("hyperbolic_resnet20", side=8, config=CONFIG, include_top=False)
     found = keras_pdenets.symmetry_group(model)
     assert [s.group.name for s in found.values()] == ["O(n)", "O(n)", "identity"]
+
+
+@pytest.mark.parametrize(
+    ("config", "seed"),
+    [({}, None), ({}, 3), ({"activation": None, "block_norm": "scale"}, None)],
+)
+def test_sparsify_changes_the_weights_and_not_the_outputs(config, seed):
+    model = _net(equation="cp", **config)
+    new, report = keras_pdenets.sparsify(
+        model, steps=150, learning_rate=0.03, seed=seed, images=_images(), verbose=0
+    )
+    assert report.transform.difference < 1e-5
+    assert output_difference(model, new, _images()) == report.transform.difference
+    assert report.cost_after < 0.97 * report.cost_before
+    assert report.after > 1.5 * report.before > 0
+    kernels = [
+        [np.abs(keras.ops.convert_to_numpy(v)) for v, _, _ in mixed_kernels(m)]
+        for m in (model, new)
+    ]
+    shares = [
+        sum((k < SMALL * k.max()).sum() for k in ks) / sum(k.size for k in ks) for ks in kernels
+    ]
+    assert shares == pytest.approx([report.before, report.after], rel=1e-3)
+    assert "below 1 % of their layer" in str(report)
+
+
+def test_pruning_takes_the_smallest_weights():
+    model = _net(equation="cp")
+    pruned = prune(model, 0.3)
+    for (old, _, _), (new, _, _) in zip(mixed_kernels(model), mixed_kernels(pruned), strict=True):
+        old, new = (np.abs(keras.ops.convert_to_numpy(v)).ravel() for v in (old, new))
+        gone = new == 0
+        assert gone.sum() == int(0.3 * old.size)
+        assert old[gone].max() <= old[~gone].min()
+        np.testing.assert_array_equal(new[~gone], old[~gone])
+    np.testing.assert_array_equal(
+        prune(model, 0).predict(_images(), verbose=0), model.predict(_images(), verbose=0)
+    )
+    with pytest.raises(ValueError, match=r"`share` must be in \[0, 1\)"):
+        prune(model, 1.0)
+
+
+def test_what_cannot_be_rotated_is_refused():
+    for config in (
+        {"equation": 3},
+        {"equation": "cp", "activation": "relu", "activation_at": "all"},
+    ):
+        with pytest.raises(
+            ValueError, match=r"must have the symmetric form .* stage 1, 12 channels"
+        ):
+            keras_pdenets.sparsify(_net(**config))

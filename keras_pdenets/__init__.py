@@ -1,9 +1,12 @@
 """Convolutional nets designed as differential equations, for Keras 3."""
 
+from keras_pdenets import analysis as analysis
 from keras_pdenets import data as data
 from keras_pdenets import layers as layers
 from keras_pdenets import operators as operators
 from keras_pdenets import training as training
+from keras_pdenets.analysis import measure_perturbation as measure_perturbation
+from keras_pdenets.analysis import suggest_depth as suggest_depth
 from keras_pdenets.applications import DecomposedPreActResNet20 as DecomposedPreActResNet20
 from keras_pdenets.applications import DecomposedPreActResNet32 as DecomposedPreActResNet32
 from keras_pdenets.applications import DecomposedPreActResNet44 as DecomposedPreActResNet44
@@ -44,6 +47,7 @@ from keras_pdenets.hub.errors import WeightsError as WeightsError
 from keras_pdenets.hub.files import LoadReport as LoadReport
 from keras_pdenets.hub.files import load_weights as load_weights
 from keras_pdenets.hub.files import write_weights as write_weights
+from keras_pdenets.operators import stopping_rule as stopping_rule
 from keras_pdenets.presets import Checkpoint as Checkpoint
 from keras_pdenets.presets import get_preset as get_preset
 from keras_pdenets.presets import list_presets as list_presets

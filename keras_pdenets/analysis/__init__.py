@@ -1,0 +1,7 @@
+"""What a trained net does, measured."""
+
+from keras_pdenets.analysis.graph import ResidualBlock as ResidualBlock
+from keras_pdenets.analysis.graph import find_blocks as find_blocks
+from keras_pdenets.analysis.perturbation import PerturbationReport as PerturbationReport
+from keras_pdenets.analysis.perturbation import measure_perturbation as measure_perturbation
+from keras_pdenets.analysis.perturbation import suggest_depth as suggest_depth

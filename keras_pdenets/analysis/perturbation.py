@@ -1,0 +1,280 @@
+"""How far the data travel through a residual net, block by block."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pdenets.analysis.graph import find_blocks, flatten
+from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.operators.stopping import stopping_rule
+
+
+@dataclass(frozen=True)
+class BlockPerturbation:
+    """What one block does to the data.
+
+    Args:
+        name: Name of the layer that adds.
+        kind: `"identity"`, `"projection"` or `"subsample"`.
+        section: Number of its section.
+        post_activation: Whether an activation follows the sum; it counts as part of the block.
+        norm: Mean over the images of the norm of the block's input, where it is added.
+        perturbation: Mean of the norm of the change.
+        scaled: Mean of the change's norm divided by the input's.
+        scaled_error: Standard error of that mean.
+        zero_norms: Number of images whose input has norm 0; they are left out of `scaled`.
+    """
+
+    name: str
+    kind: str
+    section: int
+    post_activation: bool
+    norm: float
+    perturbation: float
+    scaled: float
+    scaled_error: float
+    zero_norms: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether the change is one of the same quantity: not behind a projection."""
+        return self.kind != "projection"
+
+
+@dataclass(frozen=True)
+class SectionPerturbation:
+    """Sums over the blocks of a section, projections left out.
+
+    Args:
+        section: Its number.
+        num_blocks: Number of blocks measured.
+        distance: Sum of the perturbations, in the unit of the features.
+        scaled_distance: Sum of the scaled perturbations.
+        largest: Largest scaled perturbation.
+    """
+
+    section: int
+    num_blocks: int
+    distance: float
+    scaled_distance: float
+    largest: float
+
+    @property
+    def mean(self) -> float:
+        """Mean scaled perturbation."""
+        return self.scaled_distance / self.num_blocks if self.num_blocks else 0.0
+
+
+@dataclass(frozen=True)
+class PerturbationReport:
+    """The perturbations of a net.
+
+    Args:
+        images: Number of images.
+        blocks: One entry for each residual block.
+    """
+
+    images: int
+    blocks: tuple[BlockPerturbation, ...]
+
+    @property
+    def sections(self) -> tuple[SectionPerturbation, ...]:
+        """One entry for each section."""
+        numbers = sorted({block.section for block in self.blocks})
+        return tuple(self._sum(n, [b for b in self.blocks if b.section == n]) for n in numbers)
+
+    @property
+    def total(self) -> SectionPerturbation:
+        """The same over the whole net, as section -1."""
+        return self._sum(-1, self.blocks)
+
+    @staticmethod
+    def _sum(number: int, blocks: Any) -> SectionPerturbation:
+        measured = [block for block in blocks if block.measured]
+        return SectionPerturbation(
+            number,
+            len(measured),
+            sum(block.perturbation for block in measured),
+            sum(block.scaled for block in measured),
+            max((block.scaled for block in measured), default=0.0),
+        )
+
+    def write_csv(self, path: Any) -> None:
+        """Write one row for each block, whole or not at all."""
+
+        def write(temporary: Any) -> None:
+            names = list(BlockPerturbation.__dataclass_fields__)
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(names)
+                writer.writerows([getattr(b, n) for n in names] for b in self.blocks)
+
+        replace_file(path, write)
+
+    def __str__(self) -> str:
+        """One line for each section."""
+        lines = [f"{len(self.blocks)} residual blocks, {self.images} images"]
+        for s in (*self.sections, self.total):
+            name = "whole net" if s.section < 0 else f"section {s.section}"
+            lines.append(
+                f"{name}: {s.num_blocks} blocks, distance {s.distance:.4g}, scaled "
+                f"{s.scaled_distance:.4f}, mean {s.mean:.4f}, largest {s.largest:.4f}"
+            )
+        return "\n".join(lines)
+
+
+class PerturbationProbe:
+    """A model's residual blocks, ready to be measured again and again.
+
+    Args:
+        model: A functional or sequential Keras model; it is not changed.
+    """
+
+    def __init__(self, model):
+        flat = flatten(model)
+        self.blocks = find_blocks(flat)
+        rows = []
+        for block in self.blocks:
+            x, y = (ops.cast(t, "float32") for t in (block.shortcut, block.output))
+            rows.append(ops.stack([_norm(x), _norm(y - x)], axis=-1))
+        # (images, blocks, 2): kilobytes leave the device, no feature map does.
+        self._model = keras.Model(flat.input, ops.stack(rows, axis=1), name="perturbation_probe")
+
+    def measure(self, images, batch_size=128):
+        """Measure on a batch of images, an iterable of batches or a data set."""
+        sums = np.zeros((len(self.blocks), 5))
+        count = 0
+        for batch in _batches(images, batch_size):
+            values = np.asarray(self._model.predict_on_batch(batch), dtype="float64")
+            self._check(values, count)
+            norm, change = values[..., 0], values[..., 1]
+            positive = norm > 0
+            scaled = np.divide(change, norm, out=np.zeros_like(change), where=positive)
+            columns = norm, change, scaled, scaled**2, positive
+            sums += np.stack([column.sum(axis=0) for column in columns], axis=-1)
+            count += len(values)
+        if not count:
+            raise ValueError("`images` must hold at least one image. Received: none")
+        return PerturbationReport(
+            count, tuple(_entry(b, s, count) for b, s in zip(self.blocks, sums, strict=True))
+        )
+
+    def _check(self, values, count):
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            image, block, what = bad[bad[:, 1].argmin()]
+            raise ValueError(
+                f"Block {self.blocks[block].name!r} gives "
+                f"{'a non-finite change' if what else 'non-finite features'} for image "
+                f"{count + image}: the net has diverged, or the image holds NaN."
+            )
+
+
+def _norm(x):
+    return ops.sqrt(ops.sum(ops.square(x), axis=tuple(range(1, len(x.shape)))))
+
+
+def _entry(block, sums, count):
+    norm, change, scaled, squares, positive = sums
+    mean = scaled / max(positive, 1)
+    variance = max(squares / max(positive, 1) - mean**2, 0.0)
+    return BlockPerturbation(
+        block.name,
+        block.kind,
+        block.section,
+        block.post_activation,
+        norm / count,
+        change / count,
+        mean,
+        float(np.sqrt(variance / max(positive, 1))),
+        int(count - positive),
+    )
+
+
+def _batches(images, batch_size) -> Iterator[Any]:
+    if hasattr(images, "shape"):
+        for start in range(0, len(images), batch_size):
+            yield images[start : start + batch_size]
+        return
+    batches = images if not hasattr(images, "num_batches") else (
+        images[i] for i in range(images.num_batches)
+    )  # fmt: skip
+    for batch in batches:
+        yield np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
+
+
+def measure_perturbation(model, images, batch_size=128):
+    r"""How much every residual block changes the data.
+
+    $$p_l = \|x_{l+1} - x_l\|, \qquad \hat p_l = \|x_{l+1} - x_l\| / \|x_l\|, \qquad
+      \hat d = \sum_l \hat p_l$$
+
+    averaged over images; section 4, Hauser 2019, arXiv 1902.04106. Norms are Euclidean, over all
+    pixels and channels, taken in float32 inside the graph. A block whose shortcut has weights (a
+    projection) has no $x_l$ to compare with: it is listed, and left out of the sums. An activation
+    behind the sum counts as part of its block.
+
+    Args:
+        model: Any functional or sequential Keras model with residual blocks, of this package or
+            not, models inside it included. It is not changed; its layers run in inference mode.
+        images: Array of images, or an iterable of batches (also with labels), such as a
+            `tf.data.Dataset` or a `keras.utils.PyDataset`.
+        batch_size: Images in a step, where `images` is an array.
+
+    Returns:
+        A `PerturbationReport`.
+
+    Raises:
+        ValueError: If the model has no residual block or no graph, there is no image, or a block
+            gives values that are not finite (the message names it).
+
+    Example:
+    >>> import keras_pdenets
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> report = keras_pdenets.measure_perturbation(model, images[:100])
+    >>> [section.num_blocks for section in report.sections]
+    [3, 3, 3]
+    """
+    return PerturbationProbe(model).measure(images, batch_size)
+
+
+def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
+    """Number of blocks in each section for a relative change below `epsilon` in every block.
+
+    The stopping rule (`stopping_rule`) on the scaled distances that the model has now. It takes
+    them for independent of the depth, which holds for blocks that start at zero and for blocks
+    scaled by 1/L, and fails for shallow nets that start otherwise.
+
+    Args:
+        model: A residual Keras model.
+        images: Images, as in `measure_perturbation`.
+        epsilon: Bound on the relative change in a block; positive.
+        statistic: `"mean"` bounds the mean over the blocks of a section, `"max"` the largest.
+        batch_size: Images in a step.
+
+    Returns:
+        Tuple with one number for each section.
+
+    Raises:
+        ValueError: As in `measure_perturbation` and `stopping_rule`.
+
+    Example:
+    >>> import keras_pdenets
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> len(keras_pdenets.suggest_depth(model, images[:100], epsilon=0.2))
+    3
+    """
+    if statistic not in ("mean", "max"):
+        raise ValueError(f"`statistic` must be 'mean' or 'max'. Received: statistic={statistic!r}")
+    sections = measure_perturbation(model, images, batch_size).sections
+    distances = [
+        s.scaled_distance if statistic == "mean" else s.num_blocks * s.largest for s in sections
+    ]
+    return stopping_rule(distances, epsilon)

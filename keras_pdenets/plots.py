@@ -72,6 +72,39 @@ def plot_log(logs, path, title=""):
     figure.savefig(path, dpi=80)
 
 
+def plot_perturbations(reports, path, title=""):
+    """Write a picture of the perturbations of one or more nets, block by block.
+
+    Args:
+        reports: `PerturbationReport` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure_module = require("matplotlib.figure", "plots")
+    figure = figure_module.Figure(figsize=(11, 4), layout="constrained")
+    figure.suptitle(title)
+    panels = zip(
+        figure.subplots(1, 2), ("perturbation", "scaled"),
+        ("change of the features", "change / norm of the features"), strict=True,
+    )  # fmt: skip
+    for axes, key, label in panels:
+        for name, report in reports.items():
+            blocks = [(i, block) for i, block in enumerate(report.blocks) if block.measured]
+            places, values = [i for i, _ in blocks], [getattr(block, key) for _, block in blocks]
+            line = axes.plot(places, values, "o-", ms=3, label=name)[0]
+            starts = [i for i, b in blocks[1:] if b.section != report.blocks[i - 1].section]
+            for start in starts:
+                axes.axvline(start - 0.5, color=line.get_color(), lw=0.5, ls=":")
+        axes.set_xlabel("block")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
 def plot_kernels(models, layer, path, title=""):
     """Write a picture of one layer's weights in several models, such as before and after a search.
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import build, fill
+from conftest import BACKEND, build, fill
 
 import keras_pdenets
 from keras_pdenets.analysis import find_blocks, measure_perturbation, suggest_depth
 from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.training import PerturbationLogger
 
 GOLDEN = Path(__file__).parent / "golden" / "perturbations.json"
 GOLDEN_NAMES = ("ResNet50", "ResNet50V2", "MobileNetV2")
@@ -199,3 +200,29 @@ def test_the_report_as_text_and_table(tmp_path):
     rows = (tmp_path / "p.csv").read_text().splitlines()
     assert rows[0].startswith("name,kind,section,post_activation,norm,perturbation,scaled")
     assert len(rows) == 6
+
+
+def test_the_logger_follows_the_training(tmp_path):
+    images = np.random.default_rng(0).uniform(0, 255, (32, 8, 8, 1)).astype("float32")
+    labels = np.arange(32) % 2
+    model = build("preact_resnet20", 8, 1, 2, config={"num_blocks": 1, "zero_start": True})
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05), loss, jit_compile=BACKEND == "jax")
+    path = tmp_path / "run" / "d.csv"
+    logger = PerturbationLogger(images, path)
+    history = model.fit(images, labels, epochs=2, verbose=0, callbacks=[logger]).history
+    report = measure_perturbation(model, images)
+    for section in report.sections:
+        found = history[f"d_scaled_s{section.section}"]
+        assert found[-1] == pytest.approx(section.scaled_distance, rel=1e-5)
+        assert 0 < found[0] != found[1]
+    # gone on with from the second epoch: no row twice, none lost
+    model.fit(images, labels, initial_epoch=1, epochs=3, verbose=0, callbacks=[logger])
+    rows = [row.split(",")[:2] for row in path.read_text().splitlines()[1:]]
+    assert rows == [[str(e), str(s)] for e in (1, 2, 3) for s in (0, 1, 2)]
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    plain.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="has no residual block"):
+        plain.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0, callbacks=[logger])
+    with pytest.raises(ValueError, match="`every` must be a positive integer"):
+        PerturbationLogger(images, every=0)

@@ -287,13 +287,13 @@ def _grown(activation, scale):
 
 @pytest.mark.parametrize("activation", [None, "relu"])
 def test_without_clipping_the_net_blows_up(activation):
-    found = max(np.abs(_grown(activation, scale)).max() for scale in (1.5, 3.0))
-    assert not np.isfinite(found) or found > 1e6
+    assert np.isfinite(_grown(activation, 1.0)).all()
+    assert not np.isfinite(_grown(activation, 1.5)).all()
 
 
 @pytest.mark.parametrize("activation", ["hardtanh", "hardball", "softball"])
 def test_clipped_nets_stay_finite(activation):
-    for scale in (1.0, 8.0):
-        found = _grown(activation, scale)
-        assert np.isfinite(found).all()
-        assert np.abs(found).max() <= 1.0 + 1e-5 if activation == "hardtanh" else math.sqrt(128)
+    found = np.abs(_grown(activation, 8.0))
+    limit = 1.0 if activation == "hardtanh" else math.sqrt(128)
+    assert np.isfinite(found).all()
+    assert found.max() <= limit * (1 + 1e-5)

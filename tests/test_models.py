@@ -200,6 +200,9 @@ def test_options_of_the_builders():
     layer = plain.get_layer("stage0_block0_conv0")
     assert (layer.boundary, layer.degree) == ("replicate", 0)
     assert plain.count_params() == keras_pdenets.PreActResNet20(**common).count_params()
+    slow = builder(step_size="1/L", weights=None, num_blocks=(1, 2, 4))
+    steps = [s.scale for s in slow.layers if s.name.endswith("_step")]
+    assert steps == [1.0] + 2 * [0.5] + 4 * [0.25]
     raw = builder(include_preprocessing=False, **common)
     assert "preprocessing" not in [layer.name for layer in raw.layers]
 
@@ -234,6 +237,8 @@ def test_the_stem_follows_the_size_of_the_input():
         ({"data_format": "NCHW"}, "`data_format` must be"),
         ({"num_blocks": (1, 2)}, "`num_blocks` must be one integer or 3"),
         ({"num_blocks": 0}, "`num_blocks` must be a positive integer"),
+        ({"step_size": 0}, "`step_size` must be a positive number, '1/L' or None"),
+        ({"zero_start": 1}, "`zero_start` must be True or False"),
         ({"operator_options": {"boundary": "open"}}, "`boundary` must be one of"),
         ({"operator_options": {"strides": 2}}, "may hold boundary, normalize"),
         ({"num_blocks": 2.0}, "`num_blocks` must be"),
@@ -261,6 +266,23 @@ def test_other_errors_of_the_builders():
         keras_pdenets.ResNet18(weights=None, stems="cifar")
     with pytest.raises(ValueError, match=r"(?i)dtype|policy"):
         keras_pdenets.ResNet18(weights=None, dtype="float12")
+
+
+@pytest.mark.parametrize("operator", ["", "pde_", "decomposed_"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "preact_resnet20"])
+def test_blocks_that_start_at_zero_are_their_shortcuts(name, operator, images):
+    if BACKEND == "jax" and (name != "preact_resnet20" or operator == "decomposed_"):
+        pytest.skip("compile time; nothing here depends on the backend")
+    model = build(f"{operator}{name}", config={"zero_start": True})
+    blocks = keras_pdenets.measure_perturbation(model, images).blocks
+    changes = [b.scaled for b in blocks if b.kind == "identity"]
+    assert len(changes) >= 5
+    assert changes == [0.0] * len(changes)
+    # and they can leave zero
+    model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=BACKEND == "jax")
+    model.fit(images, np.ones((4, 10)), epochs=2, verbose=0)
+    blocks = keras_pdenets.measure_perturbation(model, images).blocks
+    assert min(b.scaled for b in blocks if b.kind == "identity") > 0
 
 
 def _trainable(model):

@@ -9,10 +9,10 @@ import pytest
 from conftest import build
 
 import keras_pdenets
-from keras_pdenets import cli, presets
+from keras_pdenets import cli, measure_perturbation, presets
 from keras_pdenets.data import load_sample
 from keras_pdenets.data.extras import require
-from keras_pdenets.plots import plot_kernels, plot_log, plot_predictions
+from keras_pdenets.plots import plot_kernels, plot_log, plot_perturbations, plot_predictions
 from keras_pdenets.training import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -99,13 +99,29 @@ def test_weights_stay_small():
     assert total < 120e6
 
 
+def test_measure_prints_writes_and_draws(tmp_path, capsys):
+    net = build("preact_resnet20", 28, 1, config={"num_blocks": 1})
+    net.save(tmp_path / "net.keras")
+    files = ["--csv", str(tmp_path / "d.csv"), "--plot", str(tmp_path / "d.png")]
+    model = ["--model", str(tmp_path / "net.keras")]
+    assert cli.main(["measure", *model, "--epsilon", "0.5", *files]) == 0
+    printed = capsys.readouterr().out
+    assert "3 residual blocks, 1000 images" in printed
+    assert "blocks for a mean below 0.5: " in printed
+    assert len((tmp_path / "d.csv").read_text().splitlines()) == 4
+    assert (tmp_path / "d.png").exists()
+    assert cli.main(["measure", *model, "--epsilon", "0"]) == 1
+    assert "`epsilon` must be positive" in capsys.readouterr().err
+
+
 def test_pictures(tmp_path):
     images, labels = load_sample()
     answers = np.eye(10)[(labels + (np.arange(1000) % 2)) % 10]
     plot_predictions(images[:9], labels[:9], answers[:9], "abcdefghij", tmp_path / "a" / "p.png")
     rows = [{"epoch": i, "accuracy": 0.1 * i, "test_accuracy": 0.1 * i} for i in range(1, 4)]
     plot_log({"run": rows}, tmp_path / "log.png")
-    net = build("hyperbolic_resnet20", config={"num_blocks": 1})
+    net = build("hyperbolic_resnet20", 28, 1, config={"num_blocks": 1})
     plot_kernels({"a": net, "b": net}, "stage2_block0_product", tmp_path / "k.png")
-    for name in ("a/p.png", "log.png", "k.png"):
+    plot_perturbations({"net": measure_perturbation(net, images[:8])}, tmp_path / "d.png")
+    for name in ("a/p.png", "log.png", "k.png", "d.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_pdenets.layers import DecomposedConv2D, PDEConv2D, PolynomialConv2D
+from keras_pdenets.layers import DecomposedConv2D, PDEConv2D, PolynomialConv2D, ScalarGain
 from keras_pdenets.layers.images import channel_axis
 
 # A plain convolution is Keras' own, unless an option asks for more than that can do.
@@ -48,8 +48,8 @@ class Parts:
                 f"Received: operator_options={self.operator_options}"
             )
 
-    def conv(self, x, filters, kernel_size, strides, name):
-        """Dense convolution without bias, He-initialised, padded alike on every backend."""
+    def conv(self, x, filters, kernel_size, strides, name, initializer="he_normal"):
+        """Dense convolution without bias, padded alike on every backend."""
         if strides > 1 and kernel_size > 1:
             x = self.pad(x, kernel_size // 2, f"{name}_pad")
         return keras.layers.Conv2D(
@@ -58,20 +58,20 @@ class Parts:
             strides,
             padding="same" if strides == 1 else "valid",
             use_bias=False,
-            kernel_initializer="he_normal",
+            kernel_initializer=initializer,
             data_format=self.data_format,
             dtype=self.dtype,
             name=name,
         )(x)
 
-    def operate(self, x, filters, strides, name):
-        """The 3x3 operator of the residual branch, without bias."""
+    def operate(self, x, filters, strides, name, zero=False):
+        """The 3x3 operator of the residual branch, without bias; it may start at zero."""
         options = dict(self.operator_options)
         if self.operator == "conv":
             if not options:
-                return self.conv(x, filters, 3, strides, name)
+                return self.conv(x, filters, 3, strides, name, "zeros" if zero else "he_normal")
             options.setdefault("degree", 0)
-        return _OPERATORS[self.operator](
+        y = _OPERATORS[self.operator](
             filters,
             strides=strides,
             use_bias=False,
@@ -80,6 +80,13 @@ class Parts:
             name=name,
             **options,
         )(x)
+        # Zero is a dead point of products of coefficients: a gain starts there in their place.
+        return self.gain(y, 0.0, f"{name}_gain") if zero else y
+
+    def gain(self, x, initial, name):
+        """One trainable number times `x`."""
+        axis = channel_axis(self.data_format)
+        return ScalarGain(initial=initial, axis=axis, dtype=self.dtype, name=name)(x)
 
     def pad(self, x, width, name):
         """Zeros around the images."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_pdenets.builders import hyperbolic_resnet as _hyperbolic
+from keras_pdenets.builders.common import START_OPTIONS
 from keras_pdenets.builders.common import ModelOptions as ModelOptions
 from keras_pdenets.builders.common import Preprocessing as Preprocessing
 from keras_pdenets.builders.preact_resnet import PreActResNetConfig, build_preact_resnet
@@ -38,6 +39,7 @@ FAMILIES = {
         {
             "stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.',
             **_OPERATOR_OPTIONS,
+            **START_OPTIONS,
         },
     ),
     "preact_resnet": Family(
@@ -46,6 +48,7 @@ FAMILIES = {
         {
             "num_blocks": "Blocks in a section: an integer, or one for each section.",
             **_OPERATOR_OPTIONS,
+            **START_OPTIONS,
         },
     ),
     "hyperbolic_resnet": Family(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.parts import Parts
+from keras_pdenets.blocks.residual import Start
 from keras_pdenets.layers.images import channel_axis, check_data_format, check_positive_integer
 
 
@@ -138,6 +139,34 @@ def make_head(options, x):
         dtype="float32" if options.dtype.compute_dtype != "float64" else "float64",
         name="classifier",
     )(x)
+
+
+START_OPTIONS = {
+    "zero_start": "Whether the residual branches start at zero (last convolution, or last batch "
+    "norm, of each block), so that the untrained block is its shortcut.",
+    "step_size": 'Constant factor of the residual branches: a positive number, `"1/L"` with L '
+    "blocks in the section, or None for 1.",
+}
+
+
+def check_start(config):
+    """Raise ValueError unless the fields `zero_start` and `step_size` of a config are valid."""
+    if not isinstance(config.zero_start, bool):
+        raise ValueError(
+            f"`zero_start` must be True or False. Received: zero_start={config.zero_start!r}"
+        )
+    h = config.step_size
+    number = isinstance(h, int | float) and not isinstance(h, bool) and 0 < h < float("inf")
+    if not (h is None or h == "1/L" or number):
+        raise ValueError(
+            f"`step_size` must be a positive number, '1/L' or None. Received: step_size={h!r}"
+        )
+
+
+def make_start(config, blocks):
+    """The `Start` of the blocks of a section."""
+    step_size = 1 / blocks if config.step_size == "1/L" else config.step_size
+    return Start(config.zero_start, step_size)
 
 
 def check_depth(num_blocks, sections):

@@ -7,7 +7,14 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.residual import preactivation_block
-from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+from keras_pdenets.builders.common import (
+    check_depth,
+    check_start,
+    make_head,
+    make_input,
+    make_parts,
+    make_start,
+)
 
 
 @dataclass(frozen=True)
@@ -22,17 +29,22 @@ class PreActResNetConfig:
         num_blocks: Number of blocks in each section, or one number for all.
         operator: `"conv"`, `"pde"` or `"decomposed"`.
         operator_options: Arguments of the operator's layer, such as `boundary`.
+        zero_start: Whether the residual branches start at zero.
+        step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
         filters: Width of each section.
     """
 
     num_blocks: tuple[int, ...] | int
     operator: str = "conv"
     operator_options: Mapping[str, Any] = field(default_factory=dict)
+    zero_start: bool = False
+    step_size: float | str | None = None
     filters: tuple[int, ...] = (16, 32, 64)
 
     def __post_init__(self):
-        """Expand `num_blocks` to one number for each section."""
+        """Expand `num_blocks` to one number for each section; check the start."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
+        check_start(self)
 
 
 def build_preact_resnet(config, options):
@@ -43,7 +55,8 @@ def build_preact_resnet(config, options):
     for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
         if stage > 0:
             x = parts.conv(x, filters, 1, 2, f"stage{stage}_transition_conv")
+        start = make_start(config, blocks)
         for block in range(blocks):
-            x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}")
+            x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}", start)
     x = parts.norm_relu(x, "head", 0)
     return keras.Model(inputs, make_head(options, x), name=options.name)

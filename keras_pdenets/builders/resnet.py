@@ -7,7 +7,14 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.residual import BLOCKS
-from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+from keras_pdenets.builders.common import (
+    check_depth,
+    check_start,
+    make_head,
+    make_input,
+    make_parts,
+    make_start,
+)
 from keras_pdenets.builders.stem import check_stem, make_stem
 
 
@@ -26,6 +33,8 @@ class ResNetConfig:
         operator_options: Arguments of the operator's layer, such as `boundary`.
         stem: `"cifar"` (3x3), `"imagenet"` (7x7 with stride 2, max-pool), or None: `"cifar"` up
             to 64 pixels.
+        zero_start: Whether the residual branches start at zero.
+        step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
         filters: Width of each stage.
     """
 
@@ -34,12 +43,15 @@ class ResNetConfig:
     operator: str = "conv"
     operator_options: Mapping[str, Any] = field(default_factory=dict)
     stem: str | None = None
+    zero_start: bool = False
+    step_size: float | str | None = None
     filters: tuple[int, ...] = (64, 128, 256, 512)
 
     def __post_init__(self):
         """Check the arguments that the layers cannot check."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         check_stem(self.stem)
+        check_start(self)
 
 
 def build_resnet(config, options):
@@ -48,7 +60,9 @@ def build_resnet(config, options):
     parts = make_parts(config, options)
     x = make_stem(config, options, parts, x)
     for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
+        start = make_start(config, blocks)
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = BLOCKS[config.block](parts, x, filters, strides, f"stage{stage}_block{block}")
+            name = f"stage{stage}_block{block}"
+            x = BLOCKS[config.block](parts, x, filters, strides, name, start)
     return keras.Model(inputs, make_head(options, x), name=options.name)

@@ -1,0 +1,82 @@
+"""The perturbations of a net while it is trained."""
+
+import csv
+from pathlib import Path
+
+import keras
+
+from keras_pdenets.analysis.perturbation import PerturbationProbe
+from keras_pdenets.hub.atomic import replace_file
+
+_COLUMNS = ("epoch", "section", "num_blocks", "distance", "scaled_distance", "mean", "largest")
+
+
+class PerturbationLogger(keras.callbacks.Callback):
+    """Measures the perturbations of a residual net after every epoch.
+
+    What `measure_perturbation` gives for each section goes into `logs`, and so into `History`, the
+    progress bar and other callbacks behind this one (TensorBoard, CSVLogger), as
+    `d_scaled_s0`, `mean_s0`, `largest_s0` and so on; and into a CSV file with one row for each
+    epoch and section.
+
+    Args:
+        images: Images to measure on, as in `measure_perturbation`; a few hundred are enough.
+        path: The CSV file, written whole or not at all after every measurement; an existing one is
+            gone on with. None: no file.
+        every: Epochs from one measurement to the next.
+        batch_size: Images in a step.
+
+    Raises:
+        ValueError: If `every` is not a positive integer, or the model has no residual block.
+
+    Example:
+    >>> import keras_pdenets
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> logger = keras_pdenets.training.PerturbationLogger(images[:100])
+    """
+
+    def __init__(self, images, path=None, every=1, batch_size=128):
+        super().__init__()
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"`every` must be a positive integer. Received: every={every!r}")
+        self.images = images
+        self.path = None if path is None else Path(path)
+        self.every = every
+        self.batch_size = batch_size
+        self._probe = None
+
+    def on_train_begin(self, logs=None):
+        """Find the residual blocks: a model without any is refused before the first step."""
+        self._probe = PerturbationProbe(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measure and record."""
+        if (epoch + 1) % self.every:
+            return
+        report = self._probe.measure(self.images, self.batch_size)
+        for section in report.sections:
+            if logs is not None:
+                logs[f"d_scaled_s{section.section}"] = section.scaled_distance
+                logs[f"mean_s{section.section}"] = section.mean
+                logs[f"largest_s{section.section}"] = section.largest
+        if self.path is not None:
+            self._write(epoch + 1, report)
+
+    def _write(self, epoch, report):
+        rows = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                # A resumed run repeats the epoch that it was in.
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        for section in report.sections:
+            values = (getattr(section, name) for name in _COLUMNS[1:])
+            rows.append(dict(zip(_COLUMNS, (epoch, *values), strict=True)))
+
+        def write(temporary):
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, write)

@@ -285,6 +285,29 @@ def test_blocks_that_start_at_zero_are_their_shortcuts(name, operator, images):
     assert min(b.scaled for b in blocks if b.kind == "identity") > 0
 
 
+@pytest.mark.parametrize("operator", ["", "pde_"])
+def test_a_grown_net_is_the_old_one_and_can_learn_more(operator, images):
+    def net(num_blocks):
+        return build(
+            f"{operator}preact_resnet20", config={"num_blocks": num_blocks, "zero_start": True}
+        )
+
+    shallow, deep = fill(net(1)), net((1, 2, 3))
+    new = keras_pdenets.transforms.grow(shallow, deep)
+    assert new == ["stage1_block1", "stage2_block1", "stage2_block2"]
+    before = shallow.predict(images, verbose=0)
+    np.testing.assert_allclose(deep.predict(images, verbose=0), before, atol=1e-6)
+    deep.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=BACKEND == "jax")
+    deep.fit(images, np.ones((4, 10)), verbose=0)
+    blocks = keras_pdenets.measure_perturbation(deep, images).blocks
+    assert min(block.scaled for block in blocks) > 0
+    with pytest.raises(ValueError, match=r"must have all that .* has, and more blocks at most"):
+        keras_pdenets.transforms.grow(deep, shallow)
+    headless = build(f"{operator}preact_resnet20", include_top=False, config={"num_blocks": 1})
+    with pytest.raises(ValueError, match=r"in its blocks only\. Received: classifier/kernel"):
+        keras_pdenets.transforms.grow(headless, build(f"{operator}preact_resnet20"))
+
+
 def _trainable(model):
     return {v.path.split("/")[0] for v in model.trainable_variables}
 

@@ -1,0 +1,55 @@
+"""A deeper net that starts where a shallower one is."""
+
+import re
+
+import numpy as np
+from keras import ops
+
+_BLOCK = re.compile(r"stage\d+_block\d+_")
+
+
+def grow(source, target):
+    """Give the weights of a trained net to a deeper one of the same family.
+
+    The blocks of a stage keep their numbers; those that only the deeper net has come behind them
+    and keep their start. Where that is zero (`zero_start=True`), the deeper net computes exactly
+    what the shallower one does, and goes on training from there.
+
+    Args:
+        source: A trained residual net of this package.
+        target: A new net with as many blocks in every stage or more, and the rest alike; its
+            weights are changed.
+
+    Returns:
+        Names of the new blocks, such as `"stage0_block3"`.
+
+    Raises:
+        ValueError: If the target has fewer blocks somewhere, or a variable of another shape.
+
+    Example:
+    >>> import keras_pdenets
+    >>> build, common = keras_pdenets.PreActResNet20, {"weights": None, "classes": 10}
+    >>> shallow = build(num_blocks=1, **common)
+    >>> deep = build(num_blocks=(1, 2, 3), zero_start=True, **common)
+    >>> keras_pdenets.transforms.grow(shallow, deep)
+    ['stage1_block1', 'stage2_block1', 'stage2_block2']
+    """
+    values = {v.path: np.array(ops.convert_to_numpy(v)) for v in source.variables}
+    shapes = {v.path: tuple(v.shape) for v in target.variables}
+    for path, value in values.items():
+        if shapes.get(path) != value.shape:
+            raise ValueError(
+                f"`target` must have all that {source.name!r} has, and more blocks at most. "
+                f"Received: {path} of shape {shapes.get(path)} in place of {value.shape}"
+            )
+    matches = {path: _BLOCK.match(path) for path in shapes if path not in values}
+    strange = [path for path, match in matches.items() if match is None]
+    if strange:
+        raise ValueError(
+            f"`target` must differ from {source.name!r} in its blocks only. Received: "
+            f"{', '.join(strange[:3])}, which that has not"
+        )
+    for variable in target.variables:
+        if variable.path in values:
+            variable.assign(values[variable.path])
+    return list(dict.fromkeys(match[0].rstrip("_") for match in matches.values()))

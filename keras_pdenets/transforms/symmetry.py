@@ -305,7 +305,7 @@ def _fold(source, norm, target):
         conv, new = source.mixing, target.mixing
         rest = [w for w in target.weights if w is not new.bias]
         for variable, old in zip(rest, source.weights, strict=True):
-            variable.assign(old)
+            _assign(variable, _value(old))
     bias = _value(conv.bias) if conv.use_bias else 0.0
     _assign(new.kernel, _value(conv.kernel) * scale)
     _assign(new.bias, beta + scale * (bias - mean))

@@ -188,7 +188,9 @@ def test_suggested_depths():
     x = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype("float32")
     model = _known()
     assert suggest_depth(model, x, 0.5)[0] == 6  # 2.75 / 0.5
-    assert suggest_depth(model, x, 0.5, "max")[0] == 13  # 3 blocks of 2 / 0.5, strictly below
+    assert suggest_depth(model, x, 0.45, "max")[0] == 14  # 3 blocks of 2 / 0.45
+    with pytest.raises(ValueError, match="none in section 1, 2, 3"):
+        suggest_depth(build("resnet18", config={"num_blocks": 1}), np.ones((1, 16, 16, 3)), 0.5)
     with pytest.raises(ValueError, match="`statistic` must be 'mean' or 'max'"):
         suggest_depth(model, x, 0.5, "median")
 

@@ -43,11 +43,12 @@ def _hardball(x, radius):
 @pytest.mark.parametrize("radius", [None, 0.3, 5.0])
 @pytest.mark.parametrize(("make", "oracle"), [(Softball, _softball), (Hardball, _hardball)])
 def test_balls_equal_their_formulas(make, oracle, radius):
-    for x in (_vectors(), _vectors(100.0), 0 * _vectors()):
+    for x in (_vectors(), _vectors(100.0), 0 * _vectors(), _vectors(1e20)):
         wanted = oracle(x, math.sqrt(7) if radius is None else radius)
         layer = make(radius, dtype=DTYPE)
         found = _numpy(layer(keras.ops.convert_to_tensor(x, DTYPE)))
         np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=TOLERANCE)
+        assert np.abs(found).max() > 0 or np.abs(x).max() == 0
         first = make(radius, axis=1, dtype=DTYPE)
         moved = _numpy(first(keras.ops.convert_to_tensor(np.moveaxis(x, -1, 1), DTYPE)))
         np.testing.assert_allclose(np.moveaxis(moved, 1, -1), wanted, atol=TOLERANCE)
@@ -95,6 +96,27 @@ def test_configs_are_complete(make):
     config = layer.get_config()
     assert {name: config[name] for name in values} == values
     assert make.from_config(config).get_config() == config
+
+
+def test_integers_are_taken_for_numbers():
+    found = _numpy(Softball(radius=1.0)(np.array([[3, 4]])))
+    np.testing.assert_allclose(found, [[0.588348, 0.784465]], rtol=1e-5)
+    np.testing.assert_allclose(_numpy(ScalarGain(initial=0.5)(np.array([[1, 3]]))), [[0.5, 1.5]])
+
+
+def test_a_frozen_net_stays_frozen_when_saved(tmp_path):
+    model = build("hyperbolic_resnet20", 8, config={"num_blocks": 1, "filters": (8, 8, 8)})
+    for until, batchnorm in ((None, True), ("stage1_block0_product", True), ("stem", False)):
+        keras_pdenets.freeze(model, until, batchnorm=batchnorm)
+        model.save(tmp_path / "m.keras")
+        for again in (
+            keras.saving.load_model(tmp_path / "m.keras"), keras.models.clone_model(model)
+        ):  # fmt: skip
+            wanted = [v.path for v in model.trainable_variables]
+            assert [v.path for v in again.trainable_variables] == wanted
+        norms = [path for path in wanted if "stencil_norm" in path]
+        assert len(norms) == (0 if batchnorm else 6)
+    assert len(wanted) > 20
 
 
 def test_bad_arguments():
@@ -241,11 +263,11 @@ def test_activations_stand_where_they_should():
     assert not any(layer.name.endswith("activation") for layer in model.layers)
 
 
-def test_untrained_blocks_are_shortcuts():
-    model = build("hyperbolic_resnet20")
-    for layer in model.layers:
-        if layer.name.endswith("_norm") and "shortcut" not in layer.name:
-            assert float(_numpy(layer.gain)) == 0
+@pytest.mark.parametrize("norm", ["rms", "scale", "batch"])
+def test_untrained_blocks_are_shortcuts(norm, images):
+    model = build("hyperbolic_resnet20", config={"block_norm": norm, "activation": None})
+    blocks = keras_pdenets.measure_perturbation(model, images).blocks
+    assert [b.scaled for b in blocks if b.kind == "identity"] == [0.0] * 3
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,43 @@ def test_bad_matrices_and_models():
         keras_pdenets.symmetry_group(other)
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_is_taken_for_what_it_is(dtype):
+    model = fill(build("hyperbolic_resnet20", side=8, config=CONFIG, dtype=dtype))
+    report = keras_pdenets.transform(model, _random(model), _images())[1]
+    assert 0 < report.difference < 0.2
+
+
+def test_outputs_that_are_not_finite_are_no_comparison():
+    images = _images()
+    images[0] = np.nan
+    with pytest.raises(ArithmeticError, match="itself gives outputs that are not finite"):
+        keras_pdenets.transform(_net(equation="cp"), {0: np.eye(8)}, images)
+
+
+def test_what_else_reads_the_features_is_seen():
+    model = _net(equation="cp")
+    with pytest.raises(ValueError, match="must have one output"):
+        keras_pdenets.symmetry_group(keras_pdenets.features(model))
+    inner = model.get_layer("stage1_block1_add").output
+    pooled = keras.layers.GlobalAveragePooling2D(name="mine")(inner)
+    both = keras.layers.Concatenate(name="both")([model.output, pooled])
+    with pytest.raises(ValueError, match="layer 'mine', which reads 'stage1_block1_add'"):
+        keras_pdenets.symmetry_group(keras.Model(model.input, both))
+    own = keras.layers.Dense(3, name="own")(model.get_layer("pool").output)
+    found = keras_pdenets.symmetry_group(keras.Model(model.input, own))
+    assert [s.group.name for s in found.values()] == ["O(n)", "O(n)", "identity"]
+    assert "layer 'own' reads its features" in found[2].reasons
+
+
+def test_pruning_works_on_every_form_and_without_a_head():
+    headless = build("hyperbolic_resnet20", side=8, config=CONFIG, include_top=False)
+    for model in (*(_net(equation=e) for e in (3, 5, "full")), fill(headless)):
+        kernels = [keras.ops.convert_to_numpy(v) for v, _, _ in mixed_kernels(prune(model, 0.5))]
+        assert len(kernels) >= 6
+        assert all(abs((k == 0).mean() - 0.5) < 0.02 for k in kernels)
+
+
 def test_without_a_head_the_last_stage_is_fixed():
     model = build("hyperbolic_resnet20", side=8, config=CONFIG, include_top=False)
     found = keras_pdenets.symmetry_group(model)

@@ -249,7 +249,8 @@ def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
 
     The stopping rule (`stopping_rule`) on the scaled distances that the model has now. It takes
     them for independent of the depth, which holds for blocks that start at zero and for blocks
-    scaled by 1/L, and fails for shallow nets that start otherwise.
+    scaled by 1/L, and fails for shallow nets that start otherwise. Blocks whose shortcut is a
+    projection have no measure; they come on top of the number given.
 
     Args:
         model: A residual Keras model.
@@ -274,6 +275,12 @@ def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
     if statistic not in ("mean", "max"):
         raise ValueError(f"`statistic` must be 'mean' or 'max'. Received: statistic={statistic!r}")
     sections = measure_perturbation(model, images, batch_size).sections
+    empty = [str(s.section) for s in sections if not s.num_blocks]
+    if empty:
+        raise ValueError(
+            "`model` must have a block without projection in every section: what a projection "
+            f"changes has no measure. Received: none in section {', '.join(empty)}"
+        )
     distances = [
         s.scaled_distance if statistic == "mean" else s.num_blocks * s.largest for s in sections
     ]

@@ -32,10 +32,16 @@ class _Ball(SignatureConfig, keras.layers.Layer):
     def call(self, inputs):
         """Scale every vector along `axis`."""
         # Sums of squares overflow float16 at 512 channels of 12, and 8 bits do not hold them.
-        x = widen(inputs)
+        x = widen(ops.cast(inputs, self.compute_dtype))
         square = self.radius**2 if self.radius is not None else inputs.shape[self.axis]
+        # In units of the largest entry, or 1: squares of 1e20 overflow float32 too.
+        unit = ops.stop_gradient(
+            1.0 + ops.relu(ops.max(ops.abs(x), axis=self.axis, keepdims=True) - 1.0)
+        )
+        x = x / unit
         norm = ops.sum(ops.square(x), axis=self.axis, keepdims=True) / square
-        return ops.cast(x * ops.rsqrt(self._divisor(norm)), inputs.dtype)
+        one = ops.square(1.0 / unit)
+        return ops.cast(x * ops.rsqrt(self._divisor(norm, one)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         """The shape of the input."""
@@ -73,8 +79,8 @@ class Softball(_Ball):
     [0.5883, 0.7845]
     """
 
-    def _divisor(self, norm):
-        return 1.0 + norm
+    def _divisor(self, norm, one):
+        return one + norm
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -108,10 +114,10 @@ class Hardball(_Ball):
     [0.6, 0.8]
     """
 
-    def _divisor(self, norm):
+    def _divisor(self, norm, one):
         # The maximum of squares, since the norm has no gradient at 0; and by relu, since
         # `ops.maximum` rounds float64 on some backends.
-        return 1.0 + ops.relu(norm - 1.0)
+        return one + ops.relu(norm - one)
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")

@@ -105,6 +105,8 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
         use_bias: Whether the last 1x1 convolution adds a constant: where a norm was folded in.
+        train_norm: Whether the batch norm is trained and moves its averages, where the layer is
+            trainable.
         data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
         seed: Seed of the initial values, or None.
 
@@ -135,6 +137,7 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         strides=1,
         boundary="zero",
         use_bias=False,
+        train_norm=True,
         data_format=None,
         seed=None,
         **kwargs,
@@ -153,6 +156,7 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
                 "Received: use_bias=True"
             )
         self.use_bias = bool(use_bias)
+        self.train_norm = bool(train_norm)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed
 
@@ -197,6 +201,9 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
                 "mixing", self.filters, shape(products, self.strides), use_bias=self.use_bias
             )
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+        # The layers inside are new: they have not heard of a flag out of the config.
+        self.trainable = self.trainable
+        self.set_norm_trainable(self.train_norm)
 
     def _check_channels(self, channels, hidden):
         if self.equation == 5 and hidden % self.filters:
@@ -230,11 +237,11 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
-    @property
-    def parts(self):
-        """The layers inside, those that the form has."""
-        parts = self.lift, self.stencils, self.stencil_norm, self.coefficients, self.mixing
-        return [part for part in parts if part is not None]
+    def set_norm_trainable(self, trainable):
+        """Freeze the batch norm alone, or let it go; the config remembers."""
+        self.train_norm = bool(trainable)
+        if self.stencil_norm is not None:
+            self.stencil_norm.trainable = self.train_norm and self.trainable
 
     def call(self, inputs, training=None):
         """Multiply features with derivatives."""

@@ -64,12 +64,12 @@ class ScalarGain(SignatureConfig, keras.layers.Layer):
     def call(self, inputs):
         """Normalise, if asked for, and scale."""
         # As in the balls: squares need more than half precision.
-        x = widen(inputs)
+        x = widen(ops.cast(inputs, self.compute_dtype))
         factor = ops.cast(self.gain, x.dtype)
         if self.normalize:
             mean = ops.mean(ops.square(x), axis=self.axis, keepdims=True)
             factor = factor * ops.rsqrt(mean + self.epsilon)
-        return ops.cast(x * factor, inputs.dtype)
+        return ops.cast(x * factor, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         """The shape of the input."""

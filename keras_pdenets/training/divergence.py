@@ -1,7 +1,6 @@
 """Training of nets that blow up: go back, slow down, go on."""
 
 import logging
-import math
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from keras_pdenets.training import state
 _LOG = logging.getLogger("keras_pdenets")
 
 
+@keras.saving.register_keras_serializable(package="keras_pdenets")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate schedule times a factor.
 
@@ -29,37 +29,14 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         """The arguments."""
-        return {"schedule": self.schedule, "factor": self.factor}
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "factor": self.factor}
 
-
-def skip_nonfinite(optimizer):
-    """An optimizer that leaves out every step whose gradients are not finite.
-
-    It is Keras' `LossScaleOptimizer` with the scale 1, which a skipped step halves: it serves to
-    count them (`skipped_steps`). The averages of batch norm take in such a batch all the same:
-    where the data hold NaN, use `RecoverFromDivergence` as well.
-
-    Args:
-        optimizer: A Keras optimizer.
-
-    Returns:
-        The optimizer to compile with.
-
-    Example:
-    >>> import keras
-    >>> import keras_pdenets
-    >>> optimizer = keras_pdenets.training.skip_nonfinite(keras.optimizers.SGD(0.1))
-    """
-    # It would double the scale again after this many finite steps.
-    never = 2**31 - 1
-    return keras.optimizers.LossScaleOptimizer(
-        optimizer, initial_scale=1.0, dynamic_growth_steps=never
-    )
-
-
-def skipped_steps(optimizer):
-    """Number of steps that an optimizer out of `skip_nonfinite` left out."""
-    return round(-math.log2(float(optimizer.dynamic_scale)))
+    @classmethod
+    def from_config(cls, config):
+        """The schedule of a saved optimizer."""
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["factor"])
 
 
 class RecoverFromDivergence(keras.callbacks.Callback):
@@ -67,7 +44,9 @@ class RecoverFromDivergence(keras.callbacks.Callback):
 
     Section 3, Liu et al. 2023, arXiv 2308.01621: hyperbolic nets fail at some step, with a NaN
     that they cannot recover from; resuming with a smaller rate gets around it. The state is kept
-    in memory (weights, moving averages, optimizer) when training starts and after every epoch.
+    in memory (weights, moving averages, optimizer) when training starts and after every epoch
+    that the next batch's loss shows to be good. Not together with `LearningRateScheduler`, which
+    sets the rate anew in every epoch: give the optimizer a schedule.
 
     Args:
         factor: What the learning rate is multiplied by, in (0, 1).
@@ -100,13 +79,17 @@ class RecoverFromDivergence(keras.callbacks.Callback):
         self.factor = factor
         self.retries = retries
         self.explosion = explosion
+        self._start()
+
+    def _start(self):
         self.recoveries = 0
-        self._good = self._first_loss = self._schedule = None
+        # The state at the end of an epoch is good only when the next batch's loss says so.
+        self._good = self._candidate = self._first_loss = self._schedule = None
+        self._loss_is_empty = False
 
     def on_train_begin(self, logs=None):
         """Start again."""
-        self.recoveries = 0
-        self._good = self._first_loss = self._schedule = None
+        self._start()
 
     def on_train_batch_begin(self, batch, logs=None):
         """Keep the state before the first step, when all variables exist."""
@@ -121,12 +104,20 @@ class RecoverFromDivergence(keras.callbacks.Callback):
             self._first_loss = abs(loss)
         if not np.isfinite(loss) or loss > self.explosion * max(self._first_loss, 1e-6):
             self._recover(f"the loss is {loss:.3g} at batch {batch}")
+            return
+        self._loss_is_empty = False
+        if self._candidate is not None:
+            self._good, self._candidate = self._candidate, None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep the state, if all of it is finite."""
+        """Take the state for good until the next loss says otherwise."""
+        if self._loss_is_empty:  # recovered at the last batch: Keras would report 0
+            if logs is not None:
+                logs["loss"] = float("nan")
+            return
         values = self._capture()
-        if all(np.isfinite(v).all() for v in values.values() if v.dtype.kind == "f"):
-            self._good = values
+        if all(np.isfinite(v).all() for v in values.values() if v.dtype.kind not in "iub"):
+            self._candidate = values
         else:  # the last step of the epoch did it
             self._recover(f"weights are not finite after epoch {epoch + 1}")
 
@@ -142,11 +133,17 @@ class RecoverFromDivergence(keras.callbacks.Callback):
     def _recover(self, reason):
         self._sync()
         optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        rate = float(optimizer.learning_rate)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        rate = float(inner.learning_rate)
+        counters = [v for v in optimizer.variables if v.name == "skipped_steps"]
+        counts = [np.array(keras.ops.convert_to_numpy(v)) for v in counters]
         state.restore(self.model, self._good)
+        for variable, value in zip(counters, counts, strict=True):
+            variable.assign(value)
+        self._candidate = None
         # Else the running mean of the loss stays NaN for the rest of the epoch.
         self.model.reset_metrics()
+        self._loss_is_empty = True
         if self.recoveries == self.retries:
             raise ArithmeticError(
                 f"Training diverged {self.retries + 1} times, the last time because {reason}; the "
@@ -155,14 +152,21 @@ class RecoverFromDivergence(keras.callbacks.Callback):
                 "non-finite values in the data."
             )
         self.recoveries += 1
-        try:
-            optimizer.learning_rate = rate * self.factor
-        except TypeError:  # a schedule cannot be set to a number, only replaced
-            self._schedule = self._schedule or optimizer._learning_rate
-            scaled = ScaledSchedule(self._schedule, self.factor**self.recoveries)
-            optimizer.learning_rate = scaled
-            self.model.make_train_function(force=True)
+        self._cut(inner, rate)
         _LOG.warning(
             "%s: back to the last good state, learning rate times %.3g (%d of %d retries)",
             reason, self.factor**self.recoveries, self.recoveries, self.retries,
         )  # fmt: skip
+
+    def _cut(self, optimizer, rate):
+        """Cut the learning rate: a variable, a schedule or a function without arguments."""
+        if isinstance(optimizer._learning_rate, keras.Variable):
+            optimizer.learning_rate = rate * self.factor
+            return
+        self._schedule = base = self._schedule or optimizer._learning_rate
+        factor = self.factor**self.recoveries
+        if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
+            optimizer.learning_rate = ScaledSchedule(base, factor)
+        else:
+            optimizer.learning_rate = lambda: factor * base()
+        self.model.make_train_function(force=True)

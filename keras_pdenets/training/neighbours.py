@@ -39,7 +39,8 @@ def penalize_differences(model, strength=1e-4):
         Number of pairs of neighbours.
 
     Raises:
-        ValueError: If `strength` is not positive, or the model has no neighbouring blocks.
+        ValueError: If `strength` is not positive, or the model has no neighbouring blocks, or
+            holds two nets.
 
     Example:
     >>> import keras_pdenets
@@ -53,12 +54,21 @@ def penalize_differences(model, strength=1e-4):
     for variable in model.trainable_variables:
         match = _PLACE.fullmatch(variable.path)
         if match and len(variable.shape) > 1:
-            places[int(match[1]), int(match[2]), match[3]] = variable
+            key = int(match[1]), int(match[2]), match[3]
+            if key in places:
+                raise ValueError(
+                    "`model` must hold one net of this package: call this on each net by itself. "
+                    f"Received: model {model.name!r} with two variables {variable.path}"
+                )
+            places[key] = variable
     pairs = 0
     for (stage, block, part), variable in places.items():
         before = places.get((stage, block - 1, part))
         if before is not None and before.shape == variable.shape:
-            variable.regularizer = _Neighbour(strength, before, variable.regularizer)
+            other = variable.regularizer
+            if isinstance(other, _Neighbour):  # called before: the new strength takes its place
+                other = other.other
+            variable.regularizer = _Neighbour(strength, before, other)
             pairs += 1
     if not pairs:
         raise ValueError(

@@ -102,6 +102,11 @@ class Recipe:
                 "be in [0, epochs of the first cosine)",
             ),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "be in [0, 1)"),
+            (
+                "gradient_norm",
+                self.gradient_norm is None or self.gradient_norm > 0,
+                "be None or positive",
+            ),
             ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
         )
         for name, holds, rule in rules:

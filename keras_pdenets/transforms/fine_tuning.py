@@ -76,6 +76,8 @@ def freeze(model, until=None, batchnorm=True):
     for index, layer in enumerate(layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = not (index < count or (batchnorm and is_norm))
+        if isinstance(layer, QuasiLinear2D):
+            layer.set_norm_trainable(layer.trainable and not batchnorm)
     if not model.trainable_variables:
         raise ValueError(
             f"`until` must leave something of {model.name!r} to train; None expects the head in a "
@@ -85,12 +87,10 @@ def freeze(model, until=None, batchnorm=True):
 
 
 def _leaves(model):
-    """The layers of a model, of the models inside it and of its products, inputs left out."""
+    """The layers of a model and of the models inside it, inputs left out."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _leaves(layer)
-        elif isinstance(layer, QuasiLinear2D):
-            yield from layer.parts
         elif not isinstance(layer, keras.layers.InputLayer):
             yield layer
 

@@ -43,7 +43,7 @@ class SparsifyReport:
 
 
 def mixed_kernels(model):
-    """The kernels that a change of channels goes through, with the stages on their two sides.
+    """The 1x1 kernels on both sides of the channels, with the stages on their two sides.
 
     Returns:
         List of (variable, stage of its input or None, stage of its output or None).
@@ -55,12 +55,17 @@ def mixed_kernels(model):
         before, product = before if before >= 0 else None, block.product
         if block.shortcut_conv is not None:
             found.append((block.shortcut_conv.kernel, before, block.stage))
-        if product.lift is not None:
-            found.append((product.lift.kernel, before, None))
-            found.append((product.coefficients.kernel, before, None))
-        found.append((product.mixing.kernel, None, block.stage))
-    found.append((model.get_layer("classifier").kernel, blocks[-1].stage, None))
-    return [(v, i, o) for v, i, o in found if not i is o is None]
+        for reader in (product.lift, product.coefficients):
+            if reader is not None:
+                found.append((reader.kernel, before, None))
+        if product.mixing is not None:
+            found.append((product.mixing.kernel, None, block.stage))
+    found += [
+        (layer.kernel, blocks[-1].stage, None)
+        for layer in model.layers
+        if layer.name == "classifier"
+    ]
+    return found
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -72,12 +77,10 @@ class _Rotations(keras.Model):
     """
 
     def __init__(self, kernels, sizes, general, starts, smoothing):
-        super().__init__()
+        super().__init__(name="rotations")
         self.sizes, self.general, self.starts = sizes, general, starts
         self.smoothing = smoothing
-        self.terms = [
-            (value / np.sqrt(np.mean(value**2)), before, after) for value, before, after in kernels
-        ]
+        self.terms = [(value / _rms(value), before, after) for value, before, after in kernels]
         self.count = sum(value.size for value, _, _ in self.terms)
         self.coordinates = {
             (stage, part): self.add_weight(
@@ -217,15 +220,18 @@ def _matrix(variable):
     return value.reshape(value.shape[-2:])
 
 
+def _rms(kernel):
+    """Root mean square, 1 for a kernel that is 0."""
+    return float(np.sqrt(np.mean(kernel**2))) or 1.0
+
+
 def _share_of_small(kernels):
     small = sum((np.abs(k) < SMALL * np.abs(k).max()).sum() for k in kernels)
     return float(small / sum(k.size for k in kernels))
 
 
 def _cost(kernels, units):
-    total = sum(
-        np.abs(k).sum() / np.sqrt(np.mean(u**2)) for k, u in zip(kernels, units, strict=True)
-    )
+    total = sum(np.abs(k).sum() / _rms(u) for k, u in zip(kernels, units, strict=True))
     return float(total / sum(k.size for k in kernels))
 
 

@@ -14,6 +14,7 @@ _NAME = re.compile(
     r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<part>product|norm|shortcut_conv|shortcut_norm"
     r"|activation)"
 )
+_OWN_LAYER = re.compile(r"stage\d+_block\d+_.*|stem_.*|pool|dropout|classifier")
 _ACTIVATIONS = {
     layers.ReLU: (groups.POSITIVE_MONOMIAL, "ReLU acts on every channel"),
     HardTanh: (groups.SIGNED_PERMUTATION, "hardtanh clips every channel"),
@@ -105,7 +106,8 @@ def symmetry_group(model):
         Dictionary of `StageSymmetry` by number of the stage.
 
     Raises:
-        ValueError: If the model is of another family.
+        ValueError: If the model is of another family, or something beside its own layers reads
+            an inner stage.
 
     Example:
     >>> import keras_pdenets
@@ -114,18 +116,49 @@ def symmetry_group(model):
     stage 2, 64 channels: O(n); root mean square keeps rotations only; softball keeps rotations only
     """
     blocks = read_blocks(model)
-    has_head = any(layer.name == "classifier" for layer in model.layers)
     last = blocks[-1].stage
+    stranger = _reader_of_the_last_stage(model, last)
     found = {}
     for stage in range(last + 1):
         limits = [limit for block in blocks for limit in _limits(block, stage)]
-        if stage == last and not has_head:
-            limits.append((groups.IDENTITY, "its features are the model's output"))
+        if stage == last and stranger is not None:
+            limits.append((groups.IDENTITY, stranger))
         group = functools.reduce(lambda a, b: a & b, (limit for limit, _ in limits))
         reasons = dict.fromkeys(reason for _, reason in limits if reason)
         filters = next(block.product.filters for block in blocks if block.stage == stage)
         found[stage] = StageSymmetry(stage, filters, group, tuple(reasons))
     return found
+
+
+def _reader_of_the_last_stage(model, last):
+    """Why the last stage is fixed, None where only the classifier reads it.
+
+    Raises:
+        ValueError: If something else reads an inner stage.
+    """
+    if len(model.outputs) > 1:
+        raise ValueError(
+            "`model` must have one output: the features that come out cannot be mixed. "
+            f"Received: model {model.name!r} with {len(model.outputs)} outputs"
+        )
+    reason = None if model.outputs[0]._keras_history.operation.name == "classifier" else (
+        "its features are the model's output"
+    )  # fmt: skip
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            if _OWN_LAYER.fullmatch(node.operation.name):
+                continue
+            for tensor in node.input_tensors:
+                name = tensor._keras_history.operation.name
+                place = re.match(r"stage(\d+)_", name)
+                if place and int(place[1]) < last:
+                    raise ValueError(
+                        "`model` must be as the builder made it up to its last stage. Received: "
+                        f"layer {node.operation.name!r}, which reads {name!r}"
+                    )
+                if place or name in ("pool", "dropout"):
+                    reason = f"layer {node.operation.name!r} reads its features"
+    return reason
 
 
 def _limits(block, stage):

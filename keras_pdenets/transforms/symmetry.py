@@ -9,7 +9,9 @@ from keras import layers, ops
 
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
 
-_TOLERANCE = 1e-4
+# Largest relative difference of the outputs that is rounding, by the precision of the layers.
+_TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}
+_MEMBERSHIP = 1e-4
 _WORST_CONDITION = 1e5
 
 
@@ -36,7 +38,7 @@ class TransformReport:
         )
 
 
-def transform(model, matrices, images=None, tolerance=_TOLERANCE):
+def transform(model, matrices, images=None, tolerance=None):
     r"""Mix the channels of a hyperbolic net without changing what it computes.
 
     $u \to T u$ in a stage: what reads u takes $T^{-1}$ into its weights, what writes u takes T.
@@ -48,7 +50,8 @@ def transform(model, matrices, images=None, tolerance=_TOLERANCE):
             ends, it takes monomial matrices only: call `fold_block_norms` first.
         matrices: An invertible matrix T for each stage to transform, by number of the stage.
         images: Batch to compare the outputs on; None: four images of random pixels 0-255.
-        tolerance: Largest relative difference of the outputs that is taken for rounding.
+        tolerance: Largest relative difference of the outputs (before softmax) that is taken for
+            rounding; None: 1e-4, and what half precision rounds to where a layer computes in it.
 
     Returns:
         The new model, and a `TransformReport`.
@@ -56,7 +59,7 @@ def transform(model, matrices, images=None, tolerance=_TOLERANCE):
     Raises:
         ValueError: If a matrix is singular, of the wrong size or not in the group of its stage,
             or the model is of another family.
-        ArithmeticError: If the outputs differ by more than `tolerance`.
+        ArithmeticError: If the outputs differ by more than `tolerance`, or are not finite.
 
     Example:
     >>> import numpy as np
@@ -72,12 +75,14 @@ def transform(model, matrices, images=None, tolerance=_TOLERANCE):
     new = apply_matrices(model, checked)
     if images is None:
         images = _random_images(model)
+    if tolerance is None:
+        tolerance = max(_TOLERANCES.get(layer.compute_dtype, 0.0) for layer in model.layers)
     difference = output_difference(model, new, images)
     report = TransformReport(tuple(sorted(checked)), difference, len(images))
     if not difference <= tolerance:  # also where it is NaN
         raise ArithmeticError(
             f"The transformed model gives other outputs: {report}; `tolerance` is {tolerance}. "
-            "A matrix with a smaller condition number loses fewer digits."
+            "A matrix with a smaller condition number, or layers in float32, lose fewer digits."
         )
     return new, report
 
@@ -104,7 +109,7 @@ def _check(symmetries, stage, matrix):
             f"{_WORST_CONDITION:.0e}. Received: condition number {condition:.1e}"
         )
     distance = symmetry.group.distance(matrix)
-    if distance > _TOLERANCE:
+    if distance > _MEMBERSHIP:
         raise ValueError(
             f"`matrices[{stage}]` must be in the group of {symmetry}. "
             f"Received: a matrix that misses it by {distance:.1e}"
@@ -235,8 +240,22 @@ def _random_images(model):
 
 def output_difference(model, other, images) -> float:
     """Largest difference of the outputs of two models, relative to their largest value."""
-    first, second = (np.asarray(m.predict(images, verbose=0), "float64") for m in (model, other))
+    first, second = (_outputs(m, images) for m in (model, other))
+    if not np.isfinite(first).all():
+        raise ArithmeticError(
+            f"Model {model.name!r} itself gives outputs that are not finite on the images to "
+            "compare on. Give others by `images`, as the model takes them."
+        )
     return float(np.abs(first - second).max() / np.abs(first).max())
+
+
+def _outputs(model, images):
+    """What the model gives, before the softmax of its classifier, in float64."""
+    head = next((layer for layer in model.layers if layer.name == "classifier"), None)
+    if head is None:
+        return np.asarray(model.predict(images, verbose=0), "float64")
+    features = keras.Model(model.input, head.input).predict(images, verbose=0)
+    return np.asarray(features, "float64") @ _value(head.kernel) + _value(head.bias)
 
 
 def fold_block_norms(model) -> Any:

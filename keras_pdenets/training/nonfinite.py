@@ -1,0 +1,51 @@
+"""Steps whose gradients are not finite, left out and counted."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class SkipNonFinite(keras.optimizers.LossScaleOptimizer):
+    """Keras' `LossScaleOptimizer` with the scale held at 1, and a counter of skipped steps."""
+
+    def build(self, var_list):
+        """Create the counter too."""
+        super().build(var_list)
+        self.skipped = self.add_variable(
+            shape=(), dtype="int32", initializer="zeros", aggregation="none", name="skipped_steps"
+        )
+
+    # Keras halves the scale in these two.
+    def _stateful_handle_non_finite_grads(self):
+        self.skipped.assign_add(1)
+
+    def _stateless_handle_non_finite_grads(self, optimizer_variables, trainable_variables):
+        mapping = list(zip(self.variables, optimizer_variables, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.skipped.assign_add(1)
+        return trainable_variables, [scope.get_current_value(v) for v in self.variables]
+
+
+def skip_nonfinite(optimizer):
+    """An optimizer that leaves out every step whose gradients are not finite.
+
+    The averages of batch norm take in such a batch all the same: where the data hold NaN, use
+    `RecoverFromDivergence` as well. With mixed_float16 Keras skips such steps by itself.
+
+    Args:
+        optimizer: A Keras optimizer.
+
+    Returns:
+        The optimizer to compile with; `skipped_steps` reads its counter.
+
+    Example:
+    >>> import keras
+    >>> import keras_pdenets
+    >>> optimizer = keras_pdenets.training.skip_nonfinite(keras.optimizers.SGD(0.1))
+    """
+    never = 2**31 - 1  # steps until the scale would double
+    return SkipNonFinite(optimizer, initial_scale=1.0, dynamic_growth_steps=never)
+
+
+def skipped_steps(optimizer):
+    """Number of steps that an optimizer out of `skip_nonfinite` left out."""
+    return int(keras.ops.convert_to_numpy(optimizer.skipped)) if optimizer.built else 0

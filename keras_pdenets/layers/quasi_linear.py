@@ -202,7 +202,9 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
             )
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         # The layers inside are new: they have not heard of a flag out of the config.
-        self.trainable = self.trainable
+        for part in (self.lift, self.stencils, self.coefficients, self.mixing):
+            if part is not None:
+                part.trainable = self.trainable
         self.set_norm_trainable(self.train_norm)
 
     def _check_channels(self, channels, hidden):

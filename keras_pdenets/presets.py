@@ -80,6 +80,7 @@ _DEFAULT_PRESETS = {
     "preact_resnet20": "resnet20_fashion_mnist",
     "pde_preact_resnet20": "pde_resnet20_fashion_mnist",
     "decomposed_preact_resnet20": "decomposed_resnet20_fashion_mnist",
+    "hyperbolic_resnet56": "hyperbolic_resnet56_fashion_mnist",
 }
 
 

@@ -50,6 +50,17 @@ def test_what_was_written_is_read(file):
     assert read_checkpoint(file) == CHECKPOINT
 
 
+def test_single_numbers_keep_their_shape(tmp_path):
+    model = fill(_model("hyperbolic_resnet20"))
+    checkpoint = dataclasses.replace(CHECKPOINT, architecture="hyperbolic_resnet20")
+    write_weights(model, tmp_path / "h.safetensors", checkpoint)
+    again = _model("hyperbolic_resnet20")
+    report = load_weights(again, tmp_path / "h.safetensors")
+    assert "stage0_block0_norm/gain" in report.loaded
+    for path, value in _values(model).items():
+        np.testing.assert_array_equal(_values(again)[path], value)
+
+
 def test_sixteen_bits_cost_what_the_docstring_says(file, tmp_path):
     model = fill(_model())
     write_weights(model, tmp_path / "half.safetensors", CHECKPOINT, float16=True)

@@ -58,7 +58,8 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
     """
     tensors = {}
     for variable in model.weights:
-        value = np.ascontiguousarray(ops.convert_to_numpy(variable), dtype="float32")
+        # Not `ascontiguousarray`, which makes a vector of a single number.
+        value = np.array(ops.convert_to_numpy(variable), dtype="float32", order="C")
         if not np.isfinite(value).all():
             raise WeightsError(f"{variable.path} holds NaN or infinite values; nothing was saved.")
         if float16 and value.ndim > 1 and np.abs(value).max() < np.finfo("float16").max:

@@ -2,6 +2,8 @@
 
 python examples/02_mix_channels.py            # on the bundled sample of 1,000 images
 python examples/02_mix_channels.py --full     # on the 10,000 test images, from TFDS
+
+About six minutes on one CPU core with torch; on the full split twenty.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze
+from keras_pdenets.transforms.folding import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms.growth import grow as grow
 from keras_pdenets.transforms.sparsify import SparsifyReport as SparsifyReport
 from keras_pdenets.transforms.sparsify import prune as prune
@@ -9,5 +10,4 @@ from keras_pdenets.transforms.sparsify import sparsify as sparsify
 from keras_pdenets.transforms.stages import StageSymmetry as StageSymmetry
 from keras_pdenets.transforms.stages import symmetry_group as symmetry_group
 from keras_pdenets.transforms.symmetry import TransformReport as TransformReport
-from keras_pdenets.transforms.symmetry import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms.symmetry import transform as transform

@@ -1,7 +1,6 @@
 """New weights for the same function: a hyperbolic net with its channels mixed."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -133,34 +132,34 @@ def apply_matrices(model, matrices):
         _write(new.get_layer("stem_conv"), new.get_layer("stem_bn0"), matrices[0])
     head = next((layer for layer in new.layers if layer.name == "classifier"), None)
     if head is not None:
-        _assign(head.kernel, _read(head.kernel, matrices[blocks[-1].stage]))
+        assign(head.kernel, _read(head.kernel, matrices[blocks[-1].stage]))
     return new
 
 
 def _transform_block(block, before, after):
     if block.shortcut_conv is not None:
-        _assign(block.shortcut_conv.kernel, _read(block.shortcut_conv.kernel, before))
+        assign(block.shortcut_conv.kernel, _read(block.shortcut_conv.kernel, before))
         _write(block.shortcut_conv, block.shortcut_norm, after)
     product = block.product
     if product.equation == "full":
-        kernel = _value(product.mixing.kernel)
+        kernel = value_of(product.mixing.kernel)
         n = len(before)
         inverse = np.linalg.inv(before)
         tensor = kernel.reshape(n, -1, n, kernel.shape[-1])
         tensor = np.einsum("jdko,ja,kb->adbo", tensor, inverse, inverse)
-        _assign(product.mixing.kernel, tensor.reshape(kernel.shape))
+        assign(product.mixing.kernel, tensor.reshape(kernel.shape))
         _write(product.mixing, block.norm, after)
         return
-    _assign(product.coefficients.kernel, _read(product.coefficients.kernel, before))
+    assign(product.coefficients.kernel, _read(product.coefficients.kernel, before))
     if product.form.symmetric:
-        _assign(product.lift.kernel, _read(product.lift.kernel, before))
+        assign(product.lift.kernel, _read(product.lift.kernel, before))
         _write(product.mixing, block.norm, after)
     else:
         _permute_hidden(product, before)
         if product.equation == 5:
             # Each output is a sum of hidden channels, whose scale is that of the coefficients.
             scale = np.repeat(np.diag(after), product.multiplier * len(before) // len(after))
-            _assign(product.coefficients.kernel, _value(product.coefficients.kernel) * scale)
+            assign(product.coefficients.kernel, value_of(product.coefficients.kernel) * scale)
         elif product.equation == 4:
             _write(product.mixing, None, _permutation(after))
             _write(product.coefficients, block.norm, after)
@@ -173,33 +172,33 @@ def _permute_hidden(product, before):
     order, scale = np.abs(before).argmax(axis=1), before.sum(axis=1)
     m = product.multiplier
     hidden = (order[:, None] * m + np.arange(m)).ravel()
-    kernel = _value(product.stencils.kernel)
+    kernel = value_of(product.stencils.kernel)
     if product.form.stencil_per_hidden:
-        _assign(product.stencils.kernel, kernel[:, :, hidden])
+        assign(product.stencils.kernel, kernel[:, :, hidden])
     elif not product.shared_stencil:
-        _assign(product.stencils.kernel, kernel[:, :, order])
+        assign(product.stencils.kernel, kernel[:, :, order])
     columns = {"hidden": hidden, "input": order, "output": slice(None)}[product.form.coefficients]
     coefficients = product.coefficients.kernel
-    _assign(coefficients, _value(coefficients)[..., columns])
+    assign(coefficients, value_of(coefficients)[..., columns])
     _scale_norm_input(product.stencil_norm, hidden, np.repeat(scale, m))
     if product.mixing is not None:
-        _assign(product.mixing.kernel, _value(product.mixing.kernel)[:, :, hidden])
+        assign(product.mixing.kernel, value_of(product.mixing.kernel)[:, :, hidden])
 
 
 def _scale_norm_input(norm, order, scale):
     """Batch norm of permuted and scaled channels that gives what it gave, permuted."""
-    gamma, beta, mean, variance = (_value(v)[order] for v in _norm_variables(norm))
+    gamma, beta, mean, variance = (value_of(v)[order] for v in norm_variables(norm))
     # epsilon does not scale with the variance
     gamma = gamma * np.sqrt((scale**2 * variance + norm.epsilon) / (variance + norm.epsilon))
     for variable, value in zip(
-        _norm_variables(norm), (gamma / scale, beta, scale * mean, scale**2 * variance), strict=True
+        norm_variables(norm), (gamma / scale, beta, scale * mean, scale**2 * variance), strict=True
     ):
-        _assign(variable, value)
+        assign(variable, value)
 
 
 def _read(kernel, matrix):
     """Kernel of a layer whose input was u and becomes T u."""
-    return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), _value(kernel))
+    return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), value_of(kernel))
 
 
 def _write(conv, norm, matrix):
@@ -208,15 +207,16 @@ def _write(conv, norm, matrix):
         # The norm takes the scale, exactly; the convolution only the order of the channels.
         order = np.abs(matrix).argmax(axis=1)
         scales = matrix.sum(axis=1), matrix.sum(axis=1), 1.0, 1.0
-        for variable, scale in zip(_norm_variables(norm), scales, strict=True):
-            _assign(variable, _value(variable)[order] * scale)
+        for variable, scale in zip(norm_variables(norm), scales, strict=True):
+            assign(variable, value_of(variable)[order] * scale)
         matrix = _permutation(matrix)
-    _assign(conv.kernel, _value(conv.kernel) @ matrix.T)
+    assign(conv.kernel, value_of(conv.kernel) @ matrix.T)
     if conv.use_bias:
-        _assign(conv.bias, matrix @ _value(conv.bias))
+        assign(conv.bias, matrix @ value_of(conv.bias))
 
 
-def _norm_variables(norm):
+def norm_variables(norm):
+    """The four variables of a batch norm: gain, offset, mean and variance."""
     return norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance
 
 
@@ -225,11 +225,13 @@ def _permutation(matrix):
     return np.eye(len(matrix))[np.abs(matrix).argmax(axis=1)]
 
 
-def _value(variable):
+def value_of(variable):
+    """Value of a variable, in float64."""
     return np.asarray(ops.convert_to_numpy(variable), dtype="float64")
 
 
-def _assign(variable, value):
+def assign(variable, value):
+    """Assign a value in float64 to a variable of any dtype."""
     variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
 
 
@@ -255,76 +257,4 @@ def _outputs(model, images):
     if head is None:
         return np.asarray(model.predict(images, verbose=0), "float64")
     features = keras.Model(model.input, head.input).predict(images, verbose=0)
-    return np.asarray(features, "float64") @ _value(head.kernel) + _value(head.bias)
-
-
-def fold_block_norms(model) -> Any:
-    """Take the batch norms at the block ends, and those of the shortcuts, into the weights.
-
-    A batch norm holds each channel apart while it is trained; with its averages fixed it is a
-    scale, which goes into the 1x1 convolution before it, and an offset, its bias. The folded model
-    gives the same predictions, and in the symmetric form `transform` may mix its channels. It is
-    for inference: trained on, it has no batch norm.
-
-    Args:
-        model: A `HyperbolicResNet...` whose blocks end in a 1x1 convolution (not Eq. 4 and 5).
-
-    Returns:
-        A new model; layers that were folded away are `keras.layers.Identity`.
-
-    Raises:
-        ValueError: If the model is of another family, or its blocks end in a product.
-
-    Example:
-    >>> import keras_pdenets
-    >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10, block_norm="batch")
-    >>> print(keras_pdenets.symmetry_group(keras_pdenets.fold_block_norms(model))[0])
-    stage 0, 16 channels: GL(n)
-    """
-    pairs = {}
-    for block in read_blocks(model):
-        if block.product.equation in (4, 5):
-            raise ValueError(
-                f"`model` has blocks of Eq. ({block.product.equation}), which end in a product: "
-                "their norm has no convolution to go into."
-            )
-        for conv, norm in ((block.product, block.norm), (block.shortcut_conv, block.shortcut_norm)):
-            if isinstance(norm, layers.BatchNormalization):
-                pairs[conv.name] = norm.name
-    folded_away = set(pairs.values())
-
-    def clone(layer):
-        if layer.name in folded_away:
-            return layers.Identity(name=layer.name, dtype=layer.dtype_policy.name)
-        config = layer.get_config()
-        if layer.name in pairs:
-            config["use_bias"] = True
-        return type(layer).from_config(config)
-
-    def call(layer, *args, **kwargs):
-        # The graph remembers the arguments of batch norm, which Identity does not take.
-        return layer(*args) if layer.name in folded_away else layer(*args, **kwargs)
-
-    new = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for layer in model.layers:
-        target = new.get_layer(layer.name)
-        if layer.name in pairs:
-            _fold(layer, model.get_layer(pairs[layer.name]), target)
-        elif layer.name not in folded_away:
-            target.set_weights(layer.get_weights())
-    return new
-
-
-def _fold(source, norm, target):
-    """Weights of `source` followed by `norm`, for `target`, which has a bias."""
-    gamma, beta, mean, variance = map(_value, _norm_variables(norm))
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    conv, new = source, target
-    if hasattr(source, "mixing"):
-        conv, new = source.mixing, target.mixing
-        rest = [w for w in target.weights if w is not new.bias]
-        for variable, old in zip(rest, source.weights, strict=True):
-            _assign(variable, _value(old))
-    bias = _value(conv.bias) if conv.use_bias else 0.0
-    _assign(new.kernel, _value(conv.kernel) * scale)
-    _assign(new.bias, beta + scale * (bias - mean))
+    return np.asarray(features, "float64") @ value_of(head.kernel) + value_of(head.bias)

@@ -1,0 +1,82 @@
+"""Batch norms at the ends of the blocks of a hyperbolic net, taken into its weights."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_pdenets.transforms.stages import read_blocks
+from keras_pdenets.transforms.symmetry import assign, norm_variables, value_of
+
+
+def fold_block_norms(model) -> Any:
+    """Take the batch norms at the block ends, and those of the shortcuts, into the weights.
+
+    A batch norm holds each channel apart while it is trained; with its averages fixed it is a
+    scale, which goes into the 1x1 convolution before it, and an offset, its bias. The folded model
+    gives the same predictions, and in the symmetric form `transform` may mix its channels. It is
+    for inference: trained on, it has no batch norm.
+
+    Args:
+        model: A `HyperbolicResNet...` whose blocks end in a 1x1 convolution (not Eq. 4 and 5).
+
+    Returns:
+        A new model; layers that were folded away are `keras.layers.Identity`.
+
+    Raises:
+        ValueError: If the model is of another family, or its blocks end in a product.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10, block_norm="batch")
+    >>> print(keras_pdenets.symmetry_group(keras_pdenets.fold_block_norms(model))[0])
+    stage 0, 16 channels: GL(n)
+    """
+    pairs = {}
+    for block in read_blocks(model):
+        if block.product.equation in (4, 5):
+            raise ValueError(
+                f"`model` has blocks of Eq. ({block.product.equation}), which end in a product: "
+                "their norm has no convolution to go into."
+            )
+        for conv, norm in ((block.product, block.norm), (block.shortcut_conv, block.shortcut_norm)):
+            if isinstance(norm, layers.BatchNormalization):
+                pairs[conv.name] = norm.name
+    folded_away = set(pairs.values())
+
+    def clone(layer):
+        if layer.name in folded_away:
+            return layers.Identity(name=layer.name, dtype=layer.dtype_policy.name)
+        config = layer.get_config()
+        if layer.name in pairs:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer, *args, **kwargs):
+        # The graph remembers the arguments of batch norm, which Identity does not take.
+        return layer(*args) if layer.name in folded_away else layer(*args, **kwargs)
+
+    new = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in model.layers:
+        target = new.get_layer(layer.name)
+        if layer.name in pairs:
+            _fold(layer, model.get_layer(pairs[layer.name]), target)
+        elif layer.name not in folded_away:
+            target.set_weights(layer.get_weights())
+    return new
+
+
+def _fold(source, norm, target):
+    """Weights of `source` followed by `norm`, for `target`, which has a bias."""
+    gamma, beta, mean, variance = map(value_of, norm_variables(norm))
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    conv, new = source, target
+    if hasattr(source, "mixing"):
+        conv, new = source.mixing, target.mixing
+        rest = [w for w in target.weights if w is not new.bias]
+        for variable, old in zip(rest, source.weights, strict=True):
+            assign(variable, value_of(old))
+    bias = value_of(conv.bias) if conv.use_bias else 0.0
+    assign(new.kernel, value_of(conv.kernel) * scale)
+    assign(new.bias, beta + scale * (bias - mean))

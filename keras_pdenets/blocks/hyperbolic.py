@@ -1,8 +1,6 @@
 """The block of a hyperbolic net: one time step of a quasi-linear system."""
 
-import keras
-
-from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, ScalarGain, Softball
+from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, Softball
 from keras_pdenets.layers.images import channel_axis
 
 ACTIVATIONS = ("relu", "hardtanh", "hardball", "softball")
@@ -48,19 +46,13 @@ def hyperbolic_block(parts, x, filters, strides, name, product, norm, project, a
 def _end(parts, x, norm, gain, name):
     if norm == "batch":
         return parts.norm(x, name, gain)
-    return ScalarGain(
-        normalize=norm == "rms",
-        initial=gain,
-        axis=channel_axis(parts.data_format),
-        dtype=parts.dtype,
-        name=name,
-    )(x)
+    return parts.gain(x, gain, name, normalize=norm == "rms")
 
 
 def activate(parts, x, activation, name):
     """Apply one of `ACTIVATIONS`."""
     if activation == "relu":
-        return keras.layers.ReLU(dtype=parts.dtype, name=name)(x)
+        return parts.relu(x, name)
     if activation == "hardtanh":
         return HardTanh(dtype=parts.dtype, name=name)(x)
     axis = channel_axis(parts.data_format)

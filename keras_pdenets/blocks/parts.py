@@ -83,10 +83,10 @@ class Parts:
         # Zero is a dead point of products of coefficients: a gain starts there in their place.
         return self.gain(y, 0.0, f"{name}_gain") if zero else y
 
-    def gain(self, x, initial, name):
-        """One trainable number times `x`."""
+    def gain(self, x, initial, name, normalize=False):
+        """One trainable number times `x`, which may be normalised first."""
         axis = channel_axis(self.data_format)
-        return ScalarGain(initial=initial, axis=axis, dtype=self.dtype, name=name)(x)
+        return ScalarGain(normalize, initial, axis=axis, dtype=self.dtype, name=name)(x)
 
     def pad(self, x, width, name):
         """Zeros around the images."""

@@ -68,7 +68,6 @@ def mixed_kernels(model):
     return found
 
 
-@keras.saving.register_keras_serializable(package="keras_pdenets")
 class _Rotations(keras.Model):
     """Cost of the transformed kernels as a function of one matrix for each stage.
 

@@ -1,10 +1,8 @@
-"""Pictures of results."""
-
-from pathlib import Path
+"""Pictures of nets: what they answer, how they trained, what they are made of."""
 
 import numpy as np
 
-from keras_pdenets.data.extras import require
+from keras_pdenets.plots.figure import new_figure, save_figure
 
 _COLUMNS = 8
 
@@ -23,19 +21,14 @@ def plot_predictions(images, labels, probabilities, class_names, path, title="")
     Raises:
         ImportError: If matplotlib is missing; the message says how to install it.
     """
-    # The figure is made without pyplot, so that no window system is touched.
-    figure_module = require("matplotlib.figure", "plots")
     count = min(len(images), 5 * _COLUMNS)
     rows = -(-count // _COLUMNS)
-    figure = figure_module.Figure(figsize=(1.6 * _COLUMNS, 1.9 * rows + 0.5), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(1.6 * _COLUMNS, 1.9 * rows + 0.5, title)
     for index, axes in enumerate(np.ravel(figure.subplots(rows, _COLUMNS, squeeze=False))):
         axes.set_axis_off()
         if index < count:
             _show(axes, images[index], int(labels[index]), probabilities[index], class_names)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path)
 
 
 def _show(axes, image, label, probabilities, class_names):
@@ -55,8 +48,7 @@ def plot_log(logs, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure_module = require("matplotlib.figure", "plots")
-    figure = figure_module.Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     for name, rows in logs.items():
         epochs = [row["epoch"] for row in rows]
@@ -67,9 +59,7 @@ def plot_log(logs, path, title=""):
     axes.set_title(title)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path)
 
 
 def plot_perturbations(reports, path, title=""):
@@ -80,9 +70,7 @@ def plot_perturbations(reports, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure_module = require("matplotlib.figure", "plots")
-    figure = figure_module.Figure(figsize=(11, 4), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(11, 4, title)
     panels = zip(
         figure.subplots(1, 2), ("perturbation", "scaled"),
         ("change of the features", "change / norm of the features"), strict=True,
@@ -100,9 +88,7 @@ def plot_perturbations(reports, path, title=""):
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path)
 
 
 def plot_kernels(models, layer, path, title=""):
@@ -116,9 +102,7 @@ def plot_kernels(models, layer, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure_module = require("matplotlib.figure", "plots")
-    figure = figure_module.Figure(figsize=(4 * len(models), 4.6), layout="constrained")
-    figure.suptitle(title or layer)
+    figure = new_figure(4 * len(models), 4.6, title or layer)
     for axes, (name, model) in zip(
         figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True
     ):
@@ -132,6 +116,4 @@ def plot_kernels(models, layer, path, title=""):
         axes.set_title(f"{name}\n{100 * small:.0f} % below 1 % of the largest", fontsize=9)
         axes.set_xlabel("output channel")
         axes.set_ylabel("input channel")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    save_figure(figure, path)

@@ -1,9 +1,10 @@
 """The command `keras-pdenets`."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
+
+from keras_pdenets.cli import depth
 
 
 def main(arguments=None):
@@ -43,19 +44,7 @@ def _parser():
     evaluate.add_argument("--data-dir", help="folder of TensorFlow Datasets")
     evaluate.set_defaults(run=_evaluate)
 
-    measure = commands.add_parser(
-        "measure", help="how much every residual block changes the data, and how many it takes"
-    )
-    model = measure.add_mutually_exclusive_group(required=True)
-    model.add_argument("--preset", help="a checkpoint of this package")
-    model.add_argument("--model", type=Path, help="a .keras file of any residual net")
-    measure.add_argument("--dataset", default="sample", help="TFDS name (default: the sample)")
-    measure.add_argument("--split", default="test")
-    measure.add_argument("--epsilon", type=float, default=0.1, help="bound on the mean change")
-    measure.add_argument("--csv", type=Path, help="write one row for each block")
-    measure.add_argument("--plot", type=Path, help="write a picture (PNG)")
-    measure.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    measure.set_defaults(run=_measure)
+    depth.add_commands(commands)
 
     presets = commands.add_parser("presets", help="list the checkpoints")
     presets.set_defaults(run=_presets)
@@ -121,33 +110,6 @@ def _evaluate(options):
     return 0
 
 
-def _measure(options):
-    import keras
-
-    from keras_pdenets import applications
-    from keras_pdenets.analysis import measure_perturbation
-    from keras_pdenets.data import DataSource
-    from keras_pdenets.operators import stopping_rule
-    from keras_pdenets.plots import plot_perturbations
-    from keras_pdenets.presets import ARCHITECTURES, get_preset
-
-    if options.preset:
-        row = ARCHITECTURES[get_preset(options.preset).checkpoint.architecture]
-        model = getattr(applications, row.builder)(weights=options.preset)
-    else:
-        model = keras.saving.load_model(options.model)
-    source = DataSource(options.dataset, options.split, options.data_dir)
-    report = measure_perturbation(model, source.batches(128))
-    print(report)
-    depths = stopping_rule([s.scaled_distance for s in report.sections], options.epsilon)
-    print(f"blocks for a mean below {options.epsilon}: {', '.join(map(str, depths))}")
-    if options.csv:
-        report.write_csv(options.csv)
-    if options.plot:
-        plot_perturbations({options.preset or options.model.name: report}, options.plot)
-    return 0
-
-
 def _presets(options):
     from keras_pdenets.presets import read_presets
 
@@ -170,8 +132,3 @@ def _pin(options):
     preset = pin(options.folder, options.hardware, options.remark, options.data_dir)
     print(f"{preset.name}: {preset.metrics}")
     return 0
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main())

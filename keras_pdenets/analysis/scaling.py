@@ -1,0 +1,47 @@
+"""How a measured quantity scales with depth."""
+
+import numpy as np
+
+
+def fit_exponent(depths, values):
+    r"""Exponent of the power law through `values`, and its standard error.
+
+    $$v(L) = c\,L^a, \qquad \log v = \log c + a \log L$$
+
+    by least squares in the logarithms; section 3.4, Hauser 2019, arXiv 1902.04106 expects -1 for
+    the mean scaled perturbation.
+
+    Args:
+        depths: Numbers of blocks, at least three different ones for an error.
+        values: What was measured at each; positive.
+
+    Returns:
+        The exponent and its standard error (NaN with two points).
+
+    Raises:
+        ValueError: If there are fewer than two depths, or a number is not positive.
+
+    Example:
+    >>> from keras_pdenets.analysis import fit_exponent
+    >>> exponent, error = fit_exponent([2, 4, 8, 16], [0.5, 0.25, 0.125, 0.0625])
+    >>> round(exponent, 6), round(error, 6)
+    (-1.0, 0.0)
+    """
+    depths, values = np.asarray(depths, "float64"), np.asarray(values, "float64")
+    if depths.shape != values.shape or depths.ndim != 1 or len(set(depths)) < 2:
+        raise ValueError(
+            "`depths` and `values` must be two lists of one length, with two different depths or "
+            f"more. Received: depths={depths.tolist()}, values={values.tolist()}"
+        )
+    if not ((depths > 0).all() and (values > 0).all() and np.isfinite(values).all()):
+        raise ValueError(
+            "`depths` and `values` must be positive. "
+            f"Received: depths={depths.tolist()}, values={values.tolist()}"
+        )
+    x, y = np.log(depths), np.log(values)
+    x = x - x.mean()
+    exponent = (x * y).sum() / (x**2).sum()
+    residuals = y - y.mean() - exponent * x
+    freedom = len(x) - 2
+    error = np.sqrt((residuals**2).sum() / freedom / (x**2).sum()) if freedom else np.nan
+    return float(exponent), float(error)

@@ -1,0 +1,129 @@
+"""Commands on depth: measure, search, sweep."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def add_commands(commands):
+    """Add the commands to the parser."""
+    measure = commands.add_parser(
+        "measure", help="how much every residual block changes the data, and how many it takes"
+    )
+    model = measure.add_mutually_exclusive_group(required=True)
+    model.add_argument("--preset", help="a checkpoint of this package")
+    model.add_argument("--model", type=Path, help="a .keras file of any residual net")
+    measure.add_argument("--dataset", default="sample", help="TFDS name (default: the sample)")
+    measure.add_argument("--split", default="test")
+    measure.add_argument("--epsilon", type=float, default=0.1, help="bound on the mean change")
+    measure.add_argument("--csv", type=Path, help="write one row for each block")
+    measure.add_argument("--plot", type=Path, help="write a picture (PNG)")
+    measure.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    measure.set_defaults(run=_measure)
+
+    search = commands.add_parser("search", help="find the depth of a net, on KerasTuner")
+    search.add_argument("space", type=Path, help="a search space, such as tuning/*.json")
+    search.add_argument("--oracle", default="depth", help="depth (default), grid, random, "
+                        "bayesian or hyperband")  # fmt: skip
+    search.add_argument(
+        "--out", type=Path, help="folder of the search (default: runs/SPACE_ORACLE)"
+    )
+    search.add_argument("--max-trials", type=int, help="needed for random and bayesian")
+    search.add_argument("--workers", type=int, default=0, help="processes that share the search")
+    search.add_argument("--gpus", type=int, default=0, help="GPUs dealt out to the workers")
+    search.add_argument("--seed", type=int, help="in place of the one of the space")
+    search.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    search.set_defaults(run=_search)
+
+    sweep = commands.add_parser("sweep", help="train a net at many depths, measure, draw")
+    sweep.add_argument("sweep", type=Path, help="a sweep, such as tuning/sweep_fashion_mnist.json")
+    sweep.add_argument("--out", type=Path, help="folder of the runs (default: runs/SWEEP)")
+    sweep.add_argument("--limit-minutes", type=float, help="stop before an epoch that ends later")
+    sweep.add_argument("--plots-only", action="store_true", help="train nothing, draw what is done")
+    sweep.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    sweep.set_defaults(run=_sweep)
+
+
+def _measure(options):
+    import keras
+
+    from keras_pdenets import applications
+    from keras_pdenets.analysis import measure_perturbation
+    from keras_pdenets.data import DataSource
+    from keras_pdenets.operators import stopping_rule
+    from keras_pdenets.plots import plot_perturbations
+    from keras_pdenets.presets import ARCHITECTURES, get_preset
+
+    if options.preset:
+        row = ARCHITECTURES[get_preset(options.preset).checkpoint.architecture]
+        model = getattr(applications, row.builder)(weights=options.preset)
+    else:
+        model = keras.saving.load_model(options.model)
+    source = DataSource(options.dataset, options.split, options.data_dir)
+    report = measure_perturbation(model, source.batches(128))
+    print(report)
+    depths = stopping_rule([s.scaled_distance for s in report.sections], options.epsilon)
+    print(f"blocks for a mean below {options.epsilon}: {', '.join(map(str, depths))}")
+    if options.csv:
+        report.write_csv(options.csv)
+    if options.plot:
+        plot_perturbations({options.preset or options.model.name: report}, options.plot)
+    return 0
+
+
+def _search(options):
+    out = options.out or Path("runs") / f"{options.space.stem}_{options.oracle}"
+    distributed = "KERASTUNER_ORACLE_IP" in os.environ
+    if options.workers and not distributed:
+        return _launch(options, out)
+    from dataclasses import replace
+
+    from keras_pdenets.plots import plot_search
+    from keras_pdenets.search import SearchSpace
+    from keras_pdenets.search.run import TRIALS, run_search
+
+    space = SearchSpace.from_file(options.space)
+    if options.seed is not None:
+        space = replace(space, seed=options.seed)
+    verbose = 0 if distributed else 1
+    result = run_search(options.oracle, space, out, options.max_trials, options.data_dir, verbose)
+    if result is not None:  # a worker has none
+        plot_search(out / TRIALS, out / "search.png")
+        print(result)
+    return 0
+
+
+def _launch(options, out):
+    from keras_pdenets.search.launch import launch
+
+    # Compiled steps are shared: nets of one shape come again in other trials and processes.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.resolve() / "jax_cache"))
+    command = [sys.executable, "-m", "keras_pdenets.cli", "search", str(options.space)]
+    command += ["--oracle", options.oracle, "--out", str(out)]
+    for name in ("max_trials", "seed", "data_dir"):
+        value = getattr(options, name)
+        if value is not None:
+            command += ["--" + name.replace("_", "-"), str(value)]
+    restarts = launch(command, options.workers, options.gpus)
+    print(f"The search ended; processes died {restarts} times.")
+    return 0
+
+
+def _sweep(options):
+    from keras_pdenets.plots import plot_sweep
+    from keras_pdenets.search import Sweep, run_sweep
+    from keras_pdenets.search.sweep import exponents, read_sweep
+
+    sweep = Sweep.from_file(options.sweep)
+    out = options.out or Path("runs") / options.sweep.stem
+    if options.plots_only:
+        rows = read_sweep(sweep, out)
+    else:
+        rows = run_sweep(sweep, out, options.limit_minutes, options.data_dir)
+    if not rows:
+        print("No net is finished; the same command goes on.")
+        return 0
+    plot_sweep(rows, out)
+    for line in exponents(rows):
+        print(line)
+    return 0

@@ -1,0 +1,111 @@
+"""Pictures of perturbations against depth, and of searches for it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+_KINDS = (
+    ("perturbation", "change of the features"),
+    ("scaled", "change / norm of the features"),
+)
+
+
+def plot_sweep(rows, folder):
+    """Draw figures 2-7 of Hauser 2019, arXiv 1902.04106, for each start of a sweep.
+
+    `perturbations_START.png`: change in each block, absolute (figure 2) and scaled (5), by place
+    in the section, one line for each depth. `distances_START.png`: their sums (3, 6) and means
+    (4, 7) against the number of blocks, with 1/L.
+
+    Args:
+        rows: Rows of `run_sweep`.
+        folder: Folder of the PNG files.
+    """
+    for start in dict.fromkeys(row["start"] for row in rows):
+        chosen = [row for row in rows if row["start"] == start]
+        name = start.replace("/", "_")
+        _plot_blocks(chosen, Path(folder) / f"perturbations_{name}.png", f"start: {start}")
+        _plot_depths(chosen, Path(folder) / f"distances_{name}.png", f"start: {start}")
+
+
+def _plot_blocks(rows, path, title):
+    sections = sorted({int(row["section"]) for row in rows})
+    figure = new_figure(4 * len(sections), 6.5, title)
+    panels = figure.subplots(len(_KINDS), len(sections), squeeze=False)
+    for line, (key, label) in zip(panels, _KINDS, strict=True):
+        for section, axes in zip(sections, line, strict=True):
+            for depth in sorted({int(row["depth"]) for row in rows}):
+                values = _values(rows, section, depth, key)
+                places = (np.arange(len(values)) + 0.5) / len(values)
+                axes.plot(places, values, "o-", ms=3, label=f"L = {depth}")
+            axes.set_title(f"section {section + 1}", fontsize=9)
+            axes.set_xlabel("place in the section")
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+        line[0].set_ylabel(label)
+        line[0].legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _plot_depths(rows, path, title):
+    depths = sorted({int(row["depth"]) for row in rows})
+    sections = sorted({int(row["section"]) for row in rows})
+    figure = new_figure(10, 7, title)
+    panels = figure.subplots(2, 2)
+    for line, (key, label) in zip(panels, _KINDS, strict=True):
+        for section in [*sections, None]:
+            name = "whole net" if section is None else f"section {section + 1}"
+            values = [_values(rows, section, depth, key) for depth in depths]
+            line[0].plot(depths, [v.sum() for v in values], "o-", ms=4, label=name)
+            line[1].plot(depths, [v.mean() for v in values], "o-", ms=4, label=name)
+        middle = np.mean([_values(rows, None, depth, key).mean() * depth for depth in depths])
+        line[1].plot(depths, middle / np.array(depths), "k:", label="1 / L")
+        line[1].set_yscale("log")
+        for axes, what in zip(line, ("distance", "mean"), strict=True):
+            axes.set_xscale("log", base=2)
+            axes.set_xlabel("blocks in a section, L")
+            axes.set_ylabel(f"{what}: {label}")
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _values(rows, section, depth, key):
+    return np.array(
+        [
+            float(row[key])
+            for row in rows
+            if int(row["depth"]) == depth and section in (None, int(row["section"]))
+            and row["kind"] != "projection"
+        ]
+    )  # fmt: skip
+
+
+def plot_search(trials, path):
+    """Draw a search: the objective and the depths of every trial, against what it has cost.
+
+    Args:
+        trials: The file `trials.csv` of a search.
+        path: The PNG file.
+    """
+    with Path(trials).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "COMPLETED"]
+    cost = np.cumsum([float(row["block_epochs"]) for row in rows])
+    accuracy = [100 * float(row["val_accuracy"]) for row in rows]
+    figure = new_figure(8, 6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(cost, accuracy, "o", ms=4, label="trial")
+    above.plot(cost, np.maximum.accumulate(accuracy), "-", label="best so far")
+    above.set_ylabel("validation accuracy (%)")
+    depths = np.array([[int(n) for n in row["depths"].split()] for row in rows])
+    for section, values in enumerate(depths.T):
+        below.step(cost, values, "o-", ms=3, where="post", label=f"section {section + 1}")
+    below.set_ylabel("blocks")
+    below.set_xlabel("cost so far (block-epochs)")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    save_figure(figure, path)

@@ -1,0 +1,13 @@
+"""How deep a net should be: search by the stopping rule, on KerasTuner, and sweeps over depth."""
+
+from keras_pdenets.data.extras import require
+
+require("keras_tuner", "tune")
+
+from keras_pdenets.search.oracles import make_oracle as make_oracle  # noqa: E402
+from keras_pdenets.search.plan import GrowthRules as GrowthRules  # noqa: E402
+from keras_pdenets.search.space import SearchSpace as SearchSpace  # noqa: E402
+from keras_pdenets.search.sweep import Sweep as Sweep  # noqa: E402
+from keras_pdenets.search.sweep import run_sweep as run_sweep  # noqa: E402
+from keras_pdenets.search.tuner import DepthHyperModel as DepthHyperModel  # noqa: E402
+from keras_pdenets.search.tuner import DepthTuner as DepthTuner  # noqa: E402

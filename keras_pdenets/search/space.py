@@ -1,0 +1,168 @@
+"""A search as data: what may be chosen, and what all trials share."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
+from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.presets import ARCHITECTURES, config_of, lookup
+from keras_pdenets.search.plan import GrowthRules
+
+STARTS: dict[str, dict[str, Any]] = {
+    "zero": {"zero_start": True},
+    "1/L": {"step_size": "1/L"},
+    "ordinary": {},
+}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Everything that decides a search but the images; one JSON file.
+
+    Args:
+        architecture: Row of the model table whose depth is searched.
+        depths: Blocks in a section, the same in all, that grid, random, Bayesian and Hyperband
+            search choose from.
+        operators: Choices of the 3x3 operator.
+        widths: Choices of a factor of the filters.
+        learning_rates: Choices of Adam's learning rate.
+        rules: How the depth search grows its net (`GrowthRules`), epsilon among it.
+        tracks: Number of choices of operator, width and rate that grow on after the first stage.
+        start: Start of the residual branches: `"zero"`, `"1/L"` or `"ordinary"`. With the last,
+            the distance of shallow nets depends on their depth, and the rule fails (README).
+        filters: Width of each section, or None: the architecture's.
+        stage_epochs: Epochs of a stage of the depth search.
+        anneal_epochs: Epochs at the end of every full training in which the rate falls to 0.
+        epochs: Epochs of a full training, in the other searches.
+        batch_size: Images in a step.
+        dtype: Keras dtype policy, such as `"mixed_bfloat16"` on a GPU.
+        jit_compile: As in `keras.Model.compile`.
+        seed: Seed of weights and order of the images.
+        dataset: TFDS name, for the command `keras-pdenets search`.
+        train_split: Split in TFDS's notation.
+        validation_split: Images that the objective is measured on.
+        test_split: Images that the final net is measured on, once.
+        image_size: Side that images are brought to, or None.
+    """
+
+    architecture: str = "preact_resnet20"
+    depths: tuple[int, ...] = (1, 2, 4, 8, 16)
+    operators: tuple[str, ...] = ("conv",)
+    widths: tuple[float, ...] = (1.0,)
+    learning_rates: tuple[float, ...] = (3e-3,)
+    rules: GrowthRules = field(default_factory=GrowthRules)
+    tracks: int = 1
+    start: str = "zero"
+    filters: tuple[int, ...] | None = None
+    stage_epochs: int = 2
+    anneal_epochs: int = 4
+    epochs: int = 9
+    batch_size: int = 128
+    dtype: str = "float32"
+    jit_compile: bool | str = "auto"
+    seed: int = 0
+    dataset: str = "fashion_mnist"
+    train_split: str = "train[:55000]"
+    validation_split: str = "train[55000:]"
+    test_split: str = "test"
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Turn the lists that JSON gives into tuples, and check every field."""
+        for name in ("depths", "operators", "widths", "learning_rates", "filters"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
+        if isinstance(self.rules, dict):
+            object.__setattr__(self, "rules", GrowthRules(**self.rules))
+        row = lookup("architecture", self.architecture, ARCHITECTURES)
+        config: Any = FAMILIES[row.family].config
+        known = {f.name for f in fields(config)}
+        if not {"operator", "zero_start", "filters"} <= known:
+            raise ValueError(
+                "`architecture` must be of a family with operators and zero starts: "
+                f"{', '.join(n for n, r in ARCHITECTURES.items() if r.family != row.family)}. "
+                f"Received: architecture={self.architecture!r}"
+            )
+        for name in ("tracks", "stage_epochs", "anneal_epochs", "epochs", "batch_size"):
+            check_positive_integer(name, getattr(self, name))
+        for depth in self.depths:
+            check_positive_integer("depths", depth)
+        for name, holds, rule in (
+            ("depths", self.depths, "hold at least one number"),
+            ("operators", self.operators, "hold at least one name"),
+            ("widths", self.widths and min(self.widths) > 0, "hold positive numbers"),
+            ("learning_rates", self.learning_rates and min(self.learning_rates) > 0,
+             "hold positive numbers"),
+            ("start", self.start in STARTS, f"be one of {', '.join(STARTS)}"),
+            ("anneal_epochs", self.anneal_epochs <= self.epochs, "not be above `epochs`"),
+        ):  # fmt: skip
+            if not holds:
+                raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(self, name)!r}")
+        sections = len(config_of(row, {}).num_blocks)
+        if len(self.rules.start) != sections:
+            raise ValueError(
+                f"`rules.start` must have one number for each of the {sections} sections of "
+                f"{self.architecture}. Received: start={self.rules.start}"
+            )
+
+    @property
+    def sections(self) -> int:
+        """Number of sections whose depth is searched."""
+        return len(self.rules.start)
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """Every choice of operator, width and learning rate."""
+        names = ("operator", "width", "learning_rate")
+        choices = product(self.operators, self.widths, self.learning_rates)
+        return [dict(zip(names, values, strict=True)) for values in choices]
+
+    def build(self, values: dict[str, Any], input_shape: Any, classes: int) -> Any:
+        """The untrained model of one choice, with logits as its output."""
+        row = ARCHITECTURES[self.architecture]
+        base = self.filters or config_of(row, {}).filters
+        options: dict[str, Any] = {
+            **STARTS[self.start],
+            "num_blocks": depths_of(values, self.sections),
+            "operator": values["operator"],
+            "filters": tuple(max(1, round(values["width"] * n)) for n in base),
+        }
+        model_options = ModelOptions(
+            tuple(input_shape),
+            name=row.name,
+            classes=classes,
+            classifier_activation=None,
+            preprocessing=Preprocessing(),
+            dtype=self.dtype,
+        )
+        return FAMILIES[row.family].build(config_of(row, options), model_options)
+
+    def to_json(self) -> str:
+        """The space as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_file(cls, path: Path) -> "SearchSpace":
+        """The space in a JSON file.
+
+        Raises:
+            ValueError: If the file is no JSON, or holds a field that a space does not have.
+        """
+        try:
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(**values)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not a JSON file: {error}") from error
+        except TypeError as error:  # a field that does not exist, here or inside
+            raise ValueError(f"{path} is not a search space: {error}") from error
+
+
+def depths_of(values: dict[str, Any], sections: int) -> tuple[int, ...]:
+    """Blocks in each section, of the hyperparameters of a trial."""
+    if "depth_0" in values:
+        return tuple(int(values[f"depth_{s}"]) for s in range(sections))
+    return (int(values["depth"]),) * sections

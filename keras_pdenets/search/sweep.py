@@ -1,0 +1,158 @@
+"""One net at many depths: the perturbations of each, for the figures of Hauser's paper."""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.analysis import fit_exponent, measure_perturbation
+from keras_pdenets.data import DataSource
+from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.hub.files import load_weights
+from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.search.space import STARTS
+from keras_pdenets.training import Recipe, train
+from keras_pdenets.training.trainer import WEIGHTS, build_model
+
+RESULTS = "sweep.csv"
+_BLOCKS = "blocks.csv"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which nets are trained, and how.
+
+    Args:
+        recipe: Recipe of every net; its checkpoint's options get the depth and the start.
+        depths: Blocks in each section, one net for each.
+        starts: Names of starts (`SearchSpace.start`), all depths for each.
+        split: Images of the recipe's data set that are measured.
+    """
+
+    recipe: Recipe
+    depths: tuple[int, ...] = (2, 4, 8, 16, 32)
+    starts: tuple[str, ...] = ("zero",)
+    split: str = "test[:1000]"
+
+    def __post_init__(self) -> None:
+        """Turn the lists that JSON gives into tuples, and check them."""
+        for name in ("depths", "starts"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if isinstance(self.recipe, dict):
+            object.__setattr__(self, "recipe", Recipe(**self.recipe))
+        for depth in self.depths:
+            check_positive_integer("depths", depth)
+        unknown = [start for start in self.starts if start not in STARTS]
+        if unknown:
+            raise ValueError(f"`starts` must be of {', '.join(STARTS)}. Received: {unknown}")
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Sweep":
+        """The sweep in a JSON file."""
+        try:
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(**values)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not a JSON file: {error}") from error
+        except TypeError as error:
+            raise ValueError(f"{path} is not a sweep: {error}") from error
+
+    def recipe_of(self, start: str, depth: int) -> Recipe:
+        """The recipe of one net."""
+        checkpoint = self.recipe.checkpoint
+        options = {**checkpoint.options, **STARTS[start], "num_blocks": depth}
+        return replace(
+            self.recipe,
+            preset=f"{self.recipe.preset}_{start.replace('/', '_')}_{depth}",
+            checkpoint=replace(checkpoint, options=options),
+        )
+
+
+def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
+    """Train and measure every net that is not yet done; write `sweep.csv` after each.
+
+    A sweep that was stopped at any moment goes on in the epoch that it was in.
+
+    Args:
+        sweep: The `Sweep`.
+        folder: Folder of the runs, one subfolder for each net.
+        limit_minutes: Stop before an epoch of a net that would end later than this after the
+            net's start.
+        data_dir: Folder of TFDS.
+        verbose: As in `keras.Model.fit`.
+
+    Returns:
+        One row (dictionary of strings, as in the CSV file) for each block of each finished net.
+    """
+    folder = Path(folder)
+    for start in sweep.starts:
+        for depth in sweep.depths:
+            recipe = sweep.recipe_of(start, depth)
+            run = folder / recipe.preset
+            if (run / _BLOCKS).exists():
+                continue
+            history = train(recipe, run, limit_minutes, data_dir, verbose)
+            if len(history) < recipe.epochs:
+                return read_sweep(sweep, folder)
+            model = build_model(recipe.checkpoint)
+            load_weights(model, run / WEIGHTS)
+            images = DataSource(recipe.dataset, sweep.split, data_dir)
+            report = measure_perturbation(model, images.batches(100, recipe.image_size(0)))
+            report.write_csv(run / _BLOCKS)
+            _write(folder / RESULTS, read_sweep(sweep, folder))
+    return read_sweep(sweep, folder)
+
+
+def read_sweep(sweep, folder):
+    """Rows of all nets of a sweep that are finished."""
+    rows = []
+    for start in sweep.starts:
+        for depth in sweep.depths:
+            run = Path(folder) / sweep.recipe_of(start, depth).preset
+            if (run / _BLOCKS).exists():
+                log = _read(run / "log.csv")[-1]
+                common = {"start": start, "depth": str(depth), "accuracy": log["test_accuracy"]}
+                rows.extend({**common, **block} for block in _read(run / _BLOCKS))
+    return rows
+
+
+def exponents(rows):
+    """One line for each start and section: mean scaled perturbation against L, as a power law."""
+    lines = []
+    for start in dict.fromkeys(row["start"] for row in rows):
+        chosen = [r for r in rows if r["start"] == start and r["kind"] != "projection"]
+        depths = sorted({int(row["depth"]) for row in chosen})
+        if len(depths) < 2:
+            continue
+        for section in sorted({int(row["section"]) for row in chosen}):
+            distances = [
+                sum(
+                    float(r["scaled"]) for r in chosen
+                    if (int(r["depth"]), int(r["section"])) == (depth, section)
+                )
+                for depth in depths
+            ]  # fmt: skip
+            means = [d / n for d, n in zip(distances, depths, strict=True)]
+            exponent, error = fit_exponent(depths, means)
+            listed = ", ".join(f"{d:.2f}" for d in distances)
+            lines.append(
+                f"start {start}, section {section + 1}: mean change ~ L^({exponent:.2f} +- "
+                f"{error:.2f}); d_scaled {listed} at L = {', '.join(map(str, depths))}"
+            )
+    return lines
+
+
+def _read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path, rows):
+    def write(temporary):
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    replace_file(path, write)

@@ -155,6 +155,13 @@ def test_nested_models_are_measured_alike(images):
         assert found == pytest.approx(wanted, rel=1e-5)
 
 
+def test_sections_of_a_net_of_open_size():
+    same = {"num_blocks": 2, "filters": (8, 8, 8)}
+    for side in (16, None):
+        blocks = find_blocks(build("preact_resnet20", side, config=same))
+        assert [block.section for block in blocks] == [0, 0, 1, 1, 2, 2]
+
+
 def test_zero_norms_are_counted_and_left_out():
     x = np.ones((4, 4, 4, 2), "float32")
     x[1] = 0

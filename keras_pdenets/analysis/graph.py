@@ -22,7 +22,8 @@ class ResidualBlock:
         kind: `"identity"`, `"projection"` (the shortcut has weights) or `"subsample"` (it has
             none, but is not the block's input).
         section: Number of its section: blocks in a row whose outputs have one shape, and the
-            block that subsamples them.
+            block that subsamples them. Where sizes are open, a layer with weights between two
+            blocks divides sections too.
         shortcut: Tensor of the shortcut, where the block's input is compared with its output.
         output: Tensor behind the sum, or behind the activation that follows it.
         post_activation: Whether an activation follows the sum.
@@ -59,6 +60,7 @@ def find_blocks(model):
         for tensor in node.input_tensors:
             consumers.setdefault(id(tensor), []).append(node)
     blocks, section, last_shape = [], -1, None
+    last_outputs = set()
     for node in filter(_adds_two_of_a_kind, nodes):
         found = _shortcut(*node.input_tensors, ancestors)
         if found is None:
@@ -66,9 +68,13 @@ def find_blocks(model):
         shortcut, kind = found
         output = node.output_tensors[0]
         behind = _activation_behind(consumers.get(id(output), []))
-        if _starts_section(kind, last_shape, tuple(output.shape)):
+        shape = tuple(output.shape)
+        if _crosses_weights(shape, shortcut, last_outputs) or _starts_section(
+            kind, last_shape, shape
+        ):
             section += 1
-        last_shape = tuple(output.shape)
+        last_shape = shape
+        last_outputs = {id(output), id(behind)}
         name, post = node.operation.name, behind is not None
         blocks.append(
             ResidualBlock(name, kind, section, shortcut, behind if post else output, post)
@@ -88,6 +94,14 @@ def _starts_section(kind, before, shape):
     # Some nets (ResNet V2) take the step to the coarser grid at the end of a section.
     same_width = before[1] == shape[1] or before[-1] == shape[-1]
     return before != shape and not (kind == "subsample" and same_width)
+
+
+def _crosses_weights(shape, shortcut, last_outputs):
+    """Whether sizes are open and layers with weights lead from the last block to the shortcut."""
+    if None not in shape[1:] or not last_outputs:
+        return False
+    walked = _walk_back(shortcut, last_outputs)
+    return walked is not None and walked[1]
 
 
 def _adds_two_of_a_kind(node):

@@ -85,7 +85,8 @@ def _search(options):
     space = SearchSpace.from_file(options.space)
     if options.seed is not None:
         space = replace(space, seed=options.seed)
-    verbose = 0 if distributed else 1
+    worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
+    verbose = 0 if worker else 1
     result = run_search(options.oracle, space, out, options.max_trials, options.data_dir, verbose)
     if result is not None:  # a worker has none
         plot_search(out / TRIALS, out / "search.png")

@@ -56,6 +56,14 @@ class SafeOracle(keras_tuner.Oracle):
             if identifier not in ended and identifier not in self._retry_queue:
                 self._retry_queue.append(identifier)
         self._retry_queue = [i for i in self._retry_queue if i not in ended]
+        for identifier in self._retry_queue:
+            _forget_metrics(self.trials[identifier])
+
+    def _retry(self, trial):
+        again = super()._retry(trial)
+        if again:
+            _forget_metrics(trial)
+        return again
 
     def create_trial(self, tuner_id):
         """The next trial, or one that says that the search has ended."""
@@ -77,6 +85,11 @@ class SafeOracle(keras_tuner.Oracle):
             # Raised here it would leave KerasTuner's lock held for ever.
             self._aborted = str(error)
             _LOG.error("The search stops: %s", error)
+
+
+def _forget_metrics(trial):
+    """Else KerasTuner would not take the metrics of the next attempt."""
+    trial.metrics = type(trial.metrics)()
 
 
 class ListOracle(SafeOracle):
@@ -183,8 +196,12 @@ class DepthOracle(SafeOracle):
         annealed = stage.kind == ANNEAL
         values = {f"depth_{s}": depth for s, depth in enumerate(stage.depths)}
         values |= {"epsilon": stage.epsilon, **track.combination}
-        values["tuner/epochs"] = space.anneal_epochs if annealed else space.stage_epochs
-        values["tuner/anneal"] = space.anneal_epochs if annealed else 0
+        epochs = space.stage_epochs
+        if annealed:  # half as long where a net is only repaired
+            again = any(result.stage.kind == ANNEAL for result in track.results)
+            epochs = -(-space.anneal_epochs // 2) if again else space.anneal_epochs
+        values["tuner/epochs"] = epochs
+        values["tuner/anneal"] = epochs if annealed else 0
         if stage.parent is not None:
             values["tuner/trial_id"] = stage.parent
         return {"status": "RUNNING", "values": values}

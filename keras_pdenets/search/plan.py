@@ -1,12 +1,16 @@
 """What to train next: the stopping rule as a plan, from the results so far and nothing else."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.operators.stopping import stopping_rule
 
 GROW, ANNEAL = "grow", "anneal"
+# A distance is taken to grow with depth by this power at most, whatever the last nets say.
+_STEEPEST = 0.5
+_POINTS = 3
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class GrowthRules:
         epsilons: Bounds on the mean relative change of a block, falling.
         target: Share of epsilon that the depths aim at: annealing pushes the means up.
         growth: Largest factor of a section's depth from one stage to the next.
+        extrapolate: Follow a distance that grows with depth as a power law through the last
+            nets; else take it for constant, as the paper does.
         max_blocks: Largest depth of a section.
         tolerance: Gain of the objective that a smaller epsilon must bring.
         patience: Number of epsilons without that gain before growth stops.
@@ -32,6 +38,7 @@ class GrowthRules:
     epsilons: tuple[float, ...] = (0.5, 0.3, 0.2, 0.1)
     target: float = 0.9
     growth: float = 2.0
+    extrapolate: bool = True
     max_blocks: int = 64
     tolerance: float = 0.002
     patience: int = 2
@@ -127,9 +134,8 @@ def next_stage(
     if not results:
         first = Stage(rules.start, rules.epsilons[0], GROW, None)
         return None if first in failed else first
-    annealed = [result for result in results if result.stage.kind == ANNEAL]
-    if annealed:
-        stage = _repair(annealed, rules)
+    if results[-1].stage.kind == ANNEAL:
+        stage = _repair(results, rules)
         return None if stage in failed else stage
     best, proposal = _grow(results, rules)
     if proposal is not None and proposal not in failed:
@@ -138,11 +144,11 @@ def next_stage(
     return None if stage in failed else stage
 
 
-def _repair(annealed, rules):
-    last = annealed[-1]
-    grown = _proposed(last, last.stage.epsilon, rules)
-    done = last.satisfied(rules) or len(annealed) > rules.repairs
-    if done or grown == last.stage.depths:
+def _repair(results, rules):
+    last = results[-1]
+    grown = _proposed(results, last.stage.epsilon, rules)
+    annealed = sum(result.stage.kind == ANNEAL for result in results)
+    if last.satisfied(rules) or annealed > rules.repairs or grown == last.stage.depths:
         return None
     return Stage(grown, last.stage.epsilon, ANNEAL, last.identifier)
 
@@ -151,45 +157,60 @@ def _grow(results, rules):
     """The net to anneal if growth ends here, and the stage to grow to, or None."""
     sign = 1.0 if rules.maximize else -1.0
     best, stalls, index = None, 0, 0
-    for result in results:
+    for number, result in enumerate(results, start=1):
         fixed = None
         while index < len(rules.epsilons):
             epsilon = rules.epsilons[index]
-            proposal = _proposed(result, epsilon, rules)
-            if proposal != result.stage.depths:
+            if _proposed(results[:number], epsilon, rules) != result.stage.depths:
                 break
             fixed, index = epsilon, index + 1
         if fixed is None:
             continue
         # Named after the smallest epsilon that these depths do for.
-        found = _at_epsilon(result, fixed)
+        found = replace(result, stage=replace(result.stage, epsilon=fixed))
         if best is None or sign * (found.objective - best.objective) >= rules.tolerance:
             best, stalls = found, 0
         else:
             stalls += 1
         if stalls >= rules.patience:
             break
-    last = results[-1]
     over = rules.max_cost is not None and sum(r.cost for r in results) >= rules.max_cost
     if over or stalls >= rules.patience or index == len(rules.epsilons):
-        return best or last, None
+        return best or results[-1], None
     epsilon = rules.epsilons[index]
-    proposal = Stage(_proposed(last, epsilon, rules), epsilon, GROW, last.identifier)
-    return best or last, proposal
+    depths = _proposed(results, epsilon, rules)
+    return best or results[-1], Stage(depths, epsilon, GROW, results[-1].identifier)
 
 
-def _at_epsilon(result, epsilon):
-    stage = Stage(result.stage.depths, epsilon, result.stage.kind, result.stage.parent)
-    return StageResult(
-        stage, result.identifier, result.objective, result.distances, result.largest, result.cost
-    )
-
-
-def _proposed(result, epsilon, rules):
+def _proposed(results, epsilon, rules):
     """Depths by the stopping rule: never fewer than there are, never more than the caps."""
+    last, bound = results[-1], rules.target * epsilon
     depths = []
-    for has, change in zip(result.stage.depths, result.changes(rules), strict=True):
-        wants = stopping_rule(change * has, rules.target * epsilon, max_blocks=10**9)
-        cap = max(has, min(int(rules.growth * has), rules.max_blocks))
-        depths.append(min(max(has, wants), cap))
+    for section, (has, change) in enumerate(
+        zip(last.stage.depths, last.changes(rules), strict=True)
+    ):
+        wants = has
+        if change >= bound:
+            power = _power(results, section, rules) if rules.extrapolate else 0.0
+            # d(L) = d(has) (L / has)^power, and d(L) / L = bound.
+            ratio = (change / bound) ** (1.0 / (1.0 - power))
+            wants = max(has + 1, stopping_rule(ratio * has, 1.0, max_blocks=10**9))
+        cap = max(has, min(math.floor(rules.growth * has), rules.max_blocks))
+        depths.append(min(wants, cap))
     return tuple(depths)
+
+
+def _power(results, section, rules):
+    """Power of the depth that a section's distance grew by, over the last different depths."""
+    points = {}
+    for result in results:
+        depth = result.stage.depths[section]
+        points[depth] = result.changes(rules)[section] * depth
+    points = list(points.items())[-_POINTS:]
+    if len(points) < 2 or min(distance for _, distance in points) <= 0:
+        return 0.0
+    x, y = ([math.log(point[i]) for point in points] for i in (0, 1))
+    middle = sum(x) / len(x)
+    slope = sum((a - middle) * b for a, b in zip(x, y, strict=True))
+    slope /= sum((a - middle) ** 2 for a in x)
+    return min(max(slope, 0.0), _STEEPEST)

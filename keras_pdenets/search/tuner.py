@@ -23,30 +23,35 @@ _LONGEST_WAIT = 5.0
 
 
 class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A constant learning rate that falls to 0 in a straight line at the end.
+    """A learning rate that rises in a straight line, stays, and falls to 0 at the end.
 
     Args:
         learning_rate: The rate.
+        warmup_steps: Steps in which it rises: Adam's first steps would undo what a net brings.
         hold_steps: Steps before it falls.
         decay_steps: Steps in which it falls; 0: it does not.
     """
 
-    def __init__(self, learning_rate, hold_steps, decay_steps):
+    def __init__(self, learning_rate, warmup_steps, hold_steps, decay_steps):
         self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
         self.hold_steps = hold_steps
         self.decay_steps = decay_steps
 
     def __call__(self, step):
         """The rate at a step."""
-        if not self.decay_steps:
-            return self.learning_rate
-        done = (keras.ops.cast(step, "float32") - self.hold_steps) / self.decay_steps
-        return self.learning_rate * (1.0 - keras.ops.clip(done, 0.0, 1.0))
+        step = keras.ops.cast(step, "float32")
+        share = keras.ops.clip((step + 1.0) / max(self.warmup_steps, 1), 0.0, 1.0)
+        if self.decay_steps:
+            done = (step - self.hold_steps) / self.decay_steps
+            share = share * (1.0 - keras.ops.clip(done, 0.0, 1.0))
+        return self.learning_rate * share
 
     def get_config(self):
         """The arguments."""
         return {
             "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
             "hold_steps": self.hold_steps,
             "decay_steps": self.decay_steps,
         }
@@ -136,9 +141,15 @@ class DepthTuner(keras_tuner.Tuner):
         )
         if not kwargs.get("overwrite"):
             _check_folder(folder, oracle, self.space)
+        going_on = (folder / "oracle.json").exists() and not kwargs.get("overwrite")
         super().__init__(oracle, hypermodel, **kwargs)
         text = _description(oracle, self.space)
         replace_file(folder / "space.json", lambda path: path.write_text(text))
+        if not self._is_worker():
+            # KerasTuner goes on only with what a tuner of this name left after a whole trial.
+            if going_on:
+                oracle.reload()
+            self.save()
 
     def _configure_tensorboard_dir(self, callbacks, trial, execution=0):
         # KerasTuner imports tensorboard here, which TensorFlow does not bring any more.
@@ -224,7 +235,9 @@ class DepthTuner(keras_tuner.Tuner):
         full = epochs + values.get("tuner/initial_epoch", 0) >= self.space.epochs
         anneal = values.get("tuner/anneal", self.space.anneal_epochs if full else 0)
         anneal = min(anneal, epochs)
-        rate = HoldThenDecay(values["learning_rate"], (epochs - anneal) * steps, anneal * steps)
+        rate = HoldThenDecay(
+            values["learning_rate"], steps // 2, (epochs - anneal) * steps, anneal * steps
+        )
         model.compile(
             keras.optimizers.Adam(rate),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -1,0 +1,456 @@
+"""The search: spaces, oracles that survive kills, the tuner, and whole searches."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+from keras_pdenets.data import load_sample
+from keras_pdenets.plots import plot_search, plot_sweep
+from keras_pdenets.search import (
+    DepthHyperModel,
+    DepthTuner,
+    GrowthRules,
+    SearchSpace,
+    Sweep,
+    make_oracle,
+    run_sweep,
+)
+from keras_pdenets.search.batches import ShuffledBatches
+from keras_pdenets.search.launch import launch
+from keras_pdenets.search.oracles import OBJECTIVE, SafeOracle
+from keras_pdenets.search.run import best_trial, run_search, write_trials
+from keras_pdenets.search.sweep import exponents
+from keras_pdenets.search.tuner import HoldThenDecay
+
+pytestmark = pytest.mark.filterwarnings(
+    # KerasTuner asks the thread for its name in the old way.
+    "ignore:currentThread:DeprecationWarning",
+    "ignore:getName:DeprecationWarning",
+)
+SPACE = SearchSpace(
+    filters=(8, 8, 8), depths=(1, 2), learning_rates=(0.01,), epochs=2, anneal_epochs=1,
+    stage_epochs=1, batch_size=64, dataset="sample", image_size=7,
+    rules=GrowthRules(start=(1, 1, 1), epsilons=(0.45,), max_blocks=2),
+)  # fmt: skip
+TREE = Path(__file__).parents[1]
+
+
+# Spaces
+
+
+def test_a_space_comes_back_from_its_file(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text(SPACE.to_json())
+    assert SearchSpace.from_file(path) == SPACE
+
+
+@pytest.mark.parametrize("path", sorted(TREE.glob("tuning/*.json")), ids=lambda path: path.stem)
+def test_the_files_in_tuning_are_valid(path):
+    (Sweep if path.stem.startswith("sweep") else SearchSpace).from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"architecture": "preact_resnet21"}, "preact_resnet20"),
+        ({"architecture": "hyperbolic_resnet20"}, "`architecture` must be of a family"),
+        ({"depths": ()}, "`depths`"), ({"depths": (0,)}, "`depths`"),
+        ({"operators": ()}, "`operators`"), ({"widths": (-1.0,)}, "`widths`"),
+        ({"learning_rates": (0.0,)}, "`learning_rates`"), ({"start": "one"}, "`start`"),
+        ({"epochs": 0}, "`epochs`"), ({"anneal_epochs": 3}, "`anneal_epochs`"),
+        ({"rules": {"start": (1, 1)}}, "`rules.start`"), ({"rules": {"growth": 1}}, "`growth`"),
+    ],
+)  # fmt: skip
+def test_a_space_names_what_is_wrong(change, match):
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(SPACE, **change)
+
+
+@pytest.mark.parametrize("text", ["{", '{"depht": [1]}', '{"rules": {"strat": [1]}}'])
+def test_a_file_that_is_no_space_is_refused(text, tmp_path):
+    (tmp_path / "space.json").write_text(text)
+    with pytest.raises(ValueError, match=r"space\.json is not a"):
+        SearchSpace.from_file(tmp_path / "space.json")
+
+
+def test_choices_reach_the_model():
+    space = dataclasses.replace(SPACE, filters=None)
+    values = {"depth_0": 1, "depth_1": 2, "depth_2": 3, "operator": "pde", "width": 0.5}
+    model = space.build(values, (8, 8, 1), 5)
+    names = [layer.name for layer in model.layers]
+    assert [sum(f"stage{s}_block{b}_add" in names for b in range(4)) for s in range(3)] == [1, 2, 3]
+    assert model.get_layer("stem_conv").filters == 8
+    assert any(type(layer).__name__ == "PDEConv2D" for layer in model.layers)
+    assert model.output_shape == (None, 5)
+
+
+# Oracles, with a measured law in place of a training
+
+
+class LawTuner(DepthTuner):
+    """A trial takes no time: d(L) is a law, accuracy grows with depth."""
+
+    distances = (1.0, 2.0, 0.4)
+    trained = ()
+
+    def run_trial(self, trial, verbose=0):
+        values = trial.hyperparameters.values
+        self.trained += (trial.trial_id,)
+        if values["learning_rate"] > 1:
+            raise ArithmeticError("diverged")
+        depths = [values.get(f"depth_{s}", values.get("depth")) for s in range(3)]
+        result = {"val_accuracy": 1 - values["learning_rate"] - 0.1 / sum(depths)}
+        result["block_epochs"] = sum(depths) / 3
+        for section, (d, depth) in enumerate(zip(self.distances, depths, strict=True)):
+            result |= {f"d_scaled_s{section}": d, f"largest_s{section}": d / depth}
+        return result
+
+
+def law_tuner(oracle, folder, space=None):
+    model = DepthHyperModel(space or SPACE, (7, 7, 1), 10)
+    return LawTuner(oracle, model, directory=str(folder), project_name="trials")
+
+
+def test_the_depth_oracle_finds_the_depths_of_a_law(tmp_path):
+    space = dataclasses.replace(
+        SPACE, learning_rates=(0.1, 0.01, 0.3), rules=GrowthRules(epsilons=(0.5, 0.2))
+    )
+    oracle = make_oracle("depth", space)
+    law_tuner(oracle, tmp_path).search(verbose=0)
+    best = best_trial(oracle, space).hyperparameters.values
+    assert best["learning_rate"] == 0.01, "the best start does not grow"
+    assert [best[f"depth_{s}"] for s in range(3)] == [int(d / 0.18) + 1 for d in (1.0, 2.0, 0.4)]
+    # The two other rates were tried once, at the smallest depth.
+    others = [
+        t.hyperparameters.values["depth_0"] for t in oracle.trials.values()
+        if t.hyperparameters.values["learning_rate"] != 0.01
+    ]  # fmt: skip
+    assert others == [2, 2]
+
+
+def test_two_tracks_grow_side_by_side(tmp_path):
+    space = dataclasses.replace(SPACE, learning_rates=(0.1, 0.01), tracks=2)
+    oracle = make_oracle("depth", space)
+    law_tuner(oracle, tmp_path).search(verbose=0)
+    assert [results[-1].stage.kind for _, results in oracle.results()] == ["anneal", "anneal"]
+
+
+@pytest.mark.parametrize("kind", ["depth", "grid", "random", "bayesian", "hyperband"])
+def test_a_trial_that_fails_ends_nothing(kind, tmp_path):
+    space = dataclasses.replace(
+        SPACE, learning_rates=(5.0, 0.1, 0.2), depths=(1, 2, 3), epochs=3,
+        rules=GrowthRules(start=(1, 1, 1), epsilons=(0.5,)),
+    )  # fmt: skip
+    oracle = make_oracle(kind, space, max_trials=6 if kind in ("random", "bayesian") else None)
+    law_tuner(oracle, tmp_path).search(verbose=0)
+    states = [trial.status for trial in oracle.trials.values()]
+    assert set(states) <= {"COMPLETED", "FAILED"}
+    assert "COMPLETED" in states
+    assert best_trial(oracle, space).hyperparameters.values["learning_rate"] < 1
+    write_trials(oracle, space, tmp_path / "trials.csv")
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == len(states) + 1
+
+
+def test_a_search_in_which_everything_fails_ends_and_says_so(tmp_path):
+    space = dataclasses.replace(SPACE, learning_rates=(5.0,), depths=tuple(range(1, 20)))
+    oracle = make_oracle("grid", space)
+    law_tuner(oracle, tmp_path).search(verbose=0)  # returns: no lock is held
+    assert len(oracle.trials) == 10
+    with pytest.raises(RuntimeError, match="No trial of the search succeeded"):
+        best_trial(oracle, space)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of KerasTuner catches it."""
+
+
+@pytest.mark.parametrize("kind", ["depth", "grid", "hyperband"])
+@pytest.mark.parametrize("place", ["_save_trial", "save", "run_trial"])
+def test_a_kill_at_any_write_loses_and_repeats_nothing(kind, place, tmp_path, monkeypatch):
+    space = dataclasses.replace(
+        SPACE, depths=(1, 2, 3, 4), epochs=3, learning_rates=(0.1, 0.2),
+        rules=GrowthRules(start=(1, 1, 1), epsilons=(0.3,)),
+    )  # fmt: skip
+
+    def search(folder):
+        oracle = make_oracle(kind, space)
+        tuner = law_tuner(oracle, folder)
+        tuner.search(verbose=0)
+        return oracle, tuner
+
+    def table(oracle):
+        trials = oracle.trials.values()
+        return sorted((str(t.hyperparameters.values), t.score) for t in trials)
+
+    whole, _ = search(tmp_path / "whole")
+    owner = LawTuner if place == "run_trial" else SafeOracle
+    original = getattr(owner, place)
+    for kill_at in (1, 3, 5):
+        folder, calls = tmp_path / str(kill_at), []
+
+        def counting(self, *args, kill_at=kill_at, calls=calls, **kwargs):
+            calls.append(0)
+            if len(calls) == kill_at:
+                raise Killed
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(owner, place, counting)
+        with pytest.raises(Killed):
+            search(folder)
+        monkeypatch.setattr(owner, place, original)
+        # A real kill takes KerasTuner's locks with it.
+        keras_tuner.src.engine.oracle.LOCKS.clear()
+        keras_tuner.src.engine.oracle.THREADS.clear()
+        done = {
+            path.parent.name
+            for path in folder.glob("trials/trial_*/trial.json")
+            if json.loads(path.read_text())["status"] == "COMPLETED"
+        }
+        oracle, tuner = search(folder)
+        assert not {f"trial_{i}" for i in tuner.trained} & done, "a finished trial ran again"
+        assert all(trial.status == "COMPLETED" for trial in oracle.trials.values())
+        if kind != "hyperband":  # which goes on at random
+            assert table(oracle) == table(whole)
+
+
+def test_the_grid_is_complete_and_in_order(tmp_path):
+    space = dataclasses.replace(SPACE, depths=(1, 2, 4), operators=("conv", "pde"))
+    oracle = make_oracle("grid", space)
+    law_tuner(oracle, tmp_path).search(verbose=0)
+    seen = [(t.hyperparameters["depth"], t.hyperparameters["operator"])
+            for t in oracle.trials.values()]  # fmt: skip
+    assert seen == [(n, o) for n in (1, 2, 4) for o in ("conv", "pde")]
+
+
+def test_bad_oracles_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least 5 choices for Hyperband"):
+        make_oracle("hyperband", dataclasses.replace(SPACE, epochs=3))
+    with pytest.raises(ValueError, match="`max_trials` must be given"):
+        make_oracle("random", SPACE)
+    with pytest.raises(ValueError, match="`kind` must be one of"):
+        make_oracle("annealing", SPACE)
+    model = DepthHyperModel(SPACE, (7, 7, 1), 10)
+    with pytest.raises(ValueError, match="`oracle` must be one of keras_pdenets"):
+        DepthTuner(keras_tuner.oracles.GridSearchOracle(objective=OBJECTIVE), model)
+
+
+def test_waiting_workers_do_not_spin(tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    model = DepthHyperModel(SPACE, (7, 7, 1), 10)
+    tuner = DepthTuner(make_oracle("depth", SPACE), model, directory=str(tmp_path))
+    for _ in range(10):
+        tuner.pre_create_trial()
+    assert waits == sorted(waits)
+    assert waits[0] < 0.5
+    assert waits[-1] == 5.0
+
+
+# Training
+
+
+def test_the_rate_rises_stays_and_falls():
+    schedule = HoldThenDecay(0.1, warmup_steps=2, hold_steps=4, decay_steps=4)
+    rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in range(9)]
+    np.testing.assert_allclose(rates, [0.05, 0.1, 0.1, 0.1, 0.1, 0.075, 0.05, 0.025, 0], atol=1e-7)
+    assert HoldThenDecay(**schedule.get_config()).get_config() == schedule.get_config()
+
+
+def test_batches_are_those_of_their_epoch():
+    x, y = np.arange(10.0)[:, None], np.arange(10)
+    running = ShuffledBatches(x, y, 4, seed=3, epoch=0)
+    first = running[0][1]
+    running.on_epoch_end()
+    resumed = ShuffledBatches(x, y, 4, seed=3, epoch=1)
+    assert len(running) == 2
+    np.testing.assert_array_equal(running[1][1], resumed[1][1])
+    assert not np.array_equal(first, resumed[0][1])
+    np.testing.assert_array_equal(resumed[0][0][:, 0], resumed[0][1])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    return run_search("depth", SPACE, folder), folder
+
+
+@pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:getName:DeprecationWarning")
+def test_a_depth_search(found):
+    result, folder = found
+    assert result.failed == 0
+    assert max(result.depths) <= 2
+    assert result.satisfied == all(mean <= 0.45 for mean in result.means)
+    assert result.test_accuracy > 0.2
+    rows = (folder / "trials.csv").read_text().splitlines()
+    assert len(rows) == result.trials + 1
+    assert json.loads((folder / "result.json").read_text())["trial"] == result.trial
+    assert not list(folder.glob("trials/*/state.safetensors"))
+    plot_search(folder / "trials.csv", folder / "search.png")
+    assert (folder / "search.png").stat().st_size > 1000
+    assert "block-epochs" in str(result)
+
+
+def test_the_same_search_again_trains_nothing(found, monkeypatch):
+    result, folder = found
+    monkeypatch.setattr(DepthTuner, "run_trial", None)
+    again = run_search("depth", SPACE, folder)
+    assert again == result
+
+
+def test_another_space_or_oracle_in_the_folder_is_refused(found):
+    _, folder = found
+    other = dataclasses.replace(SPACE, seed=5)
+    with pytest.raises(ValueError, match=r"holds another search \(seed 0, not 5\).*to go on"):
+        run_search("depth", other, folder)
+    with pytest.raises(ValueError, match="oracle DepthOracle, not ListOracle"):
+        run_search("grid", SPACE, folder)
+
+
+def test_growing_keeps_what_was_learnt(found, tmp_path):
+    """The weights of a stage are those of its parent, before its first step."""
+    _, folder = found
+    images, _ = load_sample()
+    model = DepthHyperModel(SPACE, (7, 7, 1), 10)
+    oracle = make_oracle("depth", SPACE)
+    tuner = DepthTuner(oracle, model, directory=str(folder), project_name="trials")
+    parent = oracle.get_trial("0000")
+    deeper = SPACE.build(
+        parent.hyperparameters.values | {f"depth_{s}": 3 for s in range(3)}, (7, 7, 1), 10
+    )
+    tuner._start_from(deeper, "0000")
+    small = images[:8, ::4, ::4].astype("float32")
+    np.testing.assert_allclose(
+        deeper.predict(small, verbose=0),
+        tuner.load_model(parent).predict(small, verbose=0),
+        atol=1e-5,
+    )
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_alone(tmp_path):
+    space = dataclasses.replace(SPACE, learning_rates=(1e30, 0.01), depths=(1,), epochs=1)
+    result = run_search("grid", space, tmp_path)
+    assert result.failed == 1
+    assert result.choice["learning_rate"] == 0.01
+    (error,) = tmp_path.glob("trials/*/error.txt")
+    assert "diverged" in error.read_text() or "finite" in error.read_text()
+
+
+# Processes
+
+
+def _command(space, folder, *more):
+    path = folder / "space.json"
+    path.write_text(space.to_json())
+    command = [sys.executable, "-m", "keras_pdenets.cli", "search", str(path)]
+    return [*command, "--out", str(folder / "out"), *more]
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="start-up time; the same code on torch, JAX")
+def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
+    expected, _ = found
+    command = _command(SPACE, tmp_path)
+    trials = tmp_path / "out" / "trials"
+    random.seed(time.time_ns())  # any moment must do
+    results, killed = {}, 0
+    for finished in (0, 1, 2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.time() + 300
+        while process.poll() is None and time.time() < deadline:
+            if len(list(trials.glob("*/result.json"))) >= finished and trials.exists():
+                break
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 1.5))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        now = {p: p.stat().st_mtime_ns for p in trials.glob("*/result.json")}
+        assert all(now[path] == written for path, written in results.items()), "ran again"
+        results = now
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert killed >= 2
+    assert all(p.stat().st_mtime_ns == written for p, written in results.items()), "ran again"
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert tuple(result["depths"]) == expected.depths
+    assert result["trials"] == expected.trials
+    assert result["validation_accuracy"] == pytest.approx(expected.validation_accuracy, abs=0.02)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="processes do not depend on the backend")
+def test_two_workers_share_a_search_and_survive_a_death(tmp_path):
+    space = dataclasses.replace(SPACE, depths=(1, 2, 3, 4))
+    command = _command(space, tmp_path, "--oracle", "grid", "--workers", "2")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    trials = tmp_path / "out" / "trials"
+    deadline = time.time() + 300
+    while not list(trials.glob("*/state.safetensors")) and time.time() < deadline:
+        time.sleep(0.02)
+    os.kill(_worker(process.pid, "worker1"), signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "died 1 times" in output
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["trials"], result["failed"]) == (4, 0)
+    workers = {path.stem for path in trials.glob("worker*.json")}
+    assert workers == {"worker0", "worker1"}, "one worker did everything"
+
+
+def _worker(parent, name):
+    """Process number of a worker, by its environment."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (path / "status").read_text()
+            environment = (path / "environ").read_text()
+        except OSError:
+            continue
+        if f"PPid:\t{parent}\n" in status and f"KERASTUNER_TUNER_ID={name}\0" in environment:
+            return int(path.name)
+    raise AssertionError(f"no process is {name}")
+
+
+def test_the_launcher_gives_up_on_what_cannot_start():
+    command = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    with pytest.raises(RuntimeError, match=r"died 2 times.*goes on with the search"):
+        launch(command, workers=1, restarts=1, poll_seconds=0.01)
+    with pytest.raises(ValueError, match="`workers` must be a positive integer"):
+        launch(command, workers=0)
+
+
+# Sweep
+
+
+def test_a_sweep_measures_every_net_and_goes_on(tmp_path):
+    recipe = {
+        "preset": "tiny", "dataset": "sample", "stages": [{"epochs": 1, "image_size": 7}],
+        "checkpoint": {"architecture": "preact_resnet20", "input_shape": [28, 28, 1],
+                       "classes": 10, "options": {"filters": [8, 8, 8]}},
+        "optimizer": "adamw", "learning_rate": 0.005, "warmup_epochs": 0.0,
+    }  # fmt: skip
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"recipe": recipe, "depths": [1, 2], "starts": ["zero"]}))
+    sweep = Sweep.from_file(path)
+    half = dataclasses.replace(sweep, depths=(1,))
+    assert len(run_sweep(half, tmp_path / "out", verbose=0)) == 3
+    first = tmp_path / "out" / "tiny_zero_1" / "blocks.csv"
+    written = first.stat().st_mtime_ns
+    rows = run_sweep(sweep, tmp_path / "out", verbose=0)
+    assert len(rows) == 3 + 6
+    assert first.stat().st_mtime_ns == written
+    lines = exponents(rows)
+    assert len(lines) == 3
+    assert lines[2].startswith("start zero, section 3: mean change ~ L^(")
+    plot_sweep(rows, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    with pytest.raises(ValueError, match="`starts`"):
+        dataclasses.replace(sweep, starts=("one",))

@@ -122,6 +122,26 @@ def test_the_depth_limit_ends_growth():
     assert not last.satisfied(rules)
 
 
+def test_the_depth_limit_is_no_answer_to_a_smaller_epsilon():
+    rules = GrowthRules(epsilons=(0.5, 0.1), max_blocks=8, start=(2, 2, 2))
+    last = run(rules, constant, lambda depths, _: sum(depths) / 100)[-1]
+    # (8, 8, 5) does not keep to 0.1: what is annealed is the net that keeps to 0.5.
+    assert last.stage.epsilon == 0.5
+    assert last.satisfied(rules)
+
+
+def test_slow_growth_grows():
+    rules = GrowthRules(epsilons=(0.3,), growth=1.5, start=(1, 1, 1))
+    last = run(rules, constant)[-1]
+    assert last.satisfied(rules)
+    assert max(last.stage.depths) > 4
+
+
+def test_a_tiny_epsilon_grows_to_the_limit():
+    rules = GrowthRules(epsilons=(1e-9,), max_blocks=12)
+    assert run(rules, constant)[-1].stage.depths == (12, 12, 12)
+
+
 def test_the_cost_limit_ends_growth():
     free = run(GrowthRules(epsilons=(0.05,), start=(1, 1, 1)), constant)
     capped = run(GrowthRules(epsilons=(0.05,), start=(1, 1, 1), max_cost=6.0), constant)

@@ -10,27 +10,28 @@ first net. What is done is not done again: stop it at any moment, and go on with
 import argparse
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.search import SearchSpace
+from keras_pdenets.search import SearchSpace, run_search
 from keras_pdenets.search.oracles import OBJECTIVE, ListOracle
-from keras_pdenets.search.run import RESULT, TRIALS, run_search
+from keras_pdenets.search.run import RESULT, TRIALS
 
 ARMS = ("depth", "cold", "shallow", "grid", "hyperband")
 
 
 def run_arm(arm, space, folder, data_dir=None):
-    """The result of one arm, as a dictionary, from its folder if it is there."""
-    path = folder / arm / RESULT
-    if not path.exists():
-        oracle = None
-        if arm in ("cold", "shallow"):
-            oracle = control(arm, space, json.loads((folder / "depth" / RESULT).read_text()))
-        run_search(arm, space, folder / arm, data_dir=data_dir, oracle=oracle)
-    return json.loads(path.read_text())
+    """The result of one arm, as a dictionary."""
+    oracle = None
+    if arm in ("cold", "shallow"):
+        found = folder / "depth" / RESULT
+        if not found.exists():
+            raise SystemExit(f"{arm} needs what the depth search found: run --arms depth first")
+        oracle = control(arm, space, json.loads(found.read_text()))
+    # Trains nothing where it is done; refuses a folder of another space.
+    return asdict(run_search(arm, space, folder / arm, data_dir=data_dir, oracle=oracle))
 
 
 def control(arm, space, found):
@@ -53,16 +54,25 @@ def grid_by_depth(folder):
     return best
 
 
+def means(result):
+    """Mean scaled perturbations, and whether they keep to epsilon."""
+    listed = " ".join(f"{mean:.3f}" for mean in result["means"])
+    if result["epsilon"] is None:
+        return listed
+    return f"{listed}, {'<=' if result['satisfied'] else 'NOT <='} {result['epsilon']}"
+
+
 def report(results, grids):
     """Markdown: every arm of every seed, then means and differences from the grid."""
-    lines = ["| seed | arm | blocks | rate | test % | block-epochs | images | seconds |"]
-    lines.append("|---:|---|---|---:|---:|---:|---:|---:|")
+    lines = ["| seed | arm | blocks | rate | test % | means | block-epochs | images | seconds |"]
+    lines.append("|---:|---|---|---:|---:|---|---:|---:|---:|")
     for seed, arms in results.items():
         for arm, r in arms.items():
             lines.append(
                 f"| {seed} | {arm} | {' '.join(map(str, r['depths']))} | "
                 f"{r['choice']['learning_rate']:.3g} | {100 * r['test_accuracy']:.2f} | "
-                f"{r['block_epochs']:.0f} | {r['sample_passes']:,.0f} | {r['seconds']:.0f} |"
+                f"{means(r)} | {r['block_epochs']:.0f} | "
+                f"{r['sample_passes']:,.0f} | {r['seconds']:.0f} |"
             )
     lines += [
         "",

@@ -73,24 +73,31 @@ def _measure(options):
 
 def _search(options):
     out = options.out or Path("runs") / f"{options.space.stem}_{options.oracle}"
-    distributed = "KERASTUNER_ORACLE_IP" in os.environ
-    if options.workers and not distributed:
+    if options.workers and "KERASTUNER_ORACLE_IP" not in os.environ:
         return _launch(options, out)
     from dataclasses import replace
 
-    from keras_pdenets.plots import plot_search
-    from keras_pdenets.search import SearchSpace
-    from keras_pdenets.search.run import TRIALS, run_search
+    from keras_pdenets.data.extras import require
+    from keras_pdenets.search import SearchSpace, run_search
+    from keras_pdenets.search.launch import follow_launcher
 
+    follow_launcher()
     space = SearchSpace.from_file(options.space)
     if options.seed is not None:
         space = replace(space, seed=options.seed)
     worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
-    verbose = 0 if worker else 1
-    result = run_search(options.oracle, space, out, options.max_trials, options.data_dir, verbose)
+    if not worker:
+        require("matplotlib", "plots")  # not after hours of search
+    result = run_search(
+        options.oracle, space, out, options.max_trials,
+        data_dir=options.data_dir, verbose=0 if worker else 1,
+    )  # fmt: skip
     if result is not None:  # a worker has none
-        plot_search(out / TRIALS, out / "search.png")
+        from keras_pdenets.plots import plot_search
+        from keras_pdenets.search.run import TRIALS
+
         print(result)
+        plot_search(out / TRIALS, out / "search.png")
     return 0
 
 
@@ -106,7 +113,7 @@ def _launch(options, out):
         if value is not None:
             command += ["--" + name.replace("_", "-"), str(value)]
     restarts = launch(command, options.workers, options.gpus)
-    print(f"The search ended; processes died {restarts} times.")
+    print(f"The search ended; processes were killed {restarts} times.")
     return 0
 
 

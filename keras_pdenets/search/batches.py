@@ -7,12 +7,14 @@ import numpy as np
 class ShuffledBatches(keras.utils.PyDataset):
     """Arrays in a new order in every epoch, the same after a resume.
 
+    Keras calls `on_epoch_end` once before the first step too.
+
     Args:
         x: Images.
         y: Labels.
         batch_size: Images in a step; the last, incomplete batch is left out.
         seed: Seed of the order.
-        epoch: Number of the first epoch.
+        epoch: Number of epochs done.
     """
 
     def __init__(self, x, y, batch_size, seed, epoch):

@@ -2,24 +2,30 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
+import threading
 import time
 
 _LOG = logging.getLogger("keras_pdenets")
 _CHIEF = "chief"
+# Set for the processes of a search: the launcher's number, which they are not to outlive.
+LAUNCHER = "KERAS_PDENETS_LAUNCHER"
 
 
 def launch(command, workers, gpus=0, restarts=5, poll_seconds=0.5):
     """Run `command` as the chief and as each worker of KerasTuner, until the search ends.
 
-    A worker that dies is started again under its old name, so that it goes on with its trial. If
-    the chief dies, everything is started again; trials go on from their last epoch.
+    A worker that is killed is started again under its old name, so that it goes on with its
+    trial. If the chief is killed, everything is started again; trials go on from their last
+    epoch. A process that ends with an error of its own is not: it would come again.
 
     Args:
         command: Arguments of the process, the same for all.
         workers: Number of workers.
-        gpus: Number of GPUs, dealt out to the workers in turn; 0: all see what there is.
+        gpus: Number of GPUs, dealt out to the workers in turn, of those that
+            `CUDA_VISIBLE_DEVICES` names; 0: all see what there is.
         restarts: Number of deaths after which it gives up.
         poll_seconds: Time between two looks at the processes.
 
@@ -27,44 +33,71 @@ def launch(command, workers, gpus=0, restarts=5, poll_seconds=0.5):
         Number of restarts that it took.
 
     Raises:
-        RuntimeError: If processes died more than `restarts` times.
+        RuntimeError: If processes died more than `restarts` times, or one ended with an error.
         ValueError: If `workers` is not a positive integer.
     """
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"`workers` must be a positive integer. Received: workers={workers!r}")
+    if threading.current_thread() is threading.main_thread():
+        # `kill` and job systems send SIGTERM: the processes must not be left behind.
+        signal.signal(signal.SIGTERM, lambda *_: _exit())
     deaths = 0
     while True:
         group = _Group(command, workers, gpus)
         try:
-            while (status := group.processes[_CHIEF].poll()) is None:
-                for name in group.dead_workers():
-                    deaths += 1
-                    _check(deaths, restarts, name)
-                    group.start(name)
+            while (status := group.status(_CHIEF)) is None:
+                for name in group.processes:
+                    if name != _CHIEF and group.status(name) not in (None, 0):
+                        deaths += 1
+                        _check(deaths, restarts, name, group.status(name))
+                        group.start(name)
                 time.sleep(poll_seconds)
             if status == 0:
-                group.wait_for_workers()
+                group.let_workers_end()
                 return deaths
             deaths += 1
-            _check(deaths, restarts, _CHIEF)
+            _check(deaths, restarts, _CHIEF, status)
         finally:
             group.stop()
 
 
-def _check(deaths, restarts, name):
+def follow_launcher(seconds=2.0):
+    """End this process soon after the launcher that started it, if one did."""
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None:
+        return
+
+    def watch():
+        while os.getppid() == int(launcher):
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _exit():
+    raise SystemExit(143)
+
+
+def _check(deaths, restarts, name, status):
+    if status > 0:
+        raise RuntimeError(f"The {name} of the search ended with an error; its message is above.")
     if deaths > restarts:
         raise RuntimeError(
-            f"Processes of the search died {deaths} times, the last one was {name}; see its "
-            "messages above. The same command goes on with the search."
+            f"Processes of the search were killed {deaths} times, the last one was {name}. "
+            "The same command goes on with the search."
         )
-    _LOG.warning("%s died; starting it again (%d of %d restarts)", name, deaths, restarts)
+    _LOG.warning("%s was killed; starting it again (%d of %d)", name, deaths, restarts)
 
 
 class _Group:
     """The processes of one search."""
 
     def __init__(self, command, workers, gpus):
-        self.command, self.gpus = command, gpus
+        self.command = command
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self.gpus = visible.split(",") if visible else [str(index) for index in range(gpus)]
+        self.gpus = self.gpus[:gpus]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -74,22 +107,30 @@ class _Group:
 
     def start(self, name):
         environment = {
+            # Several processes on one GPU take what they need, not all of it.
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             **os.environ,
             "KERASTUNER_TUNER_ID": name,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(self.port),
+            LAUNCHER: str(os.getpid()),
         }
         if self.gpus and name != _CHIEF:
-            environment["CUDA_VISIBLE_DEVICES"] = str(int(name.removeprefix("worker")) % self.gpus)
+            index = int(name.removeprefix("worker")) % len(self.gpus)
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index]
         self.processes[name] = subprocess.Popen(self.command, env=environment)
 
-    def dead_workers(self):
-        """Workers that ended otherwise than by the end of the search."""
-        return [n for n, p in self.processes.items() if n != _CHIEF and p.poll() not in (None, 0)]
+    def status(self, name):
+        return self.processes[name].poll()
 
-    def wait_for_workers(self, seconds=60):
-        for process in self.processes.values():
-            process.wait(seconds)
+    def let_workers_end(self, seconds=10.0):
+        """Wait; one that came when the chief had gone would wait for it for an hour."""
+        deadline = time.monotonic() + seconds
+        while any(p.poll() is None for p in self.processes.values()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.1)
 
     def stop(self):
         for process in self.processes.values():

@@ -49,8 +49,8 @@ class GrowthRules:
 
     def __post_init__(self) -> None:
         """Check every number; the message names the field."""
-        for name in ("start", "epsilons"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "start", tuple(self.start))
+        object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         for value in self.start:
             check_positive_integer("start", value)
         check_positive_integer("max_blocks", self.max_blocks)
@@ -122,7 +122,7 @@ def next_stage(
 ) -> Stage | None:
     """The stage that follows on `results`, or None at the end of the search.
 
-    Grow at one epsilon until the rule proposes the depths that the net has; go on with the next
+    Grow at one epsilon until every change is below its target; go on with the next
     epsilon while the objective gains; then anneal the best of these nets, and grow and anneal it
     again if that has pushed a change above epsilon.
 
@@ -157,11 +157,11 @@ def _grow(results, rules):
     """The net to anneal if growth ends here, and the stage to grow to, or None."""
     sign = 1.0 if rules.maximize else -1.0
     best, stalls, index = None, 0, 0
-    for number, result in enumerate(results, start=1):
+    for result in results:
         fixed = None
         while index < len(rules.epsilons):
             epsilon = rules.epsilons[index]
-            if _proposed(results[:number], epsilon, rules) != result.stage.depths:
+            if max(result.changes(rules)) >= rules.target * epsilon:
                 break
             fixed, index = epsilon, index + 1
         if fixed is None:
@@ -179,6 +179,8 @@ def _grow(results, rules):
         return best or results[-1], None
     epsilon = rules.epsilons[index]
     depths = _proposed(results, epsilon, rules)
+    if depths == results[-1].stage.depths:  # held back by `max_blocks`
+        return best or results[-1], None
     return best or results[-1], Stage(depths, epsilon, GROW, results[-1].identifier)
 
 
@@ -194,9 +196,10 @@ def _proposed(results, epsilon, rules):
             power = _power(results, section, rules) if rules.extrapolate else 0.0
             # d(L) = d(has) (L / has)^power, and d(L) / L = bound.
             ratio = (change / bound) ** (1.0 / (1.0 - power))
-            wants = max(has + 1, stopping_rule(ratio * has, 1.0, max_blocks=10**9))
-        cap = max(has, min(math.floor(rules.growth * has), rules.max_blocks))
-        depths.append(min(wants, cap))
+            # Clipped first: a tiny epsilon asks for more blocks than there are numbers.
+            cap = max(has, min(max(has + 1, math.floor(rules.growth * has)), rules.max_blocks))
+            wants = min(max(has + 1, stopping_rule(min(ratio * has, cap), 1.0)), cap)
+        depths.append(wants)
     return tuple(depths)
 
 

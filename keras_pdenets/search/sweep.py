@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from keras_pdenets.hub.files import load_weights
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.search.space import STARTS
 from keras_pdenets.training import Recipe, train
-from keras_pdenets.training.trainer import WEIGHTS, build_model
+from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model
 
 RESULTS = "sweep.csv"
 _BLOCKS = "blocks.csv"
@@ -70,15 +71,14 @@ class Sweep:
 
 
 def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
-    """Train and measure every net that is not yet done; write `sweep.csv` after each.
+    """Train and measure every net that is not yet done; write `sweep.csv`.
 
     A sweep that was stopped at any moment goes on in the epoch that it was in.
 
     Args:
         sweep: The `Sweep`.
         folder: Folder of the runs, one subfolder for each net.
-        limit_minutes: Stop before an epoch of a net that would end later than this after the
-            net's start.
+        limit_minutes: Stop before an epoch that would end after this time.
         data_dir: Folder of TFDS.
         verbose: As in `keras.Model.fit`.
 
@@ -86,22 +86,32 @@ def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
         One row (dictionary of strings, as in the CSV file) for each block of each finished net.
     """
     folder = Path(folder)
+    begin = time.monotonic()
     for start in sweep.starts:
         for depth in sweep.depths:
             recipe = sweep.recipe_of(start, depth)
             run = folder / recipe.preset
-            if (run / _BLOCKS).exists():
+            if (run / _BLOCKS).exists() and Recipe.from_file(run / RECIPE) == recipe:
                 continue
-            history = train(recipe, run, limit_minutes, data_dir, verbose)
+            left = None
+            if limit_minutes is not None:
+                left = max(0.0, limit_minutes - (time.monotonic() - begin) / 60)
+            history = train(recipe, run, left, data_dir, verbose)
             if len(history) < recipe.epochs:
-                return read_sweep(sweep, folder)
+                return _all(sweep, folder)
             model = build_model(recipe.checkpoint)
             load_weights(model, run / WEIGHTS)
             images = DataSource(recipe.dataset, sweep.split, data_dir)
             report = measure_perturbation(model, images.batches(100, recipe.image_size(0)))
             report.write_csv(run / _BLOCKS)
-            _write(folder / RESULTS, read_sweep(sweep, folder))
-    return read_sweep(sweep, folder)
+    return _all(sweep, folder)
+
+
+def _all(sweep, folder):
+    rows = read_sweep(sweep, folder)
+    if rows:
+        _write(folder / RESULTS, rows)
+    return rows
 
 
 def read_sweep(sweep, folder):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -11,76 +12,23 @@ import numpy as np
 
 from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.search.batches import ShuffledBatches
-from keras_pdenets.search.oracles import SafeOracle, declare_combination
+from keras_pdenets.search.folder import check_folder, describe, lock
+from keras_pdenets.search.oracles import SafeOracle
+from keras_pdenets.search.run import best_trial
+from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
 from keras_pdenets.transforms.growth import grow
 
 _LOG = logging.getLogger("keras_pdenets")
 _STATE, _RESULT, _ERROR = "state.safetensors", "result.json", "error.txt"
+_STARTS = "starts.txt"
+_VAIN_STARTS = 3
+_NOT_TAKEN = (
+    "executions_per_trial", "optimizer", "loss", "metrics", "distribution_strategy",
+)  # fmt: skip
 _PROBE_IMAGES = 512
 _LONGEST_WAIT = 5.0
-
-
-class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises in a straight line, stays, and falls to 0 at the end.
-
-    Args:
-        learning_rate: The rate.
-        warmup_steps: Steps in which it rises: Adam's first steps would undo what a net brings.
-        hold_steps: Steps before it falls.
-        decay_steps: Steps in which it falls; 0: it does not.
-    """
-
-    def __init__(self, learning_rate, warmup_steps, hold_steps, decay_steps):
-        self.learning_rate = learning_rate
-        self.warmup_steps = warmup_steps
-        self.hold_steps = hold_steps
-        self.decay_steps = decay_steps
-
-    def __call__(self, step):
-        """The rate at a step."""
-        step = keras.ops.cast(step, "float32")
-        share = keras.ops.clip((step + 1.0) / max(self.warmup_steps, 1), 0.0, 1.0)
-        if self.decay_steps:
-            done = (step - self.hold_steps) / self.decay_steps
-            share = share * (1.0 - keras.ops.clip(done, 0.0, 1.0))
-        return self.learning_rate * share
-
-    def get_config(self):
-        """The arguments."""
-        return {
-            "learning_rate": self.learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "hold_steps": self.hold_steps,
-            "decay_steps": self.decay_steps,
-        }
-
-
-class DepthHyperModel(keras_tuner.HyperModel):
-    """The models of a `SearchSpace`.
-
-    Args:
-        space: The space.
-        input_shape: Shape of an image.
-        classes: Number of classes.
-    """
-
-    def __init__(self, space, input_shape, classes):
-        super().__init__()
-        self.space = space
-        self.input_shape = tuple(input_shape)
-        self.classes = classes
-
-    def declare_hyperparameters(self, hp):
-        """Register what an oracle without a space of its own has to choose."""
-        if "depth_0" not in hp:
-            hp.Choice("depth", list(self.space.depths), ordered=True)
-        declare_combination(hp, self.space)
-
-    def build(self, hp):
-        """The untrained model of a trial, with logits as its output."""
-        return self.space.build(hp.values, self.input_shape, self.classes)
 
 
 class _SaveState(keras.callbacks.Callback):
@@ -115,10 +63,12 @@ class DepthTuner(keras_tuner.Tuner):
     Args:
         oracle: An oracle made by `make_oracle`, or any other that is a `SafeOracle`.
         hypermodel: A `DepthHyperModel`.
-        **kwargs: Arguments of `keras_tuner.Tuner`, such as `directory` and `project_name`.
+        **kwargs: Arguments of `keras_tuner.Tuner`, such as `directory` and `project_name`; not
+            those of the training, which the space decides.
 
     Raises:
         ValueError: If the folder holds the search of another space or oracle.
+        RuntimeError: If another process searches in the folder now.
 
     Example:
     >>> import numpy as np, tempfile
@@ -134,22 +84,32 @@ class DepthTuner(keras_tuner.Tuner):
                 "`oracle` must be one of keras_pdenets.search: KerasTuner's own lose trials when "
                 f"they are killed. Received: {type(oracle).__name__}"
             )
+        refused = [name for name in _NOT_TAKEN if name in kwargs]
+        if refused:
+            raise ValueError(
+                f"`{refused[0]}` is decided by the search space. Received: "
+                f"{refused[0]}={kwargs[refused[0]]!r}"
+            )
         self.space = hypermodel.space
         self._idle = 0
         folder = Path(kwargs.get("directory") or ".") / (
             kwargs.get("project_name") or "untitled_project"
         )
-        if not kwargs.get("overwrite"):
-            _check_folder(folder, oracle, self.space)
         going_on = (folder / "oracle.json").exists() and not kwargs.get("overwrite")
+        if going_on:
+            check_folder(folder, oracle, self.space)
+        worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
+        if not worker:
+            lock(folder)
         super().__init__(oracle, hypermodel, **kwargs)
-        text = _description(oracle, self.space)
+        if worker:
+            return
+        text = describe(oracle, self.space)
         replace_file(folder / "space.json", lambda path: path.write_text(text))
-        if not self._is_worker():
-            # KerasTuner goes on only with what a tuner of this name left after a whole trial.
-            if going_on:
-                oracle.reload()
-            self.save()
+        # KerasTuner goes on only with what a tuner of this name left after a whole trial.
+        if going_on:
+            oracle.reload()
+        self.save()
 
     def _configure_tensorboard_dir(self, callbacks, trial, execution=0):
         # KerasTuner imports tensorboard here, which TensorFlow does not bring any more.
@@ -210,7 +170,11 @@ class DepthTuner(keras_tuner.Tuner):
         elif values.get("tuner/trial_id") is not None:
             self._start_from(model, values["tuner/trial_id"])
         done = len(history)
+        _count_start(folder / _STARTS, done)
         if done < epochs:
+            probe = PerturbationLogger(
+                validation_data[0][:_PROBE_IMAGES], folder / "perturbations.csv"
+            )
             model.fit(
                 ShuffledBatches(x, y, self.space.batch_size, self.space.seed, first + done),
                 initial_epoch=done,
@@ -219,11 +183,7 @@ class DepthTuner(keras_tuner.Tuner):
                 validation_batch_size=500,
                 shuffle=False,
                 verbose=verbose,
-                callbacks=[
-                    PerturbationLogger(x[:_PROBE_IMAGES], folder / "perturbations.csv"),
-                    *callbacks,
-                    _SaveState(folder / _STATE, self.space, history),
-                ],
+                callbacks=[probe, *callbacks, _SaveState(folder / _STATE, self.space, history)],
             )
         model.save_weights(self._get_checkpoint_fname(trial.trial_id))
         result = self._result(model, values, history, len(x))
@@ -253,6 +213,15 @@ class DepthTuner(keras_tuner.Tuner):
         source = self.load_model(self.oracle.get_trial(parent))
         grow(source, model)
 
+    def get_best_models(self, num_models=1):
+        """The net that the search returns, in a list of one.
+
+        In a depth search the last one annealed, not one of the nets on its way.
+        """
+        if num_models != 1:
+            raise ValueError(f"`num_models` must be 1. Received: num_models={num_models}")
+        return [self.load_model(best_trial(self.oracle, self.space))]
+
     def load_model(self, trial):
         """The trained model of a trial."""
         model = self.hypermodel.build(trial.hyperparameters)
@@ -269,26 +238,13 @@ class DepthTuner(keras_tuner.Tuner):
         }
 
 
-def _description(oracle, space):
-    kind = type(oracle).__name__
-    return json.dumps({"oracle": kind, "space": json.loads(space.to_json())}, indent=1) + "\n"
-
-
-def _check_folder(folder, oracle, space):
-    path = folder / "space.json"
-    if not path.exists():
-        return
-    old, new = json.loads(path.read_text()), json.loads(_description(oracle, space))
-    if old == new:
-        return
-    if old["oracle"] != new["oracle"]:
-        difference = f"oracle {old['oracle']}, not {new['oracle']}"
-    else:
-        fields = [k for k in new["space"] if old["space"].get(k) != new["space"][k]]
-        difference = ", ".join(
-            f"{k} {old['space'].get(k)!r}, not {new['space'][k]!r}" for k in fields
+def _count_start(path, done):
+    """Note a start; give a trial up that has killed its process too often without an epoch."""
+    starts = path.read_text().split() if path.exists() else []
+    starts.append(str(done))
+    replace_file(path, lambda temporary: temporary.write_text(" ".join(starts)))
+    if starts.count(str(done)) > _VAIN_STARTS:
+        raise keras_tuner.errors.FailedTrialError(
+            f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "
+            "the next: its process was killed each time (out of memory?)."
         )
-    raise ValueError(
-        f"{folder} holds another search ({difference}). Give it the old space to go on, another "
-        "folder to start anew, or overwrite=True to throw the old one away."
-    )

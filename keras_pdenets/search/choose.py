@@ -1,0 +1,80 @@
+"""The oracles by name."""
+
+import itertools
+
+import keras_tuner
+
+from keras_pdenets.search.depth_oracle import DepthOracle
+from keras_pdenets.search.oracles import (
+    OBJECTIVE,
+    BayesianOracle,
+    HyperbandOracle,
+    ListOracle,
+    RandomOracle,
+    declare_combination,
+)
+
+
+def make_oracle(kind, space, max_trials=None):
+    """An oracle over a `SearchSpace`: one of `ORACLES`.
+
+    Args:
+        kind: `"depth"` (the stopping rule), `"grid"`, `"random"`, `"bayesian"` or `"hyperband"`.
+        space: The `SearchSpace`.
+        max_trials: Number of trials at most, for all but Hyperband; random and Bayesian search
+            need it.
+    """
+    if kind not in ORACLES:
+        raise ValueError(f"`kind` must be one of {', '.join(ORACLES)}. Received: {kind!r}")
+    # One failure, or three in a row, say nothing of the other choices.
+    common = {"max_retries_per_trial": 1, "max_consecutive_failed_trials": 10}
+    if kind == "hyperband":
+        if max_trials is not None:
+            raise ValueError(
+                "`max_trials` must be None for Hyperband, which follows from the space's `epochs`. "
+                f"Received: max_trials={max_trials}"
+            )
+        common["max_epochs"] = space.epochs
+    else:
+        common["max_trials"] = max_trials
+    if kind == "depth":
+        return DepthOracle(space, **common)
+    if kind in ("random", "bayesian") and max_trials is None:
+        raise ValueError(f"`max_trials` must be given for {kind} search. Received: None")
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Choice("depth", list(space.depths), default=space.depths[0], ordered=True)
+    declare_combination(hyperparameters, space)
+    # KerasTuner takes the seed 0 for none.
+    common |= {"objective": OBJECTIVE, "hyperparameters": hyperparameters, "seed": space.seed + 1}
+    if kind == "grid":
+        grid = itertools.product(space.depths, space.combinations)
+        return ListOracle([{"depth": n, **combination} for n, combination in grid], **common)
+    if kind == "hyperband":
+        _check_hyperband(space)
+    oracle = ORACLES[kind](**common)
+    # It draws with replacement: by its own 20 draws it misses choices that are left.
+    oracle._max_collisions = 100 * len(space.depths) * len(space.combinations)
+    return oracle
+
+
+ORACLES = {
+    "depth": DepthOracle,
+    "grid": ListOracle,
+    "random": RandomOracle,
+    "bayesian": BayesianOracle,
+    "hyperband": HyperbandOracle,
+}
+
+
+def _check_hyperband(space):
+    """Hyperband on fewer choices than its brackets hold runs one-epoch trials and ends."""
+    oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=space.epochs)
+    brackets = range(oracle._get_num_brackets())
+    needed = sum(oracle._get_size(bracket, 0) for bracket in brackets)
+    choices = len(space.depths) * len(space.combinations)
+    if choices < needed:
+        raise ValueError(
+            f"`space` must have at least {needed} choices for Hyperband with {space.epochs} "
+            f"epochs: with fewer it ends after one-epoch trials. Received: {choices} choices; add "
+            "learning rates, widths or depths, or lower `epochs`"
+        )

@@ -1,0 +1,31 @@
+"""The models of a search space, for KerasTuner."""
+
+import keras_tuner
+
+from keras_pdenets.search.oracles import declare_combination
+
+
+class DepthHyperModel(keras_tuner.HyperModel):
+    """The models of a `SearchSpace`.
+
+    Args:
+        space: The space.
+        input_shape: Shape of an image.
+        classes: Number of classes.
+    """
+
+    def __init__(self, space, input_shape, classes):
+        super().__init__()
+        self.space = space
+        self.input_shape = tuple(input_shape)
+        self.classes = classes
+
+    def declare_hyperparameters(self, hp):
+        """Register what an oracle without a space of its own has to choose."""
+        if "depth_0" not in hp:
+            hp.Choice("depth", list(self.space.depths), ordered=True)
+        declare_combination(hp, self.space)
+
+    def build(self, hp):
+        """The untrained model of a trial, with logits as its output."""
+        return self.space.build(hp.values, self.input_shape, self.classes)

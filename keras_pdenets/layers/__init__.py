@@ -5,6 +5,9 @@ from keras_pdenets.layers.balls import HardTanh as HardTanh
 from keras_pdenets.layers.balls import Softball as Softball
 from keras_pdenets.layers.decomposed_conv import DecomposedConv2D as DecomposedConv2D
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D as DepthwiseStencil2D
+from keras_pdenets.layers.flow_steps import CarryFlowStep as CarryFlowStep
+from keras_pdenets.layers.flow_steps import ClipFlowStep as ClipFlowStep
+from keras_pdenets.layers.flow_steps import NewtonFlowStep as NewtonFlowStep
 from keras_pdenets.layers.pde_conv import PDEConv2D as PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D as PolynomialConv2D
 from keras_pdenets.layers.quasi_linear import QuasiLinear2D as QuasiLinear2D

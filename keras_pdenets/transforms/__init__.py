@@ -4,6 +4,8 @@ from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze
 from keras_pdenets.transforms.folding import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms.growth import grow as grow
+from keras_pdenets.transforms.refine import RefineReport as RefineReport
+from keras_pdenets.transforms.refine import refine as refine
 from keras_pdenets.transforms.sparsify import SparsifyReport as SparsifyReport
 from keras_pdenets.transforms.sparsify import prune as prune
 from keras_pdenets.transforms.sparsify import sparsify as sparsify

@@ -1,0 +1,301 @@
+"""One step of an activation's flow: residual layers whose chain is the activation."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.images import channel_axis
+from keras_pdenets.layers.precision import widen
+
+PROMOTIONS = (None, "channel", "depthwise", "conv")
+_ROUNDS = 24
+
+
+def _mish_slope(z):
+    t = ops.tanh(ops.softplus(z))
+    return t + z * ops.sigmoid(z) * (1 - t**2)
+
+
+def _gelu_slope(z):
+    density = ops.exp(-0.5 * z**2) / 2.5066282746310002
+    return 0.5 * (1 + ops.erf(z / 1.4142135623730951)) + z * density
+
+
+# Derivative, and the bounds of a(z) that bracket the inverse: the smallest value, the largest
+# (None: it grows like z), the largest for z <= 0.
+_SMOOTH = {
+    "tanh": (lambda z: 1 - ops.tanh(z) ** 2, -1.0, 1.0, 0.0),
+    "sigmoid": (lambda z: ops.sigmoid(z) * (1 - ops.sigmoid(z)), 0.0, 1.0, 0.5),
+    "softplus": (ops.sigmoid, 0.0, None, 0.6931471805599453),
+    "softsign": (lambda z: 1 / (1 + ops.abs(z)) ** 2, -1.0, 1.0, 0.0),
+    "elu": (lambda z: ops.where(z > 0, 1.0, ops.exp(ops.minimum(z, 0.0))), -1.0, None, 0.0),
+    "celu": (lambda z: ops.where(z > 0, 1.0, ops.exp(ops.minimum(z, 0.0))), -1.0, None, 0.0),
+    "selu": (
+        lambda z: 1.0507009873554805
+        * ops.where(z > 0, 1.0, 1.6732632423543772 * ops.exp(ops.minimum(z, 0.0))),
+        -1.7580993408473766, None, 0.0,
+    ),
+    "hard_sigmoid": (
+        lambda z: ops.where(ops.abs(z) < 3, 1 / 6, 0.0), 0.0, 1.0, 0.5
+    ),
+    "gelu": (_gelu_slope, -0.17, None, 0.0),
+    "silu": (
+        lambda z: ops.sigmoid(z) * (1 + z * (1 - ops.sigmoid(z))), -0.2785, None, 0.0
+    ),
+    "mish": (_mish_slope, -0.309, None, 0.0),
+}  # fmt: skip
+SMOOTH_ACTIVATIONS = tuple(_SMOOTH)
+
+
+class _FlowStep(SignatureConfig, keras.layers.Layer):
+    """y + k2 * increment(k1 * y), with kernels that start as the identity."""
+
+    def __init__(self, promote=None, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        if promote not in PROMOTIONS:
+            raise ValueError(
+                f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. "
+                f"Received: promote={promote!r}"
+            )
+        self.promote = promote
+        self.data_format = keras.config.image_data_format() if data_format is None else data_format
+
+    def build(self, input_shape):
+        rank = len(input_shape)
+        self._axis = channel_axis(self.data_format) if rank == 4 else -1
+        channels = input_shape[self._axis]
+        if self.promote == "channel" or (self.promote is not None and rank != 4):
+            self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
+        elif self.promote is not None:
+            shape = (3, 3, channels, 1 if self.promote == "depthwise" else channels)
+            self.inner_kernel = self.add_weight(
+                shape=shape, initializer=_identity, name="inner_kernel"
+            )
+            self.outer_kernel = self.add_weight(
+                shape=shape, initializer=_identity, name="outer_kernel"
+            )
+        self.built = True
+
+    def call(self, y):
+        if self.promote is None:
+            return y + self.increment(y)
+        if hasattr(self, "gain"):
+            shape = [1] * len(y.shape)
+            shape[self._axis] = -1
+            return y + ops.reshape(self.gain, shape) * self.increment(y)
+        return y + self._convolve(
+            self.increment(self._convolve(y, self.inner_kernel)), self.outer_kernel
+        )
+
+    def _convolve(self, y, kernel):
+        convolve = ops.depthwise_conv if self.promote == "depthwise" else ops.conv
+        return convolve(y, kernel, padding="same", data_format=self.data_format)
+
+    def increment(self, y):
+        """The change of the step, an elementwise function."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def _identity(shape, dtype=None):
+    """The kernel that changes nothing."""
+    height, width, inputs, outputs = shape
+    centre = ops.ones((inputs, 1)) if outputs == 1 else ops.eye(inputs)
+    padding = [(height // 2, height // 2), (width // 2, width // 2), (0, 0), (0, 0)]
+    return ops.cast(ops.pad(centre[None, None], padding), dtype or "float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class ClipFlowStep(_FlowStep):
+    r"""One step of the flow of an activation that is a straight line with its ends bent.
+
+    $$y_{r+1} = y_r + c\,\mathrm{relu}(y_{low} - y_r) - c\,\mathrm{relu}(y_r - y_{high})$$
+
+    Equation 57, Li and Shi 2017, arXiv 1708.05115, with the rate
+    $c = \Delta h\,(1 - s) / (1 - h_r (1 - s))$ of the exact increment; s is the slope beyond the
+    ends (0: ReLU, ReLU6, hard tanh; else leaky ReLU). No inverse has to be computed.
+
+    Args:
+        rate: c, in [0, 1]; below 1 the step is invertible, and its residual has that Lipschitz
+            constant.
+        low: Lower end.
+        high: Upper end, or None.
+        promote: None (no weights), `"channel"` (one gain for each channel), `"depthwise"` or
+            `"conv"` (3x3 kernels before and behind the bend). All start as the plain step. Inputs
+            that are no images take `"channel"` for all three.
+        data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        Any; images of shape (b, h, w, c) where kernels are to be learnt.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import ClipFlowStep
+    >>> steps = [ClipFlowStep(rate) for rate in (1 / 3, 1 / 2, 1)]
+    >>> y = np.array([[-6.0, 3.0]], "float32")
+    >>> for step in steps:
+    ...     y = step(y)
+    >>> [round(float(v), 6) for v in y[0]]
+    [0.0, 3.0]
+    """
+
+    def __init__(self, rate, low=0.0, high=None, promote=None, data_format=None, **kwargs):
+        super().__init__(promote, data_format, **kwargs)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"`rate` must be in [0, 1]. Received: rate={rate}")
+        if high is not None and not high > low:
+            raise ValueError(f"`high` must be above `low`. Received: low={low}, high={high}")
+        self.rate = float(rate)
+        self.low = float(low)
+        self.high = None if high is None else float(high)
+
+    def increment(self, y):
+        """Towards the ends, from beyond them."""
+        change = ops.relu(self.low - y)
+        if self.high is not None:
+            change = change - ops.relu(y - self.high)
+        return self.rate * change
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class NewtonFlowStep(_FlowStep):
+    r"""One step of the flow of a smooth activation, which it inverts on its way.
+
+    $$y_{r+1} = y_r + \Delta h\,(a(Z) - Z), \qquad (1 - h)\,Z + h\,a(Z) = y_r$$
+
+    Section 3, Li and Shi 2017, arXiv 1708.05115, with the exact increment. Z is found by Newton's
+    method inside a bracket, in float32, without gradients; one more Newton step, with the slope
+    held constant, carries the exact gradient.
+
+    Args:
+        activation: One of `tanh`, `sigmoid`, `softplus`, `softsign`, `elu`, `celu`, `selu`,
+            `hard_sigmoid`, `gelu`, `silu`, `mish`.
+        left: h at the beginning of the step, in [0, 1); below the cap of a non-monotone activation
+            (`operators.flows.largest_invertible`).
+        step: Increment of h, positive.
+        promote: As in `ClipFlowStep`.
+        data_format: As in `ClipFlowStep`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        Any, as in `ClipFlowStep`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import NewtonFlowStep
+    >>> y = np.array([[-1.0, 0.5]], "float32")
+    >>> for left in (0.0, 0.25, 0.5, 0.75):
+    ...     y = NewtonFlowStep("tanh", left, 0.25)(y)
+    >>> bool(np.abs(np.tanh([-1.0, 0.5]) - np.asarray(y)).max() < 1e-6)
+    True
+    """
+
+    def __init__(self, activation, left, step, promote=None, data_format=None, **kwargs):
+        super().__init__(promote, data_format, **kwargs)
+        if activation not in _SMOOTH:
+            raise ValueError(
+                f"`activation` must be one of {', '.join(_SMOOTH)}. "
+                f"Received: activation={activation!r}"
+            )
+        if not 0 <= left < 1:
+            raise ValueError(f"`left` must be in [0, 1). Received: left={left}")
+        if not 0 < step <= 1 - left + 1e-6:
+            raise ValueError(f"`step` must be in (0, 1 - left]. Received: step={step}")
+        self.activation = activation
+        self.left = float(left)
+        self.step = float(step)
+
+    def increment(self, y):
+        """The exact increment."""
+        dtype = y.dtype
+        y = widen(y)
+        z = y if self.left == 0 else self._inverse(y)
+        change = self.step * (keras.activations.get(self.activation)(z) - z)
+        return ops.cast(change, dtype)
+
+    def _inverse(self, y):
+        """Z of y, differentiable."""
+        activation = keras.activations.get(self.activation)
+        slope, lowest, highest, highest_left = _SMOOTH[self.activation]
+        h, fixed = self.left, ops.stop_gradient(y)
+
+        def excess(z):
+            return (1 - h) * z + h * activation(z) - fixed
+
+        def steepness(z):
+            return ops.maximum((1 - h) + h * slope(z), 1e-3 * (1 - h))
+
+        bend = highest if highest is not None else highest_left
+        low = (fixed - h * bend) / (1 - h)
+        low = low if highest is not None else ops.minimum(low, 0.0)
+        high = (fixed - h * lowest) / (1 - h)
+
+        def newton(_, state):
+            z, low, high = state
+            error = excess(z)
+            low = ops.where(error < 0, z, low)
+            high = ops.where(error > 0, z, high)
+            new = z - error / steepness(z)
+            outside = ops.logical_or(new < low, new > high)
+            return ops.where(outside, 0.5 * (low + high), new), low, high
+
+        start = ops.clip(fixed, low, high)
+        z, _, _ = ops.fori_loop(0, _ROUNDS, newton, (start, low, high))
+        z = ops.stop_gradient(z)
+        slope_at = ops.stop_gradient(steepness(z))
+        return z - ((1 - h) * z + h * ops.stop_gradient(activation(z)) - y) / slope_at
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class CarryFlowStep(SignatureConfig, keras.layers.Layer):
+    r"""One step of any activation's flow, with the pre-activation carried along.
+
+    $$y_{r+1} = y_r + \Delta h\,(a(u) - u)$$
+
+    in the form $(1 - h) u + h\,a(u)$, h at the step's end, which does not add up rounding errors.
+
+    Args:
+        activation: Name or function of an activation.
+        right: h at the end of the step, in (0, 1].
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        A list of two tensors of one shape, u and y; the output has it too.
+
+    Raises:
+        ValueError: If `right` is out of range.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import CarryFlowStep
+    >>> u = np.array([[-2.0, 1.0]], "float32")
+    >>> CarryFlowStep("relu", right=1.0)([u, u]).shape
+    (1, 2)
+    """
+
+    def __init__(self, activation, right, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 < right <= 1:
+            raise ValueError(f"`right` must be in (0, 1]. Received: right={right}")
+        self.activation = keras.activations.get(activation)
+        self.right = float(right)
+
+    def call(self, inputs):
+        u, _ = inputs
+        return (1 - self.right) * u + self.right * self.activation(u)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[1]
+
+    def get_config(self):
+        config = super().get_config()
+        return config | {"activation": keras.activations.serialize(self.activation)}

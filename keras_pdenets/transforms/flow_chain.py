@@ -1,0 +1,90 @@
+"""An activation of a layer as a chain of flow steps."""
+
+import numpy as np
+
+from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
+from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
+from keras_pdenets.operators.flows import activation_flow, increments
+from keras_pdenets.operators.flows.activations import ACTIVATIONS
+
+METHODS = ("inverse", "carry")
+# Slope beyond the ends, lower end, upper end.
+_CLIPPED = {
+    "relu": (0.0, 0.0, None),
+    "leaky_relu": (0.2, 0.0, None),
+    "relu6": (0.0, 0.0, 6.0),
+    "hard_tanh": (0.0, -1.0, 1.0),
+}
+FLOWING = (*_CLIPPED, *SMOOTH_ACTIVATIONS)
+
+
+def flow_steps(
+    activation, steps, name, time="linear", method="inverse", promote=None, max_step=None,
+    slope=None, dtype=None,
+):  # fmt: skip
+    """The layers whose chain is an activation.
+
+    Args:
+        activation: Name of an activation, or with `method="carry"` any function.
+        steps: Number of layers.
+        name: Beginning of their names.
+        time: Key of `operators.flows.TIMES`.
+        method: `"inverse"` or `"carry"`.
+        promote: As in `ClipFlowStep`; not with `"carry"`.
+        max_step: Largest Lipschitz constant of a step's residual, in (0, 1): the steps are
+            invertible, and a ReLU leaks (1 - max_step) ** steps. ReLU and its kin only.
+        slope: Negative slope of a leaky ReLU, or None: Keras' 0.2.
+        dtype: Dtype policy of the layers.
+
+    Returns:
+        List of layers; those of `"carry"` take the list [pre-activation, y].
+
+    Raises:
+        ValueError: If an argument is out of range, or the activation has no known flow.
+    """
+    names = [f"{name}_flow{index}" for index in range(steps)]
+    left, step = increments(time, steps)
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(METHODS)}. Received: {method!r}")
+    if method == "carry":
+        if promote is not None or max_step is not None:
+            raise ValueError("`promote` and `max_step` need the inverse, not the carried value.")
+        rights = np.minimum(left + step, 1.0)
+        return [
+            CarryFlowStep(activation, float(h), name=n, dtype=dtype)
+            for h, n in zip(rights, names, strict=True)
+        ]
+    common = {"promote": promote, "dtype": dtype}
+    if activation in _CLIPPED:
+        low_slope, low, high = _CLIPPED[activation]
+        rates = _rates(left, step, low_slope if slope is None else slope, max_step)
+        return [
+            ClipFlowStep(rate, low, high, name=n, **common)
+            for rate, n in zip(rates, names, strict=True)
+        ]
+    if max_step is not None:
+        raise ValueError(
+            f"`max_step` is for {', '.join(_CLIPPED)}. Received: activation={activation!r}"
+        )
+    if activation not in SMOOTH_ACTIVATIONS:
+        raise ValueError(
+            f"`activation` has no flow that can be inverted: {activation!r}. Known are "
+            f"{', '.join(FLOWING)}; method 'carry' takes any."
+        )
+    flow = activation_flow(ACTIVATIONS[activation], steps, time)
+    return [
+        NewtonFlowStep(activation, h, increment, name=n, **common)
+        for h, increment, n in zip(flow.left, flow.step, names, strict=True)
+    ]
+
+
+def _rates(left, step, slope, max_step):
+    """Rates of the closed form; the last one ends at the slope exactly."""
+    if max_step is not None:
+        if not 0 < max_step < 1:
+            raise ValueError(f"`max_step` must be in (0, 1). Received: max_step={max_step}")
+        # Equal factors: as far as they lead in so many steps.
+        return [min(max_step, 1 - slope ** (1 / len(left)))] * len(left)
+    remaining = 1 - left * (1 - slope)
+    after = np.append(remaining[1:], slope)
+    return [float(1 - b / a) if a > 0 else 0.0 for a, b in zip(remaining, after, strict=True)]

@@ -39,11 +39,6 @@ from keras_pdenets.search.run import load_split
 from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.search.sweep import exponents
 
-pytestmark = pytest.mark.filterwarnings(
-    # KerasTuner asks the thread for its name in the old way.
-    "ignore:currentThread:DeprecationWarning",
-    "ignore:getName:DeprecationWarning",
-)
 SPACE = SearchSpace(
     filters=(8, 8, 8), depths=(1, 2), learning_rates=(0.01,), epochs=2, anneal_epochs=1,
     stage_epochs=1, batch_size=64, dataset="sample", image_size=7,
@@ -298,8 +293,6 @@ def found(tmp_path_factory):
     return run_search("depth", SPACE, folder), folder
 
 
-@pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:getName:DeprecationWarning")
 def test_a_depth_search(found):
     result, folder = found
     assert result.failed == 0

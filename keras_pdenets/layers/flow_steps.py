@@ -278,7 +278,7 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
     >>> import numpy as np
     >>> from keras_pdenets.layers import CarryFlowStep
     >>> u = np.array([[-2.0, 1.0]], "float32")
-    >>> CarryFlowStep("relu", right=1.0)([u, u]).shape
+    >>> tuple(CarryFlowStep("relu", right=1.0)([u, u]).shape)
     (1, 2)
     """
 

@@ -23,6 +23,16 @@ def make_oracle(kind, space, max_trials=None):
         space: The `SearchSpace`.
         max_trials: Number of trials at most, for all but Hyperband; random and Bayesian search
             need it.
+
+    Raises:
+        ValueError: If the kind is unknown, `max_trials` is missing or not taken, or the space is
+            too small for Hyperband.
+
+    Example:
+    >>> from keras_pdenets.search import SearchSpace, make_oracle
+    >>> oracle = make_oracle("grid", SearchSpace(depths=(1, 2), learning_rates=(1e-3, 3e-3)))
+    >>> len(oracle.candidates)
+    4
     """
     if kind not in ORACLES:
         raise ValueError(f"`kind` must be one of {', '.join(ORACLES)}. Received: {kind!r}")

@@ -32,6 +32,14 @@ class GrowthRules:
         max_cost: Block-epochs after which nothing but annealing starts, or None.
         largest: Bound the largest change of a block (equation 7) in place of the mean.
         maximize: Whether a larger objective is better.
+
+    Raises:
+        ValueError: If a field is out of range.
+
+    Example:
+    >>> from keras_pdenets.search import GrowthRules
+    >>> GrowthRules(epsilons=[0.3]).epsilons
+    (0.3,)
     """
 
     start: tuple[int, ...] = (2, 2, 2)

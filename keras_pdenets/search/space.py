@@ -48,6 +48,15 @@ class SearchSpace:
         validation_split: Images that the objective is measured on.
         test_split: Images that the final net is measured on, once.
         image_size: Side that images are brought to, or None.
+
+    Raises:
+        ValueError: If a field is out of range, or the architecture's shortcuts have weights.
+
+    Example:
+    >>> from keras_pdenets.search import SearchSpace
+    >>> space = SearchSpace(learning_rates=(1e-3, 3e-3), rules={"epsilons": (0.5, 0.3)})
+    >>> len(space.combinations), space.rules.start
+    (2, (2, 2, 2))
     """
 
     architecture: str = "preact_resnet20"

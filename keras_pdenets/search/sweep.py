@@ -29,6 +29,17 @@ class Sweep:
         depths: Blocks in each section, one net for each.
         starts: Names of starts (`SearchSpace.start`), all depths for each.
         split: Images of the recipe's data set that are measured.
+
+    Raises:
+        ValueError: If a field is out of range.
+
+    Example:
+    >>> from keras_pdenets.search import Sweep
+    >>> checkpoint = {"architecture": "preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> recipe = {"preset": "mine", "dataset": "fashion_mnist", "checkpoint": checkpoint}
+    >>> recipe |= {"stages": [{"epochs": 2}]}
+    >>> Sweep(recipe, depths=(2, 4)).recipe_of("zero", 4).checkpoint.options["num_blocks"]
+    4
     """
 
     recipe: Recipe

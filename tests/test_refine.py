@@ -32,7 +32,7 @@ def plain(activation="relu", nested=False):
     return keras.Model(inputs, keras.layers.Dense(5, activation="softmax", name="head")(y))
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"] if BACKEND == "torch" else ["gelu"])
 @pytest.mark.parametrize("method", ["inverse", "carry"])
 def test_the_refined_net_computes_the_same(activation, method, tmp_path):
     model = plain(activation)

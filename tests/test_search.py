@@ -177,6 +177,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of KerasTuner catches it."""
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="files and KerasTuner: no backend in it")
 @pytest.mark.parametrize("kind", ["depth", "grid", "hyperband"])
 @pytest.mark.parametrize("place", ["_save_trial", "save", "run_trial"])
 def test_a_kill_at_any_write_loses_and_repeats_nothing(kind, place, tmp_path, monkeypatch):
@@ -433,7 +434,7 @@ def _rows(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="start-up time; the same code on torch, JAX")
+@pytest.mark.skipif(BACKEND != "torch", reason="start-up time; run once by hand on the others")
 def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
     command = _command(SPACE, tmp_path)
     trials = tmp_path / "out" / "trials"

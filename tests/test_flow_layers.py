@@ -40,6 +40,11 @@ def test_the_chain_is_the_activation(name):
         assert (np.abs(found - wanted) / scale).max() < limit, f"{count} steps"
 
 
+def test_times_that_round_to_1_are_exact_too():
+    found = model_of("tanh", 64, time="bump").predict(Z[:, None], batch_size=len(Z), verbose=0)
+    np.testing.assert_allclose(found[:, 0], np.tanh(Z), atol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh"])
 def test_carrying_is_the_activation_too(name):
     for count in (1, 16):
@@ -132,6 +137,7 @@ def test_configs_are_complete(layer):
         (lambda: NewtonFlowStep("relu", 0.0, 0.5), "`activation`"),
         (lambda: NewtonFlowStep("gelu", 1.0, 0.5), "`left`"),
         (lambda: NewtonFlowStep("gelu", 0.5, 0.6), "`step`"),
+        (lambda: NewtonFlowStep("gelu", 0.95, 0.05), "`left` must be below 0.885"),
         (lambda: CarryFlowStep("gelu", 0.0), "`right`"),
         (lambda: flow_steps("exponential", 4, "a"), "no flow.*carry"),
         (lambda: flow_steps("relu", 0, "a"), "`steps`"),

@@ -38,7 +38,7 @@ def test_the_refined_net_computes_the_same(activation, method, tmp_path):
     model = plain(activation)
     refined, report = refine(model, 4, activation=method, data=IMAGES)
     assert report.steps == {"outside": 4, "shared": 4}
-    assert report.left == {"head": "softmax has no flow that can be inverted"}
+    assert report.left == {"head": "softmax is not elementwise"}
     assert report.relative_difference < 1e-5
     assert report.parameters[0] == report.parameters[1]
     before = model.predict(IMAGES, verbose=0)
@@ -61,9 +61,81 @@ def test_nested_models_are_refined_too():
     model = plain(nested=True)
     refined, report = refine(model, 2, data=IMAGES)
     assert report.relative_difference < 1e-6
-    # Two layers of one name: the outer one comes first in the graph.
-    assert "inner" in [layer.name for layer in refined.layers]
-    assert report.steps["outside"] == 2
+    assert report.steps == {"outside": 2, "shared": 2, "inner/shared": 2}
+    inner = refined.get_layer("inner")
+    assert "shared_flow1" in [layer.name for layer in inner.layers]
+    _, report = refine(model, {"inner/shared": 3})
+    assert report.steps == {"inner/shared": 3}
+
+
+def test_what_models_share_stays_shared():
+    dense = keras.layers.Dense(3, activation="relu", name="dense")
+    a = keras.Input((3,))
+    encoder = keras.Model(a, dense(a), name="encoder")
+    b = keras.Input((3,))
+    middle = keras.Model(b, encoder(b), name="middle")
+    c = keras.Input((3,))
+    model = keras.Model(c, [middle(c) + encoder(c), dense(c)])
+    data = RNG.normal(size=(5, 3)).astype("float32")
+    refined, report = refine(model, 2, data=data)
+    assert report.parameters == (12, 12)
+    assert report.relative_difference < 1e-6
+    assert refined.get_layer("dense") is refined.get_layer("encoder").get_layer("dense")
+
+
+def test_adapted_and_frozen_layers_keep_their_state():
+    data = RNG.normal(5, 3, (50, 4)).astype("float32")
+    norm = keras.layers.Normalization(name="norm")
+    norm.adapt(data)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(4, activation="relu", name="frozen", trainable=False)(norm(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="tanh", name="free")(x))
+    refined, report = refine(model, 2, promote="channel", data=data)
+    assert report.relative_difference < 1e-6
+    names = {v.path.split("/")[0] for v in refined.trainable_variables}
+    assert names == {"free", "free_flow0", "free_flow1"}
+    assert report.invertible == {"frozen": None, "free": None}
+
+
+def relu(x):
+    """A function of the user's with a known name."""
+    return keras.ops.minimum(keras.ops.relu(x), 1)
+
+
+class Less(keras.layers.Dense):
+    def call(self, x):
+        return super().call(x) - 1
+
+
+def test_what_only_looks_like_a_known_activation_stays_whole():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(4, activation=relu, name="own")(inputs)
+    x = Less(4, activation="relu", name="goes_on")(x)
+    x = keras.layers.Dense(4, "relu", activity_regularizer="l2", name="regularized")(x)
+    x = keras.layers.LeakyReLU(1.5, name="steep")(x)
+    x = keras.layers.PReLU(name="learnt")(x)
+    model = keras.Model(inputs, keras.layers.Activation("glu", name="gate")(x))
+    data = RNG.normal(size=(8, 4)).astype("float32")
+    _, report = refine(model, 2, data=data)
+    assert report.difference == 0
+    assert set(report.left) == {"own", "goes_on", "regularized", "steep", "learnt", "gate"}
+    assert "carry" in report.left["own"]
+    _, report = refine(model, 2, activation="carry", data=data)
+    assert set(report.steps) == {"own"}
+    assert report.relative_difference < 1e-6
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="no channels-first convolution on a CPU")
+@pytest.mark.parametrize("promote", ["channel", "conv"])
+def test_channels_first(promote):
+    inputs = keras.Input((3, 8, 6))
+    conv = keras.layers.Conv2D(
+        4, 3, padding="same", activation="relu", data_format="channels_first", name="conv"
+    )
+    data = RNG.normal(size=(2, 3, 8, 6)).astype("float32")
+    refined, report = refine(keras.Model(inputs, conv(inputs)), 2, promote=promote, data=data)
+    assert report.relative_difference < 1e-6
+    assert refined.get_layer("conv_flow0").weights[0].shape[-1] == 4
 
 
 def test_the_plain_net_is_not_changed():
@@ -103,16 +175,20 @@ def test_small_steps_are_invertible_and_leak():
     _, report = refine(plain(), 10, max_step=0.5, data=IMAGES)
     assert report.invertible == {"outside": True, "shared": True}
     assert set(report.lipschitz.values()) == {0.5}
+    assert set(report.leak.values()) == {0.5**10}
     assert 0 < report.difference < 1e-3
     _, report = refine(plain(), 10)
     assert report.invertible == {"outside": False, "shared": False}
+    assert not report.leak
+    _, report = refine(plain("tanh"), 3)
+    assert report.invertible == {"outside": True, "shared": True}
 
 
 def test_activations_without_a_flow_are_left_whole_and_listed():
     model = plain("exponential")
     _, report = refine(model, 3)
     assert not report.steps
-    assert "activation='carry' takes any" in report.left["shared"]
+    assert "activation='carry' takes it" in report.left["shared"]
     refined, report = refine(model, 3, activation="carry", data=IMAGES * 0.01)
     assert report.steps == {"outside": 3, "shared": 3}
     assert report.relative_difference < 1e-5
@@ -128,10 +204,11 @@ def test_leaky_relu_of_any_slope_and_relu6():
     x = keras.layers.ReLU(threshold=1.0, name="odd")(x)
     model = keras.Model(inputs, x)
     data = RNG.normal(0, 20, (50, 6)).astype("float32")
-    _, report = refine(model, 7, data=data)
-    assert set(report.steps) == {"leaky", "six", "also_leaky"}
-    assert "odd" in report.left
-    assert report.relative_difference < 1e-6
+    for method in ("inverse", "carry"):
+        _, report = refine(model, 7, activation=method, data=data)
+        assert set(report.steps) == {"leaky", "six", "also_leaky"}
+        assert "odd" in report.left
+        assert report.relative_difference < 1e-6
 
 
 NETS = {

@@ -6,6 +6,7 @@ from keras import ops
 from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.images import channel_axis
 from keras_pdenets.layers.precision import widen
+from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
 
 PROMOTIONS = (None, "channel", "depthwise", "conv")
 _ROUNDS = 24
@@ -57,12 +58,13 @@ class _FlowStep(SignatureConfig, keras.layers.Layer):
                 f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. "
                 f"Received: promote={promote!r}"
             )
+        self.supports_masking = True
         self.promote = promote
         self.data_format = keras.config.image_data_format() if data_format is None else data_format
 
     def build(self, input_shape):
         rank = len(input_shape)
-        self._axis = channel_axis(self.data_format) if rank == 4 else -1
+        self._axis = channel_axis(self.data_format) if rank >= 3 else -1
         channels = input_shape[self._axis]
         if self.promote == "channel" or (self.promote is not None and rank != 4):
             self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
@@ -171,14 +173,14 @@ class NewtonFlowStep(_FlowStep):
 
     Section 3, Li and Shi 2017, arXiv 1708.05115, with the exact increment. Z is found by Newton's
     method inside a bracket, in float32, without gradients; one more Newton step, with the slope
-    held constant, carries the exact gradient.
+    held constant, carries the exact first derivative (higher ones are not).
 
     Args:
         activation: One of `tanh`, `sigmoid`, `softplus`, `softsign`, `elu`, `celu`, `selu`,
             `hard_sigmoid`, `gelu`, `silu`, `mish`.
         left: h at the beginning of the step, in [0, 1); below the cap of a non-monotone activation
             (`operators.flows.largest_invertible`).
-        step: Increment of h, positive.
+        step: Increment of h, at most 1 - left.
         promote: As in `ClipFlowStep`.
         data_format: As in `ClipFlowStep`.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -208,8 +210,14 @@ class NewtonFlowStep(_FlowStep):
             )
         if not 0 <= left < 1:
             raise ValueError(f"`left` must be in [0, 1). Received: left={left}")
-        if not 0 < step <= 1 - left + 1e-6:
-            raise ValueError(f"`step` must be in (0, 1 - left]. Received: step={step}")
+        cap = largest_invertible(ACTIVATIONS[activation])
+        if left >= cap:
+            raise ValueError(
+                f"`left` must be below {cap:.4f} for {activation!r}: beyond it the flow has no "
+                f"inverse. Received: left={left}"
+            )
+        if not 0 <= step <= 1 - left + 1e-6:
+            raise ValueError(f"`step` must be in [0, 1 - left]. Received: step={step}")
         self.activation = activation
         self.left = float(left)
         self.step = float(step)
@@ -262,10 +270,12 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
     $$y_{r+1} = y_r + \Delta h\,(a(u) - u)$$
 
     in the form $(1 - h) u + h\,a(u)$, h at the step's end, which does not add up rounding errors.
+    So it reads u alone: a chain of such steps shows the flow, its earlier steps learn nothing.
 
     Args:
         activation: Name or function of an activation.
         right: h at the end of the step, in (0, 1].
+        negative_slope: Slope of a `"leaky_relu"`, or None.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
@@ -282,8 +292,10 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
     (1, 2)
     """
 
-    def __init__(self, activation, right, **kwargs):
+    def __init__(self, activation, right, negative_slope=None, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
+        self.negative_slope = negative_slope
         if not 0 < right <= 1:
             raise ValueError(f"`right` must be in (0, 1]. Received: right={right}")
         self.activation = keras.activations.get(activation)
@@ -291,7 +303,11 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
 
     def call(self, inputs):
         u, _ = inputs
-        return (1 - self.right) * u + self.right * self.activation(u)
+        slope = {} if self.negative_slope is None else {"negative_slope": self.negative_slope}
+        return (1 - self.right) * u + self.right * self.activation(u, **slope)
+
+    def compute_mask(self, inputs, mask=None):
+        return None if mask is None else mask[0]
 
     def compute_output_shape(self, input_shape):
         return input_shape[1]

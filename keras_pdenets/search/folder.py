@@ -51,6 +51,8 @@ def check_folder(folder, oracle, space):
         ValueError: If the folder holds one.
     """
     path = folder / "space.json"
+    if not path.exists():
+        raise ValueError(f"{folder} holds a search of another program. Give another folder.")
     old, new = json.loads(path.read_text()), json.loads(describe(oracle, space))
     if old == new:
         return

@@ -27,9 +27,10 @@ class SearchResult:
         validation_accuracy: Of that net.
         test_accuracy: Of that net, measured once.
         parameters: Number of weights.
-        block_epochs: Cost of the search: epochs times mean blocks of a section, over all trials.
-        sample_passes: Images trained on, over all trials.
-        seconds: Time spent in training, over all trials.
+        block_epochs: Cost of the search: epochs times mean blocks of a section, over all
+            trials that ended well.
+        sample_passes: Images trained on, over the same trials.
+        seconds: Time spent in training, over the same trials.
         trials: Number of trials.
         failed: Number of trials that failed.
     """

@@ -20,7 +20,7 @@ FLOWING = (*_CLIPPED, *SMOOTH_ACTIVATIONS)
 
 def flow_steps(
     activation, steps, name, time="linear", method="inverse", promote=None, max_step=None,
-    slope=None, dtype=None,
+    slope=None, data_format=None, dtype=None,
 ):  # fmt: skip
     """The layers whose chain is an activation.
 
@@ -34,6 +34,7 @@ def flow_steps(
         max_step: Largest Lipschitz constant of a step's residual, in (0, 1): the steps are
             invertible, and a ReLU leaks (1 - max_step) ** steps. ReLU and its kin only.
         slope: Negative slope of a leaky ReLU, or None: Keras' 0.2.
+        data_format: Where the channels are, for `promote`.
         dtype: Dtype policy of the layers.
 
     Returns:
@@ -51,10 +52,10 @@ def flow_steps(
             raise ValueError("`promote` and `max_step` need the inverse, not the carried value.")
         rights = np.minimum(left + step, 1.0)
         return [
-            CarryFlowStep(activation, float(h), name=n, dtype=dtype)
+            CarryFlowStep(activation, float(h), slope, name=n, dtype=dtype)
             for h, n in zip(rights, names, strict=True)
         ]
-    common = {"promote": promote, "dtype": dtype}
+    common = {"promote": promote, "data_format": data_format, "dtype": dtype}
     if activation in _CLIPPED:
         low_slope, low, high = _CLIPPED[activation]
         rates = _rates(left, step, low_slope if slope is None else slope, max_step)

@@ -1,5 +1,6 @@
 """A plain net as the residual net that it is: every activation cut into the steps of its flow."""
 
+import math
 from dataclasses import dataclass, field
 
 import keras
@@ -10,12 +11,16 @@ from keras_pdenets.layers import CarryFlowStep, ClipFlowStep
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.transforms.flow_chain import FLOWING, METHODS, flow_steps
 
-# Layers that end in their activation, elementwise.
+# Layers that end in their activation; a subclass may do more.
 _ENDING = (
     layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.Conv3D,
     layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
     layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
 )  # fmt: skip
+_ALONE = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+_NOT_ELEMENTWISE = ("softmax", "log_softmax", "glu", "sparsemax")
+_BENT = ("relu", "leaky_relu", "relu6", "hard_tanh")
+_STRICTLY_INCREASING = ("tanh", "sigmoid", "softplus", "softsign", "elu", "celu", "selu")
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,13 @@ class RefineReport:
     """What `refine` did.
 
     Args:
-        steps: Number of steps of every layer that was refined, by its name.
-        left: Why other layers with an activation were left whole, by their names.
-        invertible: Whether every step of a layer can be inverted, by its name. Carried flows
-            cannot.
+        steps: Number of steps of every layer that was refined, by its name; a layer inside
+            another model is `"model/layer"`.
+        left: Why other layers with an activation were left whole.
+        invertible: Whether every step of a layer can be inverted; None where weights decide it.
+            Carried flows cannot.
         lipschitz: Largest Lipschitz constant of a step's residual, for layers where it is known.
+        leak: With `max_step`, what is left of a value that the activation would cut off.
         parameters: Number of weights before and after.
         difference: Largest difference of the outputs on `data`, or None.
         relative_difference: The same, divided by the largest output.
@@ -35,8 +42,9 @@ class RefineReport:
 
     steps: dict[str, int]
     left: dict[str, str]
-    invertible: dict[str, bool]
+    invertible: dict[str, bool | None]
     lipschitz: dict[str, float]
+    leak: dict[str, float]
     parameters: tuple[int, int]
     difference: float | None = None
     relative_difference: float | None = None
@@ -52,6 +60,8 @@ class RefineReport:
                 f"largest difference, measured: {self.difference:.3g} "
                 f"({self.relative_difference:.3g} of the largest output)"
             )
+        if self.leak:
+            lines.append(f"largest leak: {max(self.leak.values()):.3g}")
         lines += [f"left whole: {name} ({reason})" for name, reason in self.left.items()]
         return "\n".join(lines)
 
@@ -62,12 +72,13 @@ class _Plan:
 
     steps: int | dict
     options: dict
-    chains: dict = field(default_factory=dict)
-    left: dict = field(default_factory=dict)
-    owners: dict = field(default_factory=dict)
+    chains: dict = field(default_factory=dict)  # by path
+    left: dict = field(default_factory=dict)  # by path
+    behind: dict = field(default_factory=dict)  # chains by the identity of the new layer
+    clones: dict = field(default_factory=dict)  # new layers by the identity of the old
 
-    def steps_of(self, name):
-        return self.steps.get(name, 0) if isinstance(self.steps, dict) else self.steps
+    def steps_of(self, path):
+        return self.steps.get(path, 0) if isinstance(self.steps, dict) else self.steps
 
 
 def refine(
@@ -87,8 +98,8 @@ def refine(
             included. It is not changed.
         steps: Number of steps of every activation, or a dictionary by layer name; layers that it
             does not name stay whole.
-        activation: `"inverse"` (each step reads the step before alone) or `"carry"` (each step
-            also reads the pre-activation; takes any activation).
+        activation: `"inverse"` (each step reads the step before) or `"carry"` (each step
+            reads the pre-activation; takes any elementwise activation).
         max_step: Largest Lipschitz constant of a step's residual, in (0, 1). The steps are then
             invertible, and ReLUs leak $(1 - max\_step)^{steps}$.
         promote: None, `"channel"`, `"depthwise"` or `"conv"`: weights that every step gets, which
@@ -97,7 +108,7 @@ def refine(
         time: How h runs: `"linear"`, `"smoothstep"` or `"bump"`.
 
     Returns:
-        The refined `keras.Model`, not compiled, and a `RefineReport`.
+        The refined `keras.Model`, to be compiled anew, and a `RefineReport`.
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional, its weights are
@@ -130,128 +141,178 @@ def refine(
     refined = _refine(model, plan)
     unknown = sorted(set(steps) - set(plan.chains)) if isinstance(steps, dict) else []
     if unknown:
-        reason = plan.left.get(unknown[0], "no layer with an activation has that name")
+        reason = plan.left.get(unknown[0], "no layer of that name has an activation")
         raise ValueError(f"`steps` cannot refine {unknown[0]!r}: {reason}")
     report = _report(model, refined, plan, data)
     return refined, report
 
 
-def _refine(model, plan):
+def _refine(model, plan, prefix=""):
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
-    if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
+    if not _has_graph(model):
         raise ValueError(
             "`model` must be a functional or sequential Keras model that is built. "
             f"Received: {model.name!r} of type {type(model).__name__}"
         )
 
     def clone(layer):
-        if isinstance(layer, keras.Model):
-            return _refine(layer, plan)
-        found = _activation_of(layer)
-        config = layer.get_config()
-        if found is None or not _plan_chain(layer, *found, plan):
-            return type(layer).from_config(config)
-        if not isinstance(layer, _ENDING):
-            return layers.Identity(name=layer.name, dtype=layer.dtype_policy.name)
-        return type(layer).from_config(config | {"activation": "linear"})
+        # A layer that several models share stays one layer.
+        if id(layer) not in plan.clones:
+            plan.clones[id(layer)] = _clone(layer, plan, f"{prefix}{layer.name}")
+        return plan.clones[id(layer)]
 
     def call(layer, *args, **kwargs):
         y = layer(*args, **kwargs)
-        # Only layers of this call: one in a nested model may have the same name.
-        if plan.owners.get(layer.name) is not model:
-            return y
         carried = y
-        for step in plan.chains[layer.name]:
+        for step in plan.behind.get(id(layer), ()):
             y = step([carried, y]) if isinstance(step, CarryFlowStep) else step(y)
         return y
 
-    def clone_and_own(layer):
-        before = set(plan.chains)
-        new = clone(layer)
-        if not isinstance(layer, keras.Model):
-            plan.owners |= dict.fromkeys(set(plan.chains) - before, model)
-        return new
-
-    refined = keras.models.clone_model(model, clone_function=clone_and_own, call_function=call)
+    refined = keras.models.clone_model(model, clone_function=clone, call_function=call)
     for layer in model.layers:
-        if layer.weights and not isinstance(layer, keras.Model):
-            refined.get_layer(layer.name).set_weights(layer.get_weights())
+        if layer.weights and not _has_graph(layer):
+            new = refined.get_layer(layer.name)
+            new.set_weights(layer.get_weights())
+            if hasattr(new, "finalize_state"):  # what Normalization computes from its weights
+                new.finalize_state()
     return refined
+
+
+def _has_graph(layer):
+    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
+
+
+def _clone(layer, plan, path):
+    """The new layer, and what stands behind it."""
+    if isinstance(layer, keras.Model) and (
+        _has_graph(layer) or isinstance(layer, keras.Sequential)
+    ):
+        return _refine(layer, plan, f"{path}/")
+    config = layer.get_config()
+    chain = _chain(layer, plan, path)
+    if chain is None:
+        new = type(layer).from_config(config)
+        if hasattr(layer, "activation"):  # a function comes back from a config by its name alone
+            new.activation = layer.activation
+        return new
+    if type(layer) in _ENDING:
+        new = type(layer).from_config(config | {"activation": "linear"})
+    else:
+        new = layers.Identity(name=layer.name, dtype=_dtype(layer))
+    plan.chains[path], plan.behind[id(new)] = chain, chain
+    return new
+
+
+def _dtype(layer):
+    policy = layer.dtype_policy
+    # Quantised layers compute in a plain dtype between their integers.
+    return policy.compute_dtype if getattr(policy, "quantization_mode", None) else policy.name
 
 
 def _activation_of(layer):
     """Name or function of a layer's activation and the slope of a leaky ReLU, or None."""
     if isinstance(layer, layers.ReLU):
-        if layer.threshold or layer.max_value not in (None, 6):
-            return "relu with a threshold or a ceiling", None
-        if layer.max_value == 6:
-            return ("relu6", None) if not layer.negative_slope else ("leaky relu6", None)
         slope = float(layer.negative_slope or 0.0)
+        if layer.threshold or layer.max_value not in (None, 6) or (layer.max_value and slope):
+            return "a ReLU with threshold, ceiling or both", None
+        if layer.max_value == 6:
+            return "relu6", None
         return ("leaky_relu", slope) if slope else ("relu", None)
     if isinstance(layer, layers.LeakyReLU):
         return "leaky_relu", float(layer.negative_slope)
     if isinstance(layer, layers.ELU):
-        return ("elu", None) if layer.alpha == 1 else ("elu with another alpha", None)
+        return ("elu" if layer.alpha == 1 else "an ELU with another alpha"), None
+    if isinstance(layer, layers.PReLU | layers.Softmax | layers.Wrapper | layers.RNN):
+        return type(layer).__name__, None
     function = getattr(layer, "activation", None)
     if function is None or function is keras.activations.linear:
         return None
-    return getattr(function, "__name__", type(function).__name__), None
+    name = getattr(function, "__name__", type(function).__name__)
+    # A function of the user's may have a known name.
+    return (name if function is getattr(keras.activations, name, None) else function), None
 
 
-def _plan_chain(layer, name, slope, plan):
-    """Make the steps of a layer, or note why it stays whole; whether there are steps."""
-    count = plan.steps_of(layer.name)
-    if layer.name in plan.chains:
-        plan.left[layer.name] = "another layer of this name is refined"
-        return False
-    elementwise = isinstance(
-        layer, (*_ENDING, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
-    )
-    if not elementwise:
-        plan.left[layer.name] = f"{type(layer).__name__} does not end in its activation"
-        return False
-    carry = plan.options["method"] == "carry"
-    known = name in FLOWING or (carry and hasattr(layer, "activation") and name != "softmax")
-    if not known:
-        hint = "" if name == "softmax" else "; activation='carry' takes any elementwise one"
-        plan.left[layer.name] = f"{name} has no flow that can be inverted{hint}"
-        return False
-    if plan.options["max_step"] is not None and not carry and slope is None and name not in (
-        "relu", "relu6", "hard_tanh", "leaky_relu"
-    ):  # fmt: skip
-        plan.left[layer.name] = f"max_step knows no bound for {name}"
-        return False
-    if not count:
-        plan.left[layer.name] = "not named in steps"
-        return False
-    activation = getattr(layer, "activation", name) if carry and name not in FLOWING else name
-    plan.chains[layer.name] = flow_steps(
-        activation, count, layer.name, slope=slope, dtype=layer.dtype_policy.name, **plan.options
-    )
-    return True
+def _chain(layer, plan, path):
+    """The steps of a layer, or None; why not is noted."""
+    found = _activation_of(layer)
+    if found is None:
+        return None
+    activation, slope = found
+    reason = _obstacle(layer, activation, slope, plan.options)
+    if reason is None and not plan.steps_of(path):
+        reason = "not named in steps"
+    if reason is not None:
+        plan.left[path] = reason
+        return None
+    chain = flow_steps(
+        activation, plan.steps_of(path), layer.name, slope=slope, dtype=_dtype(layer),
+        data_format=getattr(layer, "data_format", None), **plan.options,
+    )  # fmt: skip
+    for step in chain:  # the steps of a frozen layer are frozen
+        step.trainable = layer.trainable
+    return chain
+
+
+def _obstacle(layer, activation, slope, options):
+    """Why a layer's activation has to stay whole, or None."""
+    name = activation if isinstance(activation, str) else getattr(activation, "__name__", "it")
+    if type(layer) not in (*_ENDING, *_ALONE):
+        return f"{type(layer).__name__} is not known to end in its activation"
+    if layer.activity_regularizer is not None:
+        return "it has an activity regularizer"
+    if slope is not None and not 0 <= slope <= 1:
+        return f"a leaky ReLU of slope {slope} has no closed form"
+    if activation in _NOT_ELEMENTWISE:
+        return f"{name} is not elementwise"
+    if options["method"] == "carry":
+        return None if activation in FLOWING or hasattr(layer, "activation") else f"it is {name}"
+    if activation not in FLOWING:
+        hint = "; activation='carry' takes it" if hasattr(layer, "activation") else ""
+        return f"{name} has no flow that can be inverted{hint}"
+    if options["max_step"] is not None and activation not in _BENT:
+        return f"max_step knows no bound for {name}"
+    return None
 
 
 def _report(model, refined, plan, data):
-    lipschitz = {
-        name: max(step.rate for step in chain)
-        for name, chain in plan.chains.items()
+    clipped = {
+        path: chain
+        for path, chain in plan.chains.items()
         if plan.options["promote"] is None and all(isinstance(s, ClipFlowStep) for s in chain)
     }
-    invertible = {name: lipschitz[name] < 1 if name in lipschitz else False for name in plan.chains}
+    lipschitz = {path: max(step.rate for step in chain) for path, chain in clipped.items()}
+    leak = {}
+    if plan.options["max_step"] is not None:
+        leak = {path: math.prod(1 - s.rate for s in chain) for path, chain in clipped.items()}
     difference = relative = None
     if data is not None:
-        before, after = (np.asarray(_predict(m, data), "float64") for m in (model, refined))
-        difference = float(np.abs(before - after).max())
-        relative = difference / max(float(np.abs(before).max()), 1e-30)
+        difference, relative = _difference(model, refined, data)
     return RefineReport(
-        {name: len(chain) for name, chain in plan.chains.items()}, plan.left, invertible,
-        lipschitz, (model.count_params(), refined.count_params()), difference, relative,
+        {path: len(chain) for path, chain in plan.chains.items()}, plan.left,
+        {path: _invertible(chain, lipschitz.get(path)) for path, chain in plan.chains.items()},
+        lipschitz, leak, (model.count_params(), refined.count_params()), difference, relative,
     )  # fmt: skip
 
 
-def _predict(model, data):
-    return model.predict(data, verbose=0)
+def _invertible(chain, rate):
+    """Whether every step is, or None where weights decide it."""
+    if isinstance(chain[0], CarryFlowStep):
+        return False
+    if chain[0].promote is not None:
+        return None
+    return rate < 1 if rate is not None else chain[0].activation in _STRICTLY_INCREASING
+
+
+def _difference(model, refined, data):
+    """Largest absolute and relative difference over all outputs."""
+    outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, refined)]
+    largest, relative = 0.0, 0.0
+    for before, after in zip(*outputs, strict=True):
+        difference = float(np.abs(np.asarray(before, "float64") - after).max())
+        largest = max(largest, difference)
+        relative = max(relative, difference / max(float(np.abs(before).max()), 1e-30))
+    return largest, relative
 
 
 def _numpy(variable):

@@ -1,5 +1,6 @@
 """Activations as flows between the identity and themselves."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from scipy import optimize, special
 
 from keras_pdenets.operators.flows.times import increments
 
-# Share of the largest invertible h that the last left end point may take.
+# Share of the largest invertible h that the last left end point may take, and how close to 1 it
+# may come.
 _SAFETY = 0.9
+_NEAREST = 1 - 2.0**-20
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
@@ -72,6 +75,7 @@ def smallest_slope(activation: Callable[..., np.ndarray], reach: float = 30.0) -
     return float(min(values[lowest], found.fun))
 
 
+@functools.cache
 def largest_invertible(activation: Callable[..., np.ndarray]) -> float:
     r"""Largest h up to which the flow of an activation can be inverted.
 
@@ -139,7 +143,9 @@ def activation_flow(
     """
     left, step = increments(time, steps, paper)
     cap = largest_invertible(activation)
-    if not paper and left[-1] > _SAFETY * cap and cap < 1.0:
-        left = left * (_SAFETY * cap / left[-1])
+    if not paper:
+        if left[-1] > _SAFETY * cap and cap < 1.0:
+            left = left * (_SAFETY * cap / left[-1])
+        left = np.minimum(left, _NEAREST)
         step = np.diff(np.append(left, 1.0))
     return ActivationFlow(tuple(map(float, left)), tuple(map(float, step)), cap)

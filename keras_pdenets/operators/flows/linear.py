@@ -74,6 +74,8 @@ def linear_flow(matrix: np.ndarray, steps: int, scheme: str = "exact") -> Linear
     generator = rotation_logarithm(rotation)
     rates = np.log(np.where(s > 0, s, np.exp(-_BETA)))
     angles = np.abs(np.linalg.eigvals(generator).imag)
+    # The extra dimension that no input reaches need not decay.
+    rates = np.where((s == 0) & (np.abs(v[:, : shape[1]]).max(axis=1) < 1e-9), 0.0, rates)
     factors = _stretch(method, s, rates, steps)
     stretch = (v.T * factors) @ v
     turn = method.step(generator, 1.0 / steps)
@@ -89,11 +91,10 @@ def _stretch(method: Scheme, s: np.ndarray, rates: np.ndarray, steps: int) -> np
     """Factor of each direction in one step of the stretch."""
     if method.order is None:
         return s ** (1.0 / steps)
-    needed = max(method.smallest_stable(min(float(rate), 0.0)) for rate in rates)
+    needed, worst = max((method.smallest_stable(float(rate)), float(rate)) for rate in rates)
     if steps < needed:
         raise ValueError(
-            f"`steps` must be at least {needed} for {method.name!r} here: the smallest singular "
-            f"value decays at the rate {rates.min():.3g}, which fewer steps turn into growth. "
-            f"Received: steps={steps}"
+            f"`steps` must be at least {needed} for {method.name!r} here: fewer do not follow a "
+            f"stretch with the rate {worst:.3g}. Received: steps={steps}"
         )
     return np.array([method.step(np.array([[rate]]), 1.0 / steps)[0, 0] for rate in rates])

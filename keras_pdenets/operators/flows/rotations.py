@@ -53,12 +53,12 @@ def proper_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"`matrix` must be square. Received: shape {matrix.shape}")
     u, s, v = linalg.svd(matrix)
-    if s[-1] > _ZERO * max(s[0], 1.0):
+    if s[-1] > _ZERO * s[0]:
         raise ValueError(
             "`matrix` must have a singular value 0, so that both factors can be rotations: use "
             f"`embed`. Received: smallest singular value {s[-1]:.3g}"
         )
-    s = np.where(s <= _ZERO * max(s[0], 1.0), 0.0, s)
+    s = np.where(s <= _ZERO * s[0], 0.0, s)
     if linalg.det(u) < 0:
         u[:, -1] *= -1
     if linalg.det(v) < 0:

@@ -47,13 +47,14 @@ class Scheme:
                     f"{self.name!r}, whose z^{k} has {given} where e^z has {wanted}"
                 )
 
-    def growth(self, z: complex) -> float:
-        """|R(z)|: the factor of a component with the eigenvalue z in one step."""
+    def growth(self, z: float) -> float:
+        """R(z): the factor of a component with the eigenvalue z in one step."""
         if self.order is None:
-            return float(abs(np.exp(z)))
-        return float(
-            abs(np.polyval(self.numerator[::-1], z) / np.polyval(self.denominator[::-1], z))
-        )
+            return float(np.exp(z))
+        with np.errstate(divide="ignore"):
+            return float(
+                np.polyval(self.numerator[::-1], z) / np.polyval(self.denominator[::-1], z)
+            )
 
     def step(self, generator: np.ndarray, increment: float) -> np.ndarray:
         """R(increment * generator), the matrix of one step.
@@ -70,17 +71,17 @@ class Scheme:
         )
 
     def smallest_stable(self, rate: float, largest: int = 100_000) -> int:
-        """Smallest number of equal steps from which a decay e^rate does not grow.
+        """Smallest number of equal steps that keep a stretch e^rate a stretch.
+
+        A step must neither flip the sign, nor reach a pole, nor make what decays grow.
 
         Args:
-            rate: Eigenvalue of the generator of a stretch, negative or 0.
+            rate: Eigenvalue of the generator of a stretch.
             largest: Where the search ends.
 
         Raises:
-            ValueError: If the rate is positive, or no number up to `largest` will do.
+            ValueError: If no number up to `largest` will do.
         """
-        if rate > 0:
-            raise ValueError(f"`rate` must not be positive: it grows. Received: rate={rate}")
         if self._stable(rate, 1):
             return 1
         low, high = 1, 2
@@ -91,13 +92,16 @@ class Scheme:
                     f"`rate` needs more than {largest} steps of {self.name!r}. "
                     f"Received: rate={rate:.3g}"
                 )
-        while high - low > 1:  # stable from the interval's end on: |R| <= 1 next to 0
+        while high - low > 1:  # next to 0 every scheme is: R(0) = 1, R'(0) = 1
             middle = (low + high) // 2
             low, high = (low, middle) if self._stable(rate, middle) else (middle, high)
         return high
 
     def _stable(self, rate: float, steps: int) -> bool:
-        return self.growth(rate / steps) <= 1.0 + 1e-12
+        z = rate / steps
+        if any(root.real <= z for root in np.roots(self.denominator[::-1]) if root.real > 0):
+            return False
+        return self.growth(z) > 0 and (z > 0 or self.growth(z) <= 1.0 + 1e-12)
 
 
 def _polynomial(coefficients: tuple[float, ...], matrix: np.ndarray) -> np.ndarray:

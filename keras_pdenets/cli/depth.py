@@ -120,12 +120,12 @@ def _launch(options, out):
 def _sweep(options):
     from keras_pdenets.plots import plot_sweep
     from keras_pdenets.search import Sweep, run_sweep
-    from keras_pdenets.search.sweep import exponents, read_sweep
+    from keras_pdenets.search.sweep import collect, exponents
 
     sweep = Sweep.from_file(options.sweep)
     out = options.out or Path("runs") / options.sweep.stem
     if options.plots_only:
-        rows = read_sweep(sweep, out)
+        rows = collect(sweep, out)
     else:
         rows = run_sweep(sweep, out, options.limit_minutes, options.data_dir)
     if not rows:

@@ -109,24 +109,17 @@ def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
                 left = max(0.0, limit_minutes - (time.monotonic() - begin) / 60)
             history = train(recipe, run, left, data_dir, verbose)
             if len(history) < recipe.epochs:
-                return _all(sweep, folder)
+                return collect(sweep, folder)
             model = build_model(recipe.checkpoint)
             load_weights(model, run / WEIGHTS)
             images = DataSource(recipe.dataset, sweep.split, data_dir)
             report = measure_perturbation(model, images.batches(100, recipe.image_size(0)))
             report.write_csv(run / _BLOCKS)
-    return _all(sweep, folder)
+    return collect(sweep, folder)
 
 
-def _all(sweep, folder):
-    rows = read_sweep(sweep, folder)
-    if rows:
-        _write(folder / RESULTS, rows)
-    return rows
-
-
-def read_sweep(sweep, folder):
-    """Rows of all nets of a sweep that are finished."""
+def collect(sweep, folder):
+    """Write `sweep.csv` of all nets that are finished, and return its rows."""
     rows = []
     for start in sweep.starts:
         for depth in sweep.depths:
@@ -135,6 +128,8 @@ def read_sweep(sweep, folder):
                 log = _read(run / "log.csv")[-1]
                 common = {"start": start, "depth": str(depth), "accuracy": log["test_accuracy"]}
                 rows.extend({**common, **block} for block in _read(run / _BLOCKS))
+    if rows:
+        _write(Path(folder) / RESULTS, rows)
     return rows
 
 

@@ -217,7 +217,7 @@ NETS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="minutes of compiling; run once by hand")
+@pytest.mark.skipif(BACKEND != "torch", reason="minutes of compiling")
 @pytest.mark.parametrize("name", NETS)
 def test_nets_of_keras_applications(name):
     keras.utils.set_random_seed(0)

@@ -434,7 +434,7 @@ def _rows(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="start-up time; run once by hand on the others")
+@pytest.mark.skipif(BACKEND != "torch", reason="start-up time")
 def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
     command = _command(SPACE, tmp_path)
     trials = tmp_path / "out" / "trials"

@@ -182,14 +182,27 @@ def _grow(results, rules):
             stalls += 1
         if stalls >= rules.patience:
             break
-    over = rules.max_cost is not None and sum(r.cost for r in results) >= rules.max_cost
-    if over or stalls >= rules.patience or index == len(rules.epsilons):
-        return best or results[-1], None
-    epsilon = rules.epsilons[index]
-    depths = _proposed(results, epsilon, rules)
-    if depths == results[-1].stage.depths:  # held back by `max_blocks`
-        return best or results[-1], None
-    return best or results[-1], Stage(depths, epsilon, GROW, results[-1].identifier)
+    last = results[-1]
+    if stalls >= rules.patience or index == len(rules.epsilons):
+        return best, None
+    best = _better_end(best, last, rules)
+    if rules.max_cost is not None and sum(r.cost for r in results) >= rules.max_cost:
+        return best, None
+    depths = _proposed(results, rules.epsilons[index], rules)
+    if depths == last.stage.depths:  # held back by `max_blocks`
+        return best, None
+    return best, Stage(depths, rules.epsilons[index], GROW, last.identifier)
+
+
+def _better_end(best, last, rules):
+    """The net to anneal where growth is cut short: the last one, if it is better."""
+    kept = [e for e in rules.epsilons if max(last.changes(rules)) < rules.target * e]
+    if best is None and not kept:
+        return last
+    sign = 1.0 if rules.maximize else -1.0
+    if kept and (best is None or sign * (last.objective - best.objective) >= rules.tolerance):
+        return replace(last, stage=replace(last.stage, epsilon=kept[-1]))
+    return best
 
 
 def _proposed(results, epsilon, rules):

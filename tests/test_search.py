@@ -45,6 +45,7 @@ SPACE = SearchSpace(
     rules=GrowthRules(start=(1, 1, 1), epsilons=(0.45,), max_blocks=2),
 )  # fmt: skip
 TREE = Path(__file__).parents[1]
+once = pytest.mark.skipif(BACKEND != "torch", reason="the backend has no part in it: run once")
 
 
 # Spaces
@@ -124,6 +125,7 @@ def law_tuner(oracle, folder, space=None):
     return LawTuner(oracle, model, directory=str(folder), project_name="trials")
 
 
+@once
 def test_the_depth_oracle_finds_the_depths_of_a_law(tmp_path):
     space = dataclasses.replace(
         SPACE, learning_rates=(0.1, 0.01, 0.3), rules=GrowthRules(epsilons=(0.5, 0.2))
@@ -141,6 +143,7 @@ def test_the_depth_oracle_finds_the_depths_of_a_law(tmp_path):
     assert others == [2, 2]
 
 
+@once
 def test_two_tracks_grow_side_by_side(tmp_path):
     space = dataclasses.replace(SPACE, learning_rates=(0.1, 0.01), tracks=2)
     oracle = make_oracle("depth", space)
@@ -148,6 +151,7 @@ def test_two_tracks_grow_side_by_side(tmp_path):
     assert [results[-1].stage.kind for _, results in oracle.results()] == ["anneal", "anneal"]
 
 
+@once
 @pytest.mark.parametrize("kind", ["depth", "grid", "random", "bayesian", "hyperband"])
 def test_a_trial_that_fails_ends_nothing(kind, tmp_path):
     space = dataclasses.replace(
@@ -164,6 +168,7 @@ def test_a_trial_that_fails_ends_nothing(kind, tmp_path):
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == len(states) + 1
 
 
+@once
 def test_a_search_in_which_everything_fails_ends_and_says_so(tmp_path):
     space = dataclasses.replace(SPACE, learning_rates=(5.0,), depths=tuple(range(1, 20)))
     oracle = make_oracle("grid", space)
@@ -177,7 +182,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of KerasTuner catches it."""
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="files and KerasTuner: no backend in it")
+@once
 @pytest.mark.parametrize("kind", ["depth", "grid", "hyperband"])
 @pytest.mark.parametrize("place", ["_save_trial", "save", "run_trial"])
 def test_a_kill_at_any_write_loses_and_repeats_nothing(kind, place, tmp_path, monkeypatch):
@@ -231,6 +236,7 @@ def test_a_kill_at_any_write_loses_and_repeats_nothing(kind, place, tmp_path, mo
     assert kills >= 6
 
 
+@once
 def test_the_grid_is_complete_and_in_order(tmp_path):
     space = dataclasses.replace(SPACE, depths=(1, 2, 4), operators=("conv", "pde"))
     oracle = make_oracle("grid", space)
@@ -254,6 +260,7 @@ def test_bad_oracles_are_refused(tmp_path):
         DepthTuner(keras_tuner.oracles.GridSearchOracle(objective=OBJECTIVE), model)
 
 
+@once
 def test_waiting_workers_do_not_spin(tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
@@ -347,6 +354,7 @@ def test_a_folder_is_not_shared(tmp_path):
     lock(tmp_path)  # nor does this process stand in its own way
 
 
+@once
 def test_a_search_on_arrays_returns_the_annealed_net(tmp_path):
     images, labels = load_sample()
     small = images[:300, ::4, ::4].astype("float32"), labels[:300]
@@ -365,6 +373,7 @@ def test_a_search_on_arrays_returns_the_annealed_net(tmp_path):
         tuner.get_best_models(2)
 
 
+@once
 def test_a_trial_that_kills_its_process_is_given_up(tmp_path, monkeypatch):
     """As an out-of-memory killer would: the process dies in every attempt."""
     small = np.zeros((64, 7, 7, 1), "float32"), np.zeros(64, int)
@@ -434,7 +443,7 @@ def _rows(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="start-up time")
+@once
 def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
     command = _command(SPACE, tmp_path)
     trials = tmp_path / "out" / "trials"
@@ -465,7 +474,7 @@ def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
                 assert row[key] == value, key
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="processes do not depend on the backend")
+@once
 def test_two_workers_share_a_search_and_survive_a_death(tmp_path):
     space = dataclasses.replace(SPACE, depths=(1, 2, 3, 4))
     command = _command(space, tmp_path, "--oracle", "grid", "--workers", "2")
@@ -511,6 +520,7 @@ def test_the_launcher_gives_up_on_what_cannot_start():
 # Sweep
 
 
+@once
 def test_a_sweep_measures_every_net_and_goes_on(tmp_path):
     recipe = {
         "preset": "tiny", "dataset": "sample", "stages": [{"epochs": 1, "image_size": 7}],

@@ -10,6 +10,7 @@ from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.presets import ARCHITECTURES, config_of, lookup
 from keras_pdenets.search.plan import GrowthRules
+from keras_pdenets.training.recipe import read_json
 
 STARTS: dict[str, dict[str, Any]] = {
     "zero": {"zero_start": True},
@@ -165,13 +166,7 @@ class SearchSpace:
         Raises:
             ValueError: If the file is no JSON, or holds a field that a space does not have.
         """
-        try:
-            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(**values)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not a JSON file: {error}") from error
-        except TypeError as error:  # a field that does not exist, here or inside
-            raise ValueError(f"{path} is not a search space: {error}") from error
+        return read_json(cls, path, "a search space")
 
 
 def depths_of(values: dict[str, Any], sections: int) -> tuple[int, ...]:

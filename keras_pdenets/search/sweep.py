@@ -1,11 +1,9 @@
 """One net at many depths: the perturbations of each, for the figures of Hauser's paper."""
 
 import csv
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keras_pdenets.analysis import fit_exponent, measure_perturbation
 from keras_pdenets.data import DataSource
@@ -14,6 +12,7 @@ from keras_pdenets.hub.files import load_weights
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.search.space import STARTS
 from keras_pdenets.training import Recipe, train
+from keras_pdenets.training.recipe import read_json
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model
 
 RESULTS = "sweep.csv"
@@ -62,13 +61,7 @@ class Sweep:
     @classmethod
     def from_file(cls, path: Path) -> "Sweep":
         """The sweep in a JSON file."""
-        try:
-            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(**values)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not a JSON file: {error}") from error
-        except TypeError as error:
-            raise ValueError(f"{path} is not a sweep: {error}") from error
+        return read_json(cls, path, "a sweep")
 
     def recipe_of(self, start: str, depth: int) -> Recipe:
         """The recipe of one net."""

@@ -147,14 +147,28 @@ class Recipe:
         Raises:
             ValueError: If the file is no JSON, or holds a field that a recipe does not have.
         """
-        try:
-            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not a JSON file: {error}") from error
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ValueError(f"{path}: a recipe has no field {', '.join(unknown)}.")
-        try:
-            return cls(**values)
-        except TypeError as error:  # a field is missing, here or inside
-            raise ValueError(f"{path} is not a recipe: {error}") from error
+        return read_json(cls, path, "a recipe")
+
+
+def read_json(kind: Any, path: Path, name: str) -> Any:
+    """An instance of a dataclass from a JSON file of its fields.
+
+    Args:
+        kind: The dataclass.
+        path: The file.
+        name: What it is, with its article, for messages.
+
+    Raises:
+        ValueError: If the file is no JSON, lacks a field or has one that the dataclass has not.
+    """
+    try:
+        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    unknown = sorted(set(values) - {f.name for f in fields(kind)})
+    if unknown:
+        raise ValueError(f"{path} is not {name}: {name} has no field {', '.join(unknown)}.")
+    try:
+        return kind(**values)
+    except TypeError as error:  # a field is missing, or one inside does not exist
+        raise ValueError(f"{path} is not {name}: {error}") from error

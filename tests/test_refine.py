@@ -247,6 +247,11 @@ def test_bad_arguments_are_named(options, match):
         refine(plain(), **options)
 
 
+def test_a_bad_bound_is_named_where_nothing_would_use_it():
+    with pytest.raises(ValueError, match="`max_step` must be in"):
+        refine(plain("tanh"), max_step=5.0)
+
+
 def test_bad_models_are_refused():
     model = plain()
     kernel = model.get_layer("first").kernel

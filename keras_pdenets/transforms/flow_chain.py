@@ -9,13 +9,13 @@ from keras_pdenets.operators.flows.activations import ACTIVATIONS
 
 METHODS = ("inverse", "carry")
 # Slope beyond the ends, lower end, upper end.
-_CLIPPED = {
+CLIPPED = {
     "relu": (0.0, 0.0, None),
     "leaky_relu": (0.2, 0.0, None),
     "relu6": (0.0, 0.0, 6.0),
     "hard_tanh": (0.0, -1.0, 1.0),
 }
-FLOWING = (*_CLIPPED, *SMOOTH_ACTIVATIONS)
+FLOWING = (*CLIPPED, *SMOOTH_ACTIVATIONS)
 
 
 def flow_steps(
@@ -56,8 +56,8 @@ def flow_steps(
             for h, n in zip(rights, names, strict=True)
         ]
     common = {"promote": promote, "data_format": data_format, "dtype": dtype}
-    if activation in _CLIPPED:
-        low_slope, low, high = _CLIPPED[activation]
+    if activation in CLIPPED:
+        low_slope, low, high = CLIPPED[activation]
         rates = _rates(left, step, low_slope if slope is None else slope, max_step)
         return [
             ClipFlowStep(rate, low, high, name=n, **common)
@@ -65,7 +65,7 @@ def flow_steps(
         ]
     if max_step is not None:
         raise ValueError(
-            f"`max_step` is for {', '.join(_CLIPPED)}. Received: activation={activation!r}"
+            f"`max_step` is for {', '.join(CLIPPED)}. Received: activation={activation!r}"
         )
     if activation not in SMOOTH_ACTIVATIONS:
         raise ValueError(

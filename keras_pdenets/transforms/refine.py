@@ -9,7 +9,7 @@ from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep, ClipFlowStep
 from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.transforms.flow_chain import FLOWING, METHODS, flow_steps
+from keras_pdenets.transforms.flow_chain import CLIPPED, FLOWING, METHODS, flow_steps
 
 # Layers that end in their activation; a subclass may do more.
 _ENDING = (
@@ -19,7 +19,6 @@ _ENDING = (
 )  # fmt: skip
 _ALONE = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "glu", "sparsemax")
-_BENT = ("relu", "leaky_relu", "relu6", "hard_tanh")
 _STRICTLY_INCREASING = ("tanh", "sigmoid", "softplus", "softsign", "elu", "celu", "selu")
 
 
@@ -133,6 +132,8 @@ def refine(
         raise ValueError(
             f"`activation` must be one of {', '.join(METHODS)}. Received: {activation!r}"
         )
+    if max_step is not None and not 0 < max_step < 1:
+        raise ValueError(f"`max_step` must be in (0, 1). Received: max_step={max_step}")
     bad = [v.path for v in model.weights if not np.isfinite(_numpy(v)).all()]
     if bad:
         raise ValueError(f"`model` must have finite weights. Received: NaN or infinity in {bad[0]}")
@@ -270,7 +271,7 @@ def _obstacle(layer, activation, slope, options):
     if activation not in FLOWING:
         hint = "; activation='carry' takes it" if hasattr(layer, "activation") else ""
         return f"{name} has no flow that can be inverted{hint}"
-    if options["max_step"] is not None and activation not in _BENT:
+    if options["max_step"] is not None and activation not in CLIPPED:
         return f"max_step knows no bound for {name}"
     return None
 

@@ -176,8 +176,8 @@ def _build(
 
 def _unset(option):
     """What a family's option is where the caller does not give it."""
-    # No activation is an answer, so that None cannot stand for "the model's own".
-    return "default" if option == "activation" else None
+    # None is an answer for these, so that it cannot stand for "the model's own".
+    return "default" if option in ("activation", "promote") else None
 
 
 def _default_shape(row, checkpoint, data_format):
@@ -277,3 +277,13 @@ HyperbolicResNet20 = _application("hyperbolic_resnet20")
 HyperbolicResNet38 = _application("hyperbolic_resnet38")
 HyperbolicResNet56 = _application("hyperbolic_resnet56")
 HyperbolicResNet74 = _application("hyperbolic_resnet74")
+PlainNet18 = _application("plain_net18")
+PlainNet34 = _application("plain_net34")
+PlainNet20 = _application("plain_net20")
+PlainNet56 = _application("plain_net56")
+VGG16 = _application("vgg16")
+RefinedPlainNet18 = _application("refined_plain_net18")
+RefinedPlainNet34 = _application("refined_plain_net34")
+RefinedPlainNet20 = _application("refined_plain_net20")
+RefinedPlainNet56 = _application("refined_plain_net56")
+RefinedVGG16 = _application("refined_vgg16")

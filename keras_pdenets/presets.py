@@ -46,6 +46,8 @@ _PREFIXES = {"conv": "", "pde": "PDE", "decomposed": "Decomposed"}
 _HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
 _YIN = "Yin et al. 2019, arXiv 1904.07568, Eq. (44)"
 _LIU = "Liu et al. 2023, arXiv 2308.01621"
+_VGG = "Simonyan and Zisserman 2014, arXiv 1409.1556, with batch norm and one dense layer"
+_LI = "Li and Shi 2017, arXiv 1708.05115, section 3"
 
 # depth, blocks in each stage, block, trainable parameters of conv, pde, decomposed
 _RESNETS = (
@@ -75,6 +77,17 @@ _SMALL_HYPERBOLIC_RESNETS = ((20, 2, 51_843), (38, 4, 121_289), (56, 6, 190_735)
 _SMALL_HYPERBOLIC = {
     "equation": "cp", "multiplier": 2, "stem": "cifar", "filters": (16, 32, 64)
 }  # fmt: skip
+_SMALL_PLAIN = {"stem": "cifar", "filters": (16, 32, 64)}
+_VGG16 = {"stem": "cifar", "filters": (64, 128, 256, 512, 512), "downsampling": "pool"}
+_STEPS = {"steps": 2, "promote": "depthwise"}
+# builder, options, side, trainable parameters as they are and refined, reference
+_PLAIN_NETS = (
+    ("PlainNet18", {"num_layers": (4, 4, 4, 4)}, 224, (11_000_138, 11_140_682), _HE),
+    ("PlainNet34", {"num_layers": (6, 8, 12, 6)}, 224, (21_108_298, 21_382_474), _HE),
+    ("PlainNet20", {"num_layers": (6, 6, 6), **_SMALL_PLAIN}, 32, (269_722, 294_490), _HE),
+    ("PlainNet56", {"num_layers": (18, 18, 18), **_SMALL_PLAIN}, 32, (853_018, 926_170), _HE),
+    ("VGG16", {"num_layers": (1, 2, 3, 3, 3), **_VGG16}, 32, (14_724_042, 14_876_106), _VGG),
+)
 _DEFAULT_PRESETS = {
     "pde_resnet50": "pde_resnet50_fashion_mnist",
     "preact_resnet20": "resnet20_fashion_mnist",
@@ -99,7 +112,7 @@ def _row(
         if prefix:
             reference = f"{reference}; {_YIN}"
     # PDEPreActResNet20: pde_preact_resnet20
-    name = re.sub(r"(PDE|Decomposed|PreAct|Hyperbolic)", r"\1_", builder).lower()
+    name = re.sub(r"(PDE|Decomposed|PreAct|Hyperbolic|Plain|Refined)", r"\1_", builder).lower()
     preset = _DEFAULT_PRESETS.get(name)
     return Architecture(name, builder, family, options, side, parameters, reference, preset)
 
@@ -122,6 +135,15 @@ ARCHITECTURES = {
                     for depth, n, counts in _PREACT_RESNETS
                 ),
             )
+        ),
+        *(
+            _row("plain_net", builder, options, side, counts[0], reference, "conv")
+            for builder, options, side, counts, reference in _PLAIN_NETS
+        ),
+        *(
+            _row("refined_plain_net", f"Refined{builder}", {**options, **_STEPS}, side, counts[1],
+                 f"{reference}; {_LI}", "conv")
+            for builder, options, side, counts, reference in _PLAIN_NETS
         ),
         *(
             _row("hyperbolic_resnet", f"HyperbolicResNet{depth}", {"num_blocks": n}, 224, count,

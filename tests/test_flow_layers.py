@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from conftest import BACKEND
 
+from keras_pdenets.blocks.flow_chain import flow_steps
 from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
 from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
-from keras_pdenets.transforms.flow_chain import flow_steps
 
 # JAX and TensorFlow compile every step: too slow for more.
 STEPS = (1, 4, 16, 64) if BACKEND == "torch" else (1, 4)

@@ -16,10 +16,19 @@ from keras_pdenets.presets import ARCHITECTURES
 GOLDEN = Path(__file__).parent / "golden" / "logits.json"
 # The smallest net of each family and operator, and one bottleneck net.
 GOLDEN_NAMES = [
-    *(f"{prefix}{name}" for name in ("resnet18", "preact_resnet20")
-      for prefix in ("", "pde_", "decomposed_")),
-    "pde_resnet50", "hyperbolic_resnet18", "hyperbolic_resnet20",
-]  # fmt: skip
+    *(
+        f"{prefix}{name}"
+        for name in ("resnet18", "preact_resnet20")
+        for prefix in ("", "pde_", "decomposed_")
+    ),
+    "pde_resnet50",
+    "hyperbolic_resnet18",
+    "hyperbolic_resnet20",
+    "plain_net20",
+    "refined_plain_net20",
+]
+# The nets of the tests that are no contracts of one family.
+SMALL_NAMES = [*GOLDEN_NAMES[:6], "hyperbolic_resnet20", "refined_plain_net20"]  # fmt: skip
 # 24 nets: trainable parameters for 10 classes, small stem, 3 channels (Yin et al., worked out).
 SPECIFIED = {
     "resnet18": 11_173_962, "pde_resnet18": 7_512_138, "decomposed_resnet18": 8_028_234,
@@ -91,6 +100,50 @@ def test_pre_activation_nets_have_6l_plus_2_layers(name):
     assert shapes == [s for s in ((32, 32, 16), (16, 16, 32), (8, 8, 64)) for _ in range(blocks)]
 
 
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if "plain" in n or "vgg" in n])
+def test_plain_nets_have_as_many_layers_as_their_names_say(name):
+    if BACKEND == "jax" and not name.endswith("20"):
+        pytest.skip("as above")
+    row = ARCHITECTURES[name]
+    model = build(name, side=32, config={"stem": "cifar"})
+    assert _count(model.trainable_variables) == row.parameters
+    layers = [x for x in model.layers if isinstance(x, keras.layers.Conv2D | keras.layers.Dense)]
+    # The first 16-layer net of VGG ends in three dense layers; those for small images in one.
+    assert len(layers) == int(name[-2:]) - 2 * ("vgg" in name)
+    shape = model.get_layer("pool").input.shape[1:]
+    sides = {"vgg": 1, "20": 8, "56": 8}
+    side = next((s for key, s in sides.items() if key in name), 4)
+    assert shape == (side, side, row.options.get("filters", (512,))[-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "`steps` must be a positive integer"),
+        ({"promote": "full"}, "`promote` must be one of None, channel, depthwise, conv"),
+        ({"steps": None, "promote": "conv"}, "`promote` needs steps"),
+        ({"downsampling": "mean"}, "`downsampling` must be one of stride, pool"),
+        ({"num_layers": (1, 2)}, "`num_layers` must be one integer or 3"),
+    ],
+)
+def test_errors_of_plain_nets(options, message):
+    with pytest.raises(ValueError, match=message):
+        build("refined_plain_net20", config=options)
+
+
+def test_a_refined_plain_net_is_what_refine_makes(images):
+    plain = fill(build("plain_net20"))
+    refined, _ = keras_pdenets.transforms.refine(plain, steps=2, promote="depthwise")
+    built = build("refined_plain_net20")
+    assert {v.path for v in refined.weights} == {v.path for v in built.weights}
+    new = keras_pdenets.transforms.grow(plain, built)
+    assert (len(new), new[0]) == (2 * 19, "stem_relu0_flow0")
+    before = plain.predict(images, verbose=0)
+    np.testing.assert_allclose(built.predict(images, verbose=0), before, rtol=1e-5, atol=1e-5)
+    bare = keras_pdenets.RefinedPlainNet20(weights=None, promote=None, steps=3)
+    assert bare.get_layer("stem_relu0_flow2").promote is None
+
+
 def test_sections_may_differ():
     model = build("pde_preact_resnet20", config={"num_blocks": (1, 2, 3)})
     adds = [layer.name for layer in model.layers if layer.name.endswith("_add")]
@@ -106,7 +159,7 @@ def test_logits_are_the_golden_ones(name, models, images, data_format):
     np.testing.assert_allclose(found, golden, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*GOLDEN_NAMES[:6], "hyperbolic_resnet20"])
+@pytest.mark.parametrize("name", SMALL_NAMES)
 def test_keras_file_round_trip_is_exact(name, models, images, tmp_path):
     model = models(name, data_format="channels_last")
     model.save(tmp_path / "model.keras")
@@ -128,7 +181,7 @@ def _toy_problem():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", [*GOLDEN_NAMES[:6], "hyperbolic_resnet20"])
+@pytest.mark.parametrize("name", SMALL_NAMES)
 def test_one_fit_lowers_the_loss(name, dtype):
     keras.utils.set_random_seed(3)
     images, labels = _toy_problem()
@@ -304,7 +357,7 @@ def test_a_grown_net_is_the_old_one_and_can_learn_more(operator, images):
     with pytest.raises(ValueError, match=r"must have all that .* has, and more blocks at most"):
         keras_pdenets.transforms.grow(deep, shallow)
     headless = build(f"{operator}preact_resnet20", include_top=False, config={"num_blocks": 1})
-    with pytest.raises(ValueError, match=r"in its blocks only\. Received: classifier/kernel"):
+    with pytest.raises(ValueError, match=r"flow steps only\. Received: classifier/kernel"):
         keras_pdenets.transforms.grow(headless, build(f"{operator}preact_resnet20"))
 
 

@@ -120,6 +120,28 @@ def test_a_run_that_failed_in_its_third_epoch_goes_on(change, tmp_path, monkeypa
     assert len(_log(tmp_path / "cut")) == 4
 
 
+def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
+    folder, _ = finished
+    deeper = dataclasses.replace(
+        CHECKPOINT, options={**CHECKPOINT.options, "num_blocks": (1, 2, 1), "zero_start": True}
+    )
+    recipe = dataclasses.replace(
+        RECIPE, checkpoint=deeper, stages=(Stage(1, 14),), start=str(folder / "model.safetensors"),
+        learning_rate=1e-6, warmup_epochs=0.0,
+    )  # fmt: skip
+    train(recipe, tmp_path / "run", verbose=0)
+    before = load_file(folder / "model.safetensors")
+    after = load_file(tmp_path / "run" / "model.safetensors")
+    for name, value in before.items():
+        if "moving" not in name:
+            np.testing.assert_allclose(after[name], value, atol=2e-5)
+    assert any(name.startswith("stage1_block1_") for name in after)
+    assert "From the weights of" in release._beginning(recipe)
+    with pytest.raises(WeightsError, match="There is no weight file"):
+        train(dataclasses.replace(recipe, start="nowhere"), tmp_path / "other", verbose=0)
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_time_limit_stops_before_an_epoch(tmp_path):
     recipe = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
     assert train(recipe, tmp_path, limit_minutes=0, verbose=0) == []

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_pdenets.blocks.flow_chain import flow_steps
 from keras_pdenets.layers import DecomposedConv2D, PDEConv2D, PolynomialConv2D, ScalarGain
 from keras_pdenets.layers.images import channel_axis
 
@@ -27,12 +28,16 @@ class Parts:
         operator_options: Arguments of the operator's layer, such as `boundary`.
         data_format: Order of the axes.
         dtype: Precision: a Keras dtype policy or its name.
+        steps: Residual steps of every ReLU, or None for the ReLU itself.
+        promote: Weights of every step (see `layers.ClipFlowStep`).
     """
 
     operator: str = "conv"
     operator_options: dict[str, Any] = field(default_factory=dict)
     data_format: str = "channels_last"
     dtype: Any = None
+    steps: int | None = None
+    promote: str | None = None
 
     def __post_init__(self):
         """Refuse an operator that does not exist, or options it does not have."""
@@ -106,8 +111,19 @@ class Parts:
         )(x)
 
     def relu(self, x, name):
-        """ReLU."""
-        return keras.layers.ReLU(dtype=self.dtype, name=name)(x)
+        """ReLU, whole or in steps."""
+        if self.steps is None:
+            return keras.layers.ReLU(dtype=self.dtype, name=name)(x)
+        layout = {"data_format": self.data_format, "dtype": self.dtype}
+        for step in flow_steps("relu", self.steps, name, promote=self.promote, **layout):
+            x = step(x)
+        return x
+
+    def pool(self, x, name):
+        """Maximum over 2x2 pixels; what is left over at the border is a patch of its own."""
+        return keras.layers.MaxPooling2D(
+            2, 2, "same", data_format=self.data_format, dtype=self.dtype, name=name
+        )(x)
 
     def add(self, x, y, name):
         """Sum of shortcut and residual."""

@@ -8,9 +8,11 @@ from keras_pdenets.builders import hyperbolic_resnet as _hyperbolic
 from keras_pdenets.builders.common import START_OPTIONS
 from keras_pdenets.builders.common import ModelOptions as ModelOptions
 from keras_pdenets.builders.common import Preprocessing as Preprocessing
+from keras_pdenets.builders.plain_net import STEPS_OPTIONS, PlainNetConfig, build_plain_net
 from keras_pdenets.builders.preact_resnet import PreActResNetConfig, build_preact_resnet
 from keras_pdenets.builders.resnet import ResNetConfig, build_resnet
 
+_STEM = {"stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.'}
 _OPERATOR_OPTIONS = {
     "operator_options": "Arguments of the 3x3 operator's layer, such as "
     '`{"boundary": "periodic"}`.'
@@ -37,7 +39,7 @@ FAMILIES = {
         ResNetConfig,
         build_resnet,
         {
-            "stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.',
+            **_STEM,
             **_OPERATOR_OPTIONS,
             **START_OPTIONS,
         },
@@ -50,6 +52,10 @@ FAMILIES = {
             **_OPERATOR_OPTIONS,
             **START_OPTIONS,
         },
+    ),
+    "plain_net": Family(PlainNetConfig, build_plain_net, {**_STEM, **_OPERATOR_OPTIONS}),
+    "refined_plain_net": Family(
+        PlainNetConfig, build_plain_net, {**_STEM, **_OPERATOR_OPTIONS, **STEPS_OPTIONS}
     ),
     "hyperbolic_resnet": Family(
         _hyperbolic.HyperbolicResNetConfig,

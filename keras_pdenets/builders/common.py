@@ -169,13 +169,13 @@ def make_start(config, blocks):
     return Start(config.zero_start, step_size)
 
 
-def check_depth(num_blocks, sections):
+def check_depth(num_blocks, sections, name="num_blocks"):
     """Return `num_blocks` as one positive integer for each of `sections` sections."""
     if isinstance(num_blocks, int):
         num_blocks = (num_blocks,) * sections
     if not isinstance(num_blocks, Sequence) or len(num_blocks) != sections:
         raise ValueError(
-            f"`num_blocks` must be one integer or {sections}, one for each section. "
-            f"Received: num_blocks={num_blocks}"
+            f"`{name}` must be one integer or {sections}, one for each section. "
+            f"Received: {name}={num_blocks}"
         )
-    return tuple(check_positive_integer("num_blocks", n) for n in num_blocks)
+    return tuple(check_positive_integer(name, n) for n in num_blocks)

@@ -3,6 +3,8 @@
 import keras
 
 _PDE_COEFFICIENTS = {"sigma", "b", "c"}
+# They start as the identity: decay would undo the activation that they are a part of.
+_FLOW_KERNELS = {"inner_kernel", "outer_kernel"}
 
 
 class RestartedCosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -65,4 +67,4 @@ def make_optimizer(recipe, model, steps_per_epoch):
 def _decays(variable, decay_pde):
     if variable.name in _PDE_COEFFICIENTS:
         return decay_pde
-    return "kernel" in variable.name
+    return "kernel" in variable.name and variable.name not in _FLOW_KERNELS

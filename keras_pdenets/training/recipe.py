@@ -37,12 +37,15 @@ class Recipe:
         test_split: Split that `evaluate` and the card report.
         log_split: Part of the test split that the log follows; nothing is chosen by it.
         stages: Epochs, by image size.
+        start: Preset or weight file that the run starts from: of the same net, or of one with
+            fewer blocks or without flow steps (`transforms.grow`). None: random weights.
         batch_size: Images in a step.
         optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
         learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0 at the
             end, or at the next stage with a `restart`.
         warmup_epochs: Epochs of linear warm-up.
-        weight_decay: Decoupled weight decay of kernels. Batch norm and biases have none.
+        weight_decay: Decoupled weight decay of kernels. Batch norm, biases and the kernels of
+            flow steps, which start as the identity, have none.
         decay_pde: Also decay sigma, b and c of PDE layers, which enter quadratically.
         label_smoothing: In [0, 1).
         gradient_norm: Global norm that gradients are clipped to, or None.
@@ -59,6 +62,7 @@ class Recipe:
     checkpoint: Checkpoint
     dataset: str
     stages: tuple[Stage, ...]
+    start: str | None = None
     train_split: str = "train"
     test_split: str = "test"
     log_split: str = "test"

@@ -151,8 +151,8 @@ model = keras_pdenets.{row.builder}(weights="{preset.name}")  # pixels 0-255 in,
 ## Training
 
 - Command: `{training["command"]}`, which reads `recipe.json` beside this card.
-- {training["epochs"]} epochs ({stages}) on `{recipe.train_split}`; the last epoch ships. \
-`log.csv` follows `{recipe.log_split}`.
+- {_beginning(recipe)}{training["epochs"]} epochs ({stages}) on `{recipe.train_split}`; the last \
+epoch ships. `log.csv` follows `{recipe.log_split}`.
 - Batch {recipe.batch_size}, {recipe.optimizer}, peak learning rate {recipe.learning_rate} after \
 {recipe.warmup_epochs} epochs of warm-up, weight decay {recipe.weight_decay} of kernels\
 {", sigma, b and c" if recipe.decay_pde else ""}, label smoothing {recipe.label_smoothing}, \
@@ -176,6 +176,11 @@ Code {preset.licences["code"]}, weights {preset.licences["weights"]}, data \
 {preset.licences["data"]}. The net knows {preset.checkpoint.classes} kinds of small images and \
 gives one of them for any input. Its probabilities are not calibrated.
 """
+
+
+def _beginning(recipe):
+    """Where the weights came from, if they were not random."""
+    return f"From the weights of `{recipe.start}`: " if recipe.start else ""
 
 
 def _parameters(preset):

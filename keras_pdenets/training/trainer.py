@@ -10,10 +10,12 @@ import keras
 from keras_pdenets.builders import FAMILIES, ModelOptions
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.atomic import replace_file
-from keras_pdenets.hub.files import load_weights, write_weights
-from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
+from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, list_presets
 from keras_pdenets.training import state
 from keras_pdenets.training.optimizers import make_optimizer
+from keras_pdenets.transforms import grow
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
 
@@ -71,6 +73,8 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
     model.optimizer.build(model.trainable_variables)
     history = []
+    if recipe.start is not None:
+        _start(model, recipe.start)
     if (folder / STATE).exists():
         values, history, _ = state.read_state(folder / STATE, recipe)
         state.restore(model, values)
@@ -91,6 +95,14 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
             state.restore(model, values)
     write_weights(model, folder / WEIGHTS, recipe.checkpoint)
     return history
+
+
+def _start(model, start):
+    """Give a model the weights of a trained one that it can be grown from."""
+    path = resolve(get_preset(start))[0] if start in list_presets() else Path(start)
+    source = build_model(read_checkpoint(path))
+    load_weights(source, path)
+    grow(source, model)
 
 
 def _compile(model, optimizer, recipe):

@@ -5,7 +5,8 @@ import re
 import numpy as np
 from keras import ops
 
-_BLOCK = re.compile(r"stage\d+_block\d+_")
+# A block of a stage, or a flow step in place of an activation; both may start as the identity.
+_NEW = re.compile(r"(stage\d+_block\d+)_|(\w+_flow\d+)/")
 
 
 def grow(source, target):
@@ -13,15 +14,16 @@ def grow(source, target):
 
     The blocks of a stage keep their numbers; those that only the deeper net has come behind them
     and keep their start. Where that is zero (`zero_start=True`), the deeper net computes exactly
-    what the shallower one does, and goes on training from there.
+    what the shallower one does, and goes on training from there. The same holds for a plain net
+    and the refined one of its kind, up to rounding.
 
     Args:
-        source: A trained residual net of this package.
+        source: A trained net of this package.
         target: A new net with as many blocks in every stage or more, and the rest alike; its
             weights are changed.
 
     Returns:
-        Names of the new blocks, such as `"stage0_block3"`.
+        Names of the new blocks, such as `"stage0_block3"`, and flow steps.
 
     Raises:
         ValueError: If the target has fewer blocks somewhere, or a variable of another shape.
@@ -42,14 +44,14 @@ def grow(source, target):
                 f"`target` must have all that {source.name!r} has, and more blocks at most. "
                 f"Received: {path} of shape {shapes.get(path)} in place of {value.shape}"
             )
-    matches = {path: _BLOCK.match(path) for path in shapes if path not in values}
+    matches = {path: _NEW.match(path) for path in shapes if path not in values}
     strange = [path for path, match in matches.items() if match is None]
     if strange:
         raise ValueError(
-            f"`target` must differ from {source.name!r} in its blocks only. Received: "
-            f"{', '.join(strange[:3])}, which that has not"
+            f"`target` must differ from {source.name!r} in its blocks and flow steps only. "
+            f"Received: {', '.join(strange[:3])}, which that has not"
         )
     for variable in target.variables:
         if variable.path in values:
             variable.assign(values[variable.path])
-    return list(dict.fromkeys(match[0].rstrip("_") for match in matches.values()))
+    return list(dict.fromkeys(match[1] or match[2] for match in matches.values()))

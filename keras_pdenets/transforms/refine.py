@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_pdenets.blocks.flow_chain import CLIPPED, FLOWING, METHODS, flow_steps
 from keras_pdenets.layers import CarryFlowStep, ClipFlowStep
 from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.transforms.flow_chain import CLIPPED, FLOWING, METHODS, flow_steps
 
 # Layers that end in their activation; a subclass may do more.
 _ENDING = (

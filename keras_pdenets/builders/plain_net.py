@@ -1,0 +1,83 @@
+"""Nets without shortcuts: the baselines of He et al. 2015 and VGG, and the same as flows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+
+from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.layers.flow_steps import PROMOTIONS
+from keras_pdenets.layers.images import check_positive_integer
+
+DOWNSAMPLINGS = ("stride", "pool")
+STEPS_OPTIONS = {
+    "steps": "Residual steps of every ReLU; None: the model's own.",
+    "promote": 'Weights of every step: None, `"channel"`, `"depthwise"` or `"conv"` (see '
+    '`layers.ClipFlowStep`); `"default"`: the model\'s own.',
+}
+
+
+@dataclass(frozen=True)
+class PlainNetConfig:
+    """Architecture of a plain net: layers of a 3x3 operator, batch norm and ReLU.
+
+    Args:
+        num_layers: Number of layers in each stage, the stem not counted.
+        downsampling: `"stride"` (the first layer of every stage but the first has stride 2, as in
+            He et al.) or `"pool"` (every stage ends in a maximum over 2x2 pixels, as in VGG).
+        steps: Residual steps of every ReLU, or None for the ReLU itself.
+        promote: Weights of every step (see `layers.ClipFlowStep`).
+        operator: `"conv"`, `"pde"` or `"decomposed"`.
+        operator_options: Arguments of the operator's layer, such as `boundary`.
+        stem: `"cifar"` (3x3), `"imagenet"` (7x7 with stride 2, max-pool), or None: `"cifar"` up
+            to 64 pixels.
+        filters: Width of each stage.
+    """
+
+    num_layers: tuple[int, ...]
+    downsampling: str = "stride"
+    steps: int | None = None
+    promote: str | None = None
+    operator: str = "conv"
+    operator_options: Mapping[str, Any] = field(default_factory=dict)
+    stem: str | None = None
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+
+    def __post_init__(self):
+        """Check the arguments that the layers cannot check."""
+        object.__setattr__(self, "filters", tuple(self.filters))
+        layers = check_depth(self.num_layers, len(self.filters), "num_layers")
+        object.__setattr__(self, "num_layers", layers)
+        check_stem(self.stem)
+        for name, known in (("downsampling", DOWNSAMPLINGS), ("promote", PROMOTIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(map(str, known))}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        if self.steps is not None:
+            check_positive_integer("steps", self.steps)
+        elif self.promote is not None:
+            raise ValueError(
+                "`promote` needs steps that it can give weights to. "
+                f"Received: promote={self.promote!r}, steps=None"
+            )
+
+
+def build_plain_net(config, options):
+    """The `keras.Model` of a `PlainNetConfig` with the given `ModelOptions`."""
+    inputs, x = make_input(options)
+    parts = replace(make_parts(config, options), steps=config.steps, promote=config.promote)
+    x = make_stem(config, options, parts, x)
+    strided = config.downsampling == "stride"
+    for stage, (layers, filters) in enumerate(zip(config.num_layers, config.filters, strict=True)):
+        for layer in range(layers):
+            name = f"stage{stage}_layer{layer}"
+            strides = 2 if strided and stage > 0 and layer == 0 else 1
+            x = parts.operate(x, filters, strides, f"{name}_conv")
+            x = parts.norm_relu(x, name, 0)
+        if not strided:
+            x = parts.pool(x, f"stage{stage}_pool")
+    return keras.Model(inputs, make_head(options, x), name=options.name)

@@ -257,3 +257,27 @@ def test_the_papers_scheme_fails_where_we_say_so():
         assert not np.isfinite(run("relu", 64, "bump", True, z)).all()
     # Exact increments with the same times, and no trouble while h stays below 1.
     np.testing.assert_allclose(run("relu", 8, "bump", False, z), [0.0], atol=1e-6)
+
+
+def test_the_papers_linear_flow_has_order_1_and_needs_many_steps():
+    w = np.random.default_rng(6).normal(size=(5, 4))
+    with pytest.raises(ValueError, match="at least 41 for 'paper' here.*rate -40"):
+        linear_flow(w, 32, "paper")
+    errors = [np.abs(linear_flow(w, n, "paper").product() - w).max() for n in (256, 512, 1024)]
+    assert len(linear_flow(w, 64, "paper").steps) == 3 * 64
+    np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 2, atol=0.2)
+    # Two flows in place of three, near the identity: far less error for the same steps.
+    near = np.eye(8) + 0.05 * np.random.default_rng(7).normal(size=(8, 8))
+    three = np.abs(linear_flow(near, 64, "paper").product() - near).max()
+    two = np.abs(linear_flow(near, 64, "euler").product() - near).max()
+    assert three > 50 * two
+    # The steps in the middle of the smoothstep are 1.5 times as long.
+    with pytest.raises(ValueError, match="at least 61 for 'paper'"):
+        linear_flow(w, 50, "paper", "smoothstep")
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_exact_linear_flows_take_any_time(time):
+    w = np.random.default_rng(8).normal(size=(6, 3))
+    np.testing.assert_allclose(linear_flow(w, 9, "exact", time).product(), w, atol=1e-12)
+    np.testing.assert_allclose(linear_flow(w, 200, "rk4", time).product(), w, atol=1e-5)

@@ -1,14 +1,21 @@
-"""A linear map as a flow: a stretch, then a rotation, cut into steps."""
+"""A linear map as a flow: a stretch and rotations, cut into steps."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_pdenets.operators.flows.rotations import embed, proper_polar, rotation_logarithm
+from keras_pdenets.operators.flows.rotations import (
+    embed,
+    proper_polar,
+    proper_svd,
+    rotation_logarithm,
+)
 from keras_pdenets.operators.flows.schemes import SCHEMES, Scheme
+from keras_pdenets.operators.flows.times import increments
 
 # Rate of a singular value 0 in schemes that need a finite one: e^-40 is 4e-18.
 _BETA = 40.0
+PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class LinearFlow:
     Args:
         steps: Matrices of the steps, each near the identity, first step first.
         shape: Shape of the matrix itself, (m, n).
-        rotation_rates: Angles of the rotation, in radians.
+        rotation_rates: Angles of the rotations, in radians.
         stretch_rates: Logarithms of the singular values.
     """
 
@@ -35,7 +42,9 @@ class LinearFlow:
         return whole[: self.shape[0], : self.shape[1]]
 
 
-def linear_flow(matrix: np.ndarray, steps: int, scheme: str = "exact") -> LinearFlow:
+def linear_flow(
+    matrix: np.ndarray, steps: int, scheme: str = "exact", time: str = "linear"
+) -> LinearFlow:
     r"""Cut a linear map into steps of a stretch and steps of a rotation.
 
     $$W = R\,P, \quad x' = \log P\,x \ \text{then}\ x' = \log R\,x$$
@@ -46,11 +55,13 @@ def linear_flow(matrix: np.ndarray, steps: int, scheme: str = "exact") -> Linear
 
     Args:
         matrix: W, of shape (m, n); columns are inputs.
-        steps: Number of steps of each of the two flows.
-        scheme: Key of `SCHEMES`.
+        steps: Number of steps of each of the flows.
+        scheme: Key of `SCHEMES`; or `"paper"`: three flows, of V, the singular values and U, by
+            Euler's method with the increments $\alpha h'(\tau_r)$.
+        time: Key of `TIMES`.
 
     Returns:
-        A `LinearFlow` of 2 * steps matrices.
+        A `LinearFlow` of 2 * steps matrices, 3 * steps for `"paper"`.
 
     Raises:
         ValueError: If the scheme is unknown, `steps` is below 1, or the scheme is not stable with
@@ -64,37 +75,69 @@ def linear_flow(matrix: np.ndarray, steps: int, scheme: str = "exact") -> Linear
     >>> bool(np.abs(flow.product() - w).max() < 1e-13)
     True
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"`scheme` must be one of {', '.join(SCHEMES)}. Received: {scheme!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"`steps` must be a positive integer. Received: steps={steps!r}")
-    method = SCHEMES[scheme]
-    shape = tuple(np.shape(matrix))
-    rotation, s, v = proper_polar(embed(matrix))
-    generator = rotation_logarithm(rotation)
+    paper = scheme == PAPER
+    if not paper and scheme not in SCHEMES:
+        names = ", ".join((*SCHEMES, PAPER))
+        raise ValueError(f"`scheme` must be one of {names}. Received: {scheme!r}")
+    method = SCHEMES["euler" if paper else scheme]
+    _, increment = increments(time, steps, paper)
+    shape = (np.shape(matrix)[0], np.shape(matrix)[1])
+    square = embed(matrix)
+    if paper:
+        u, s, v = proper_svd(square)
+        first, basis, last = v, np.eye(len(square)), u
+    else:
+        rotation, s, basis = proper_polar(square)
+        first, last = None, rotation
     rates = np.log(np.where(s > 0, s, np.exp(-_BETA)))
-    angles = np.abs(np.linalg.eigvals(generator).imag)
-    # The extra dimension that no input reaches need not decay.
-    rates = np.where((s == 0) & (np.abs(v[:, : shape[1]]).max(axis=1) < 1e-9), 0.0, rates)
-    factors = _stretch(method, s, rates, steps)
-    stretch = (v.T * factors) @ v
-    turn = method.step(generator, 1.0 / steps)
+    if not paper:
+        # Inputs do not reach the extra dimension: it need not decay.
+        unreached = (s == 0) & (np.abs(basis[:, : shape[1]]).max(axis=1) < 1e-9)
+        rates = np.where(unreached, 0.0, rates)
+    before, first_angles = _turns(method, first, increment)
+    after, last_angles = _turns(method, last, increment)
+    stretches = _stretches(method, s, rates, basis, increment, time, paper)
     return LinearFlow(
-        (stretch,) * steps + (turn,) * steps,
-        (shape[0], shape[1]),
-        tuple(map(float, angles)),
-        tuple(map(float, rates)),
+        (*before, *stretches, *after), shape, (*first_angles, *last_angles), tuple(rates.tolist())
     )
 
 
-def _stretch(method: Scheme, s: np.ndarray, rates: np.ndarray, steps: int) -> np.ndarray:
-    """Factor of each direction in one step of the stretch."""
-    if method.order is None:
-        return s ** (1.0 / steps)
-    needed, worst = max((method.smallest_stable(float(rate)), float(rate)) for rate in rates)
-    if steps < needed:
-        raise ValueError(
-            f"`steps` must be at least {needed} for {method.name!r} here: fewer do not follow a "
-            f"stretch with the rate {worst:.3g}. Received: steps={steps}"
+def _turns(
+    method: Scheme, rotation: np.ndarray | None, increment: np.ndarray
+) -> tuple[list[np.ndarray], list[float]]:
+    """Steps of a rotation, and its angles."""
+    if rotation is None:
+        return [], []
+    generator = rotation_logarithm(rotation)
+    known = {step: method.step(generator, step) for step in set(increment.tolist())}
+    angles = np.abs(np.linalg.eigvals(generator).imag)
+    return [known[step] for step in increment.tolist()], angles.tolist()
+
+
+def _stretches(
+    method: Scheme,
+    s: np.ndarray,
+    rates: np.ndarray,
+    basis: np.ndarray,
+    increment: np.ndarray,
+    time: str,
+    paper: bool,
+) -> list[np.ndarray]:
+    """Steps of the stretch V^T diag(s) V."""
+    if method.order is not None:
+        needed, worst = max(
+            (method.smallest_stable(float(rate), time, paper, len(increment)), float(rate))
+            for rate in rates
         )
-    return np.array([method.step(np.array([[rate]]), 1.0 / steps)[0, 0] for rate in rates])
+        if len(increment) < needed:
+            name = PAPER if paper else method.name
+            raise ValueError(
+                f"`steps` must be at least {needed} for {name!r} here: fewer do not follow a "
+                f"stretch with the rate {worst:.3g}. Received: steps={len(increment)}"
+            )
+    stretches = []
+    for step in increment:
+        exact = method.order is None
+        factors = s**step if exact else np.array([method.growth(step * rate) for rate in rates])
+        stretches.append((basis.T * factors) @ basis)
+    return stretches

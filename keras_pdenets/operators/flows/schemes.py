@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from keras_pdenets.operators.flows.times import increments
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -70,22 +72,37 @@ class Scheme:
             _polynomial(self.denominator, scaled), _polynomial(self.numerator, scaled)
         )
 
-    def smallest_stable(self, rate: float, largest: int = 100_000) -> int:
-        """Smallest number of equal steps that keep a stretch e^rate a stretch.
+    def smallest_stable(
+        self,
+        rate: float,
+        time: str = "linear",
+        paper: bool = False,
+        start: int = 1,
+        largest: int = 100_000,
+    ) -> int:
+        """Smallest number of steps, from `start` on, that keep a stretch e^rate a stretch.
 
         A step must neither flip the sign, nor reach a pole, nor make what decays grow.
 
         Args:
             rate: Eigenvalue of the generator of a stretch.
-            largest: Where the search ends.
+            time: As in `increments`.
+            paper: As in `increments`.
+            start: Where the search begins.
+            largest: Where it ends.
 
         Raises:
             ValueError: If no number up to `largest` will do.
         """
-        if self._stable(rate, 1):
-            return 1
-        low, high = 1, 2
-        while not self._stable(rate, high):
+
+        def stable(steps: int) -> bool:
+            step = increments(time, steps, paper)[1]
+            return self._stable(rate * step.min()) and self._stable(rate * step.max())
+
+        if stable(start):
+            return start
+        low, high = start, 2 * start
+        while not stable(high):
             low, high = high, 2 * high
             if high > largest:
                 raise ValueError(
@@ -94,11 +111,10 @@ class Scheme:
                 )
         while high - low > 1:  # next to 0 every scheme is: R(0) = 1, R'(0) = 1
             middle = (low + high) // 2
-            low, high = (low, middle) if self._stable(rate, middle) else (middle, high)
+            low, high = (low, middle) if stable(middle) else (middle, high)
         return high
 
-    def _stable(self, rate: float, steps: int) -> bool:
-        z = rate / steps
+    def _stable(self, z: float) -> bool:
         if any(root.real <= z for root in np.roots(self.denominator[::-1]) if root.real > 0):
             return False
         return self.growth(z) > 0 and (z > 0 or self.growth(z) <= 1.0 + 1e-12)

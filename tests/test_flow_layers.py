@@ -40,6 +40,25 @@ def test_the_chain_is_the_activation(name):
         assert (np.abs(found - wanted) / scale).max() < limit, f"{count} steps"
 
 
+def test_the_papers_increments_as_layers():
+    errors = []
+    for count in (16, 64):
+        found = model_of("relu", count, time="smoothstep", paper=True)
+        found = found.predict(Z[:, None], batch_size=len(Z), verbose=0)[:, 0]
+        inside = np.abs(Z) < 5
+        errors.append(np.abs(found - np.maximum(Z, 0))[inside].max())
+    assert 30 < errors[0] / errors[1] < 120  # order 3
+    smooth = model_of("tanh", 16, time="smoothstep", paper=True)
+    assert np.abs(smooth.predict(Z[:9, None], verbose=0)[:, 0] - np.tanh(Z[:9])).max() > 1e-3
+    for name in ("relu", "tanh"):
+        with pytest.raises(ValueError, match=r"no number up to 1000.*time='bump'"):
+            flow_steps(name, 64, name, time="bump", paper=True)
+    with pytest.raises(ValueError, match="beyond it the flow has no inverse"):
+        flow_steps("gelu", 16, "gelu", paper=True)
+    with pytest.raises(ValueError, match="`paper` needs the inverse"):
+        flow_steps("relu", 16, "relu", method="carry", paper=True)
+
+
 def test_times_that_round_to_1_are_exact_too():
     found = model_of("tanh", 64, time="bump").predict(Z[:, None], batch_size=len(Z), verbose=0)
     np.testing.assert_allclose(found[:, 0], np.tanh(Z), atol=2e-5)
@@ -132,11 +151,11 @@ def test_configs_are_complete(layer):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: ClipFlowStep(1.5), "`rate`"), (lambda: ClipFlowStep(0.5, 1.0, 0.0), "`high`"),
+        (lambda: ClipFlowStep(2.5), "`rate`"), (lambda: ClipFlowStep(0.5, 1.0, 0.0), "`high`"),
         (lambda: ClipFlowStep(0.5, promote="dense"), "`promote`"),
         (lambda: NewtonFlowStep("relu", 0.0, 0.5), "`activation`"),
         (lambda: NewtonFlowStep("gelu", 1.0, 0.5), "`left`"),
-        (lambda: NewtonFlowStep("gelu", 0.5, 0.6), "`step`"),
+        (lambda: NewtonFlowStep("gelu", 0.5, 1.6), "`step`"),
         (lambda: NewtonFlowStep("gelu", 0.95, 0.05), "`left` must be below 0.885"),
         (lambda: CarryFlowStep("gelu", 0.0), "`right`"),
         (lambda: flow_steps("exponential", 4, "a"), "no flow.*carry"),

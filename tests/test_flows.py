@@ -261,7 +261,7 @@ def test_the_papers_scheme_fails_where_we_say_so():
 
 def test_the_papers_linear_flow_has_order_1_and_needs_many_steps():
     w = np.random.default_rng(6).normal(size=(5, 4))
-    with pytest.raises(ValueError, match="at least 41 for 'paper' here.*rate -40"):
+    with pytest.raises(ValueError, match=r"at least 41 for 'paper' here.*rate -40"):
         linear_flow(w, 32, "paper")
     errors = [np.abs(linear_flow(w, n, "paper").product() - w).max() for n in (256, 512, 1024)]
     assert len(linear_flow(w, 64, "paper").steps) == 3 * 64

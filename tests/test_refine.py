@@ -14,16 +14,16 @@ IMAGES = RNG.normal(size=(4, 8, 8, 3)).astype("float32")
 def plain(activation="relu", nested=False):
     """A small net with activations inside and outside layers, one shared, one branch."""
     inputs = keras.Input((8, 8, 3))
-    shared = keras.layers.Conv2D(4, 3, padding="same", activation=activation, name="shared")
-    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+    shared = keras.layers.Conv2D(8, 3, padding="same", activation=activation, name="shared")
+    x = keras.layers.Conv2D(8, 3, padding="same", name="first")(inputs)
     x = keras.layers.BatchNormalization(name="norm")(x)
     x = keras.layers.Activation(activation, name="outside")(x)
     x = shared(shared(x))
     if nested:
         inner = keras.Sequential(
             [
-                keras.Input((8, 8, 4)),
-                keras.layers.Conv2D(4, 1, activation=activation, name="shared"),
+                keras.Input((8, 8, 8)),
+                keras.layers.Conv2D(8, 1, activation=activation, name="shared"),
             ],
             name="inner",
         )

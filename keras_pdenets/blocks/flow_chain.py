@@ -16,11 +16,13 @@ CLIPPED = {
     "hard_tanh": (0.0, -1.0, 1.0),
 }
 FLOWING = (*CLIPPED, *SMOOTH_ACTIVATIONS)
+# Where the search for a stable number of steps ends.
+_LONGEST = 1000
 
 
 def flow_steps(
     activation, steps, name, time="linear", method="inverse", promote=None, max_step=None,
-    slope=None, data_format=None, dtype=None,
+    slope=None, data_format=None, dtype=None, paper=False,
 ):  # fmt: skip
     """The layers whose chain is an activation.
 
@@ -36,20 +38,24 @@ def flow_steps(
         slope: Negative slope of a leaky ReLU, or None: Keras' 0.2.
         data_format: Where the channels are, for `promote`.
         dtype: Dtype policy of the layers.
+        paper: Take the increments of equation 58 as they stand (`operators.flows.increments`).
 
     Returns:
         List of layers; those of `"carry"` take the list [pre-activation, y].
 
     Raises:
-        ValueError: If an argument is out of range, or the activation has no known flow.
+        ValueError: If an argument is out of range, the activation has no known flow, or the paper's
+            increments are unstable with so many steps.
     """
     names = [f"{name}_flow{index}" for index in range(steps)]
-    left, step = increments(time, steps)
+    left, step = increments(time, steps, paper)
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(METHODS)}. Received: {method!r}")
     if method == "carry":
         if promote is not None or max_step is not None:
             raise ValueError("`promote` and `max_step` need the inverse, not the carried value.")
+        if paper:
+            raise ValueError("`paper` needs the inverse: a carried flow has no increments.")
         rights = np.minimum(left + step, 1.0)
         return [
             CarryFlowStep(activation, float(h), slope, name=n, dtype=dtype)
@@ -58,7 +64,8 @@ def flow_steps(
     common = {"promote": promote, "data_format": data_format, "dtype": dtype}
     if activation in CLIPPED:
         low_slope, low, high = CLIPPED[activation]
-        rates = _rates(left, step, low_slope if slope is None else slope, max_step)
+        slope = low_slope if slope is None else slope
+        rates = _paper_rates(time, steps, slope) if paper else _rates(left, slope, max_step)
         return [
             ClipFlowStep(rate, low, high, name=n, **common)
             for rate, n in zip(rates, names, strict=True)
@@ -72,14 +79,35 @@ def flow_steps(
             f"`activation` has no flow that can be inverted: {activation!r}. Known are "
             f"{', '.join(FLOWING)}; method 'carry' takes any."
         )
-    flow = activation_flow(ACTIVATIONS[activation], steps, time)
+    if paper:
+        _paper_rates(time, steps, 0.0)
+    flow = activation_flow(ACTIVATIONS[activation], steps, time, paper)
     return [
         NewtonFlowStep(activation, h, increment, name=n, **common)
         for h, increment, n in zip(flow.left, flow.step, names, strict=True)
     ]
 
 
-def _rates(left, step, slope, max_step):
+def _paper_rates(time, steps, slope):
+    r"""Rates $\Delta h (1 - s) / (1 - h (1 - s))$ of equation 58, if no step more than mirrors."""
+
+    def rates(count):
+        left, step = increments(time, count, paper=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = step * (1 - slope) / (1 - left * (1 - slope))
+        return found if (found <= 2 + 1e-9).all() else None
+
+    if (found := rates(steps)) is not None:
+        return np.minimum(found, 2.0).tolist()
+    stable = next((n for n in range(steps, _LONGEST) if rates(n) is not None), None)
+    wanted = f"at least {stable}" if stable else f"no number up to {_LONGEST}"
+    raise ValueError(
+        f"`steps` must be {wanted} for the paper's increments with time={time!r}: fewer overshoot "
+        f"by more than they correct. Received: steps={steps}"
+    )
+
+
+def _rates(left, slope, max_step):
     """Rates of the closed form; the last one ends at the slope exactly."""
     if max_step is not None:
         if not 0 < max_step < 1:

@@ -8,6 +8,8 @@ from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D as Depthwi
 from keras_pdenets.layers.flow_steps import CarryFlowStep as CarryFlowStep
 from keras_pdenets.layers.flow_steps import ClipFlowStep as ClipFlowStep
 from keras_pdenets.layers.flow_steps import NewtonFlowStep as NewtonFlowStep
+from keras_pdenets.layers.linear_steps import FitChannels as FitChannels
+from keras_pdenets.layers.linear_steps import LinearFlowStep as LinearFlowStep
 from keras_pdenets.layers.pde_conv import PDEConv2D as PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D as PolynomialConv2D
 from keras_pdenets.layers.quasi_linear import QuasiLinear2D as QuasiLinear2D

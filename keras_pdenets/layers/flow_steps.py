@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.layers.images import channel_axis
+from keras_pdenets.layers.on_channels import OnChannels
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
 
@@ -48,24 +48,20 @@ _SMOOTH = {
 SMOOTH_ACTIVATIONS = tuple(_SMOOTH)
 
 
-class _FlowStep(SignatureConfig, keras.layers.Layer):
+class _FlowStep(OnChannels):
     """y + k2 * increment(k1 * y), with kernels that start as the identity."""
 
     def __init__(self, promote=None, data_format=None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(data_format, **kwargs)
         if promote not in PROMOTIONS:
             raise ValueError(
                 f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. "
                 f"Received: promote={promote!r}"
             )
-        self.supports_masking = True
         self.promote = promote
-        self.data_format = keras.config.image_data_format() if data_format is None else data_format
 
-    def build(self, input_shape):
-        rank = len(input_shape)
-        self._axis = channel_axis(self.data_format) if rank >= 3 else -1
-        channels = input_shape[self._axis]
+    def add_own_weights(self, rank, channels):
+        """A gain, or two kernels."""
         if self.promote == "channel" or (self.promote is not None and rank != 4):
             self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
         elif self.promote is not None:
@@ -76,15 +72,17 @@ class _FlowStep(SignatureConfig, keras.layers.Layer):
             self.outer_kernel = self.add_weight(
                 shape=shape, initializer=_identity, name="outer_kernel"
             )
-        self.built = True
+
+    @property
+    def operations(self):
+        """Operations for each number, the kernels not counted."""
+        return 1
 
     def call(self, y):
         if self.promote is None:
             return y + self.increment(y)
         if hasattr(self, "gain"):
-            shape = [1] * len(y.shape)
-            shape[self._axis] = -1
-            return y + ops.reshape(self.gain, shape) * self.increment(y)
+            return y + self.along_channels(self.gain, y) * self.increment(y)
         return y + self._convolve(
             self.increment(self._convolve(y, self.inner_kernel)), self.outer_kernel
         )
@@ -120,8 +118,8 @@ class ClipFlowStep(_FlowStep):
     ends (0: ReLU, ReLU6, hard tanh; else leaky ReLU). No inverse has to be computed.
 
     Args:
-        rate: c, in [0, 1]; below 1 the step is invertible, and its residual has that Lipschitz
-            constant.
+        rate: c, in [0, 2]; below 1 the step is invertible, and its residual has that Lipschitz
+            constant; above 1 it overshoots, as the paper's increments may.
         low: Lower end.
         high: Upper end, or None.
         promote: None (no weights), `"channel"` (one gain for each channel), `"depthwise"` or
@@ -149,13 +147,18 @@ class ClipFlowStep(_FlowStep):
 
     def __init__(self, rate, low=0.0, high=None, promote=None, data_format=None, **kwargs):
         super().__init__(promote, data_format, **kwargs)
-        if not 0 <= rate <= 1:
-            raise ValueError(f"`rate` must be in [0, 1]. Received: rate={rate}")
+        if not 0 <= rate <= 2:
+            raise ValueError(f"`rate` must be in [0, 2]. Received: rate={rate}")
         if high is not None and not high > low:
             raise ValueError(f"`high` must be above `low`. Received: low={low}, high={high}")
         self.rate = float(rate)
         self.low = float(low)
         self.high = None if high is None else float(high)
+
+    @property
+    def operations(self):
+        """Difference, ReLU, product and sum."""
+        return 4 if self.high is None else 6
 
     def increment(self, y):
         """Towards the ends, from beyond them."""
@@ -180,7 +183,7 @@ class NewtonFlowStep(_FlowStep):
             `hard_sigmoid`, `gelu`, `silu`, `mish`.
         left: h at the beginning of the step, in [0, 1); below the cap of a non-monotone activation
             (`operators.flows.largest_invertible`).
-        step: Increment of h, at most 1 - left.
+        step: Increment of h, at most 2 (1 - left); above 1 - left it overshoots.
         promote: As in `ClipFlowStep`.
         data_format: As in `ClipFlowStep`.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -216,11 +219,16 @@ class NewtonFlowStep(_FlowStep):
                 f"`left` must be below {cap:.4f} for {activation!r}: beyond it the flow has no "
                 f"inverse. Received: left={left}"
             )
-        if not 0 <= step <= 1 - left + 1e-6:
-            raise ValueError(f"`step` must be in [0, 1 - left]. Received: step={step}")
+        if not 0 <= step <= 2 * (1 - left) + 1e-6:
+            raise ValueError(f"`step` must be in [0, 2 (1 - left)]. Received: step={step}")
         self.activation = activation
         self.left = float(left)
         self.step = float(step)
+
+    @property
+    def operations(self):
+        """About a dozen in each round of Newton's method."""
+        return 4 + 12 * _ROUNDS * (self.left > 0)
 
     def increment(self, y):
         """The exact increment."""

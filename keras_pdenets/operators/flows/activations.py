@@ -149,3 +149,19 @@ def activation_flow(
         left = np.minimum(left, _NEAREST)
         step = np.diff(np.append(left, 1.0))
     return ActivationFlow(tuple(map(float, left)), tuple(map(float, step)), cap)
+
+
+@functools.cache
+def largest_slope(activation: Callable[..., np.ndarray]) -> float:
+    """Largest absolute derivative of an activation: its Lipschitz constant.
+
+    Args:
+        activation: Function of an array.
+
+    Example:
+    >>> from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
+    >>> round(largest_slope(ACTIVATIONS["gelu"]), 3)
+    1.129
+    """
+    steepest = max(-smallest_slope(lambda z: -activation(z)), -smallest_slope(activation))
+    return steepest * (1 + 1e-6)

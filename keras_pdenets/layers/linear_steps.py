@@ -1,0 +1,102 @@
+"""Steps of a linear flow: residual layers whose chain is a dense layer or a 1x1 convolution."""
+
+import keras
+from keras import ops
+
+from keras_pdenets.layers.images import channel_axis, check_positive_integer
+from keras_pdenets.layers.on_channels import OnChannels
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class LinearFlowStep(OnChannels):
+    r"""One step of a linear flow, x + K x, on the vector of channels.
+
+    $$x_{r+1} = x_r + \alpha\,h'(\tau_r)\,A\,x_r$$
+
+    Section 2, Li and Shi 2017, arXiv 1708.05115, with K = R(\Delta h A) - I for the scheme's
+    rational function or exponential R (`operators.flows.Scheme`). K starts at zero; its values come
+    from `operators.flows.linear_flow`, by `transforms.refine`.
+
+    Args:
+        data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        Any with a known number of channels c; the kernel has shape (c, c).
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import LinearFlowStep
+    >>> step = LinearFlowStep()
+    >>> step.build((None, 2))
+    >>> step.set_weights([np.array([[0.0, 1.0], [-1.0, 0.0]])])
+    >>> [float(v) for v in step(np.array([[1.0, 2.0]], "float32"))[0]]
+    [-1.0, 3.0]
+    """
+
+    def add_own_weights(self, rank, channels):
+        """K, with inputs in its rows."""
+        self.kernel = self.add_weight(
+            shape=(channels, channels), initializer="zeros", name="kernel"
+        )
+
+    def call(self, x):
+        if self._axis == len(x.shape) - 1:
+            return x + ops.matmul(x, self.kernel)
+        turned = ops.matmul(ops.moveaxis(x, self._axis, -1), self.kernel)
+        return x + ops.moveaxis(turned, -1, self._axis)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="keras_pdenets")
+class FitChannels(OnChannels):
+    """Channels of zeros appended, or the last channels cut off, to a given number.
+
+    A linear flow runs in one dimension more than its matrix has (section 2.1, Li and Shi 2017,
+    arXiv 1708.05115): this layer leads into it and out of it.
+
+    Args:
+        channels: Number of channels of the output.
+        use_bias: Whether to add a bias.
+        data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input and output shape:
+        Any; the output has `channels` channels.
+
+    Raises:
+        ValueError: If `channels` is not a positive integer.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import FitChannels
+    >>> [float(v) for v in FitChannels(3)(np.array([[1.0, 2.0]], "float32"))[0]]
+    [1.0, 2.0, 0.0]
+    """
+
+    def __init__(self, channels, use_bias=False, data_format=None, **kwargs):
+        super().__init__(data_format, **kwargs)
+        self.channels = check_positive_integer("channels", channels)
+        self.use_bias = use_bias
+
+    def add_own_weights(self, rank, channels):
+        """The bias."""
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        rank, missing = len(x.shape), self.channels - x.shape[self._axis]
+        if missing > 0:
+            x = ops.pad(x, [(0, missing * (axis == self._axis)) for axis in range(rank)])
+        elif missing < 0:
+            kept = [slice(None)] * rank
+            kept[self._axis] = slice(0, self.channels)
+            x = x[tuple(kept)]
+        return x + self.along_channels(self.bias, x) if self.use_bias else x
+
+    def compute_output_shape(self, input_shape):
+        rank = len(input_shape)
+        axis = (channel_axis(self.data_format) if rank >= 3 else -1) % rank
+        return (*input_shape[:axis], self.channels, *input_shape[axis + 1 :])

@@ -1,0 +1,172 @@
+"""The refined model: a clone of the plain one with chains behind its layers, and a tape of both."""
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_pdenets.layers import CarryFlowStep
+from keras_pdenets.transforms.refinement import chains
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a layer in the refined model.
+
+    Args:
+        old: The layer of the plain model.
+        new: The layer that took its place.
+        args: Its positional arguments, with symbolic tensors.
+        kwargs: Its other arguments.
+        output: Symbolic output of the whole chain.
+    """
+
+    old: object
+    new: object
+    args: tuple
+    kwargs: dict
+    output: object
+
+
+@dataclass(frozen=True)
+class Tape:
+    """The calls of a model in order, from its symbolic inputs to its outputs."""
+
+    inputs: list
+    outputs: object
+    nodes: list
+
+
+@dataclass
+class Plan:
+    """What becomes of the layers of a model, those of models inside it included."""
+
+    steps: int | dict
+    linear: str
+    scheme: str
+    time: str
+    options: dict  # of `flow_steps`
+    activations: dict = field(default_factory=dict)  # chains by path
+    linears: dict = field(default_factory=dict)  # chains by path
+    left: dict = field(default_factory=dict)  # reasons by path
+    clones: dict = field(default_factory=dict)  # new layers by the identity of the old
+    # By the identity of the new layer: the old one, its path, and the tape of a model.
+    olds: dict = field(default_factory=dict)
+    paths: dict = field(default_factory=dict)
+    tapes: dict = field(default_factory=dict)
+
+    def steps_of(self, path):
+        """Number of steps of a layer; 0: none."""
+        return self.steps.get(path, 0) if isinstance(self.steps, dict) else self.steps
+
+    def chains_of(self, new):
+        """The linear and the activation chain behind a new layer; None where there is none."""
+        path = self.paths.get(id(new))
+        return self.linears.get(path), self.activations.get(path)
+
+
+def has_graph(layer):
+    """Whether a layer is a functional model."""
+    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
+
+
+def refine_graph(model, plan, prefix=""):
+    """The refined clone of a model; fills in the plan."""
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not has_graph(model):
+        raise ValueError(
+            "`model` must be a functional or sequential Keras model that is built. "
+            f"Received: {model.name!r} of type {type(model).__name__}"
+        )
+    nodes = []
+
+    def clone(layer):
+        # A layer that several models share stays one layer.
+        if id(layer) not in plan.clones:
+            new = plan.clones[id(layer)] = _clone(layer, plan, f"{prefix}{layer.name}")
+            plan.olds[id(new)] = layer
+        return plan.clones[id(layer)]
+
+    def call(layer, *args, **kwargs):
+        y = apply_chains(plan, layer, layer(*args, **kwargs))
+        # Operations that are no layers have no clone.
+        nodes.append(Node(plan.olds.get(id(layer), layer), layer, args, kwargs, y))
+        return y
+
+    refined = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    plan.tapes[id(refined)] = Tape(
+        keras.tree.flatten(refined.inputs), keras.tree.flatten(refined.outputs), nodes
+    )
+    for layer in model.layers:
+        if layer.weights and not has_graph(layer):
+            _give_weights(layer, refined.get_layer(layer.name), plan)
+    return refined
+
+
+def apply_chains(plan, new, y, activate=True):
+    """What the steps behind a layer make of its output; without `activate`, its linear part."""
+    linear, activation = plan.chains_of(new)
+    if linear is not None:
+        for step in (*linear.steps, linear.last):
+            y = step(y)
+        if activation is None and activate:
+            y = plan.olds[id(new)].activation(y)
+    if activation is None or not activate:
+        return y
+    carried = y
+    for step in activation.steps:
+        y = step([carried, y]) if isinstance(step, CarryFlowStep) else step(y)
+    return y
+
+
+def _clone(layer, plan, path):
+    """The new layer; what stands behind it goes into the plan."""
+    if isinstance(layer, keras.Model) and (has_graph(layer) or isinstance(layer, keras.Sequential)):
+        return refine_graph(layer, plan, f"{path}/")
+    steps = plan.steps_of(path)
+    activation = chains.activation_chain(layer, steps, plan.options)
+    linear = None
+    if plan.linear == "flow" and hasattr(layer, "kernel"):
+        linear = chains.linear_chain(layer, steps, plan.scheme, plan.time)
+    for kind, found, place in (
+        (chains.ActivationChain, activation, plan.activations),
+        (chains.LinearChain, linear, plan.linears),
+    ):
+        if isinstance(found, kind):
+            place[path] = found
+        elif found is not None:
+            plan.left[path] = "; ".join(filter(None, (plan.left.get(path), found)))
+    new = _new_layer(layer, plan.linears.get(path), path in plan.activations)
+    plan.paths[id(new)] = path
+    return new
+
+
+def _new_layer(layer, linear, has_steps):
+    """What stands before the chains of a layer, or for a layer without them."""
+    if linear is not None:
+        return linear.first
+    if has_steps and not chains.ends_in_activation(layer):
+        return layers.Identity(name=layer.name, dtype=chains.policy_of(layer))
+    config = layer.get_config() | ({"activation": "linear"} if has_steps else {})
+    new = type(layer).from_config(config)
+    if not has_steps and hasattr(layer, "activation"):
+        # A function comes back from a config by its name alone.
+        new.activation = layer.activation
+    return new
+
+
+def _give_weights(old, new, plan):
+    """The weights of the plain net, or what their flow makes of them."""
+    linear, _ = plan.chains_of(new)
+    if linear is None:
+        new.set_weights(old.get_weights())
+        if hasattr(new, "finalize_state"):  # what Normalization computes from its weights
+            new.finalize_state()
+        return
+    for step, matrix in zip(linear.steps, linear.matrices, strict=True):
+        step.set_weights([matrix])
+    if old.use_bias:
+        # As an array: on JAX a variable would share its buffer.
+        linear.last.set_weights([np.array(keras.ops.convert_to_numpy(old.bias))])

@@ -1,0 +1,126 @@
+"""Lipschitz constants of Keras layers at inference, in the 2-norm of one example."""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_pdenets.layers import HardTanh
+from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
+from keras_pdenets.operators.norms import convolution_norm, spectral_norm
+
+_KEEPING = (
+    layers.InputLayer, layers.Identity, layers.Dropout, layers.SpatialDropout1D,
+    layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout,
+    layers.ActivityRegularization, layers.Flatten, layers.Reshape, layers.Permute,
+    layers.ZeroPadding1D, layers.ZeroPadding2D, layers.Cropping1D, layers.Cropping2D,
+    layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.Softmax, HardTanh,
+)  # fmt: skip
+
+
+def lipschitz(layer, input_shape):
+    """An upper bound, or None where none is known.
+
+    Args:
+        layer: A layer of one input.
+        input_shape: Shape of a batch of that.
+    """
+    rule = _RULES.get(type(layer))
+    if rule is None:
+        return 1.0 if type(layer) in _KEEPING else None
+    bound = rule(layer, input_shape)
+    slope = _slope(getattr(layer, "activation", None))
+    return None if bound is None or slope is None else bound * slope
+
+
+def combined(layer, sizes):
+    """Bound of the change of a merging layer from those of its inputs, or None."""
+    if type(layer) in (layers.Add, layers.Subtract):
+        return sum(sizes)
+    if type(layer) is layers.Average:
+        return sum(sizes) / len(sizes)
+    if type(layer) in (layers.Concatenate, layers.Maximum, layers.Minimum):
+        return np.sqrt(sum(np.square(size) for size in sizes))
+    return None
+
+
+def _slope(activation):
+    """Lipschitz constant of an activation function, or None."""
+    if activation is None or activation is keras.activations.linear:
+        return 1.0
+    name = getattr(activation, "__name__", "")
+    if activation is not getattr(keras.activations, name, None):
+        return None
+    if name in ("softmax", "log_softmax"):
+        return 1.0 if name == "softmax" else 2.0
+    return largest_slope(ACTIVATIONS[name]) if name in ACTIVATIONS else None
+
+
+def _numbers(variable):
+    return np.asarray(keras.ops.convert_to_numpy(variable), "float64")
+
+
+def _dense(layer, _):
+    return spectral_norm(_numbers(layer.kernel))
+
+
+def _convolution(layer, _):
+    kernel = _numbers(layer.kernel)
+    if layer.groups > 1:
+        parts = np.split(kernel, layer.groups, axis=-1)
+        return max(convolution_norm(part) for part in parts)
+    # Dilated kernels have the same symbol at other frequencies.
+    return convolution_norm(kernel)
+
+
+def _depthwise(layer, _):
+    kernel = _numbers(layer.kernel)
+    return max(convolution_norm(kernel[..., c : c + 1, :]) for c in range(kernel.shape[-2]))
+
+
+def _batch_norm(layer, _):
+    deviation = np.sqrt(_numbers(layer.moving_variance) + layer.epsilon)
+    return float(np.max(np.abs(_numbers(layer.gamma) if layer.scale else 1.0) / deviation))
+
+
+def _normalization(layer, _):
+    return float(np.max(1 / np.maximum(np.sqrt(_numbers(layer.variance)), keras.backend.epsilon())))
+
+
+def _pixels(layer, shape):
+    return math.prod(shape[1:-1] if layer.data_format == "channels_last" else shape[2:])
+
+
+def _pooling(layer, _):
+    """How often an input counts; an average divides by the number of inputs it is sure to have."""
+    sides = zip(layer.pool_size, layer.strides, strict=True)
+    windows = math.prod(math.ceil(size / stride) for size, stride in sides)
+    mean = isinstance(layer, layers.AveragePooling1D | layers.AveragePooling2D)
+    whole = mean and layer.padding == "valid"
+    return math.sqrt(windows / (math.prod(layer.pool_size) if whole else 1))
+
+
+_RULES = {
+    layers.Dense: _dense,
+    layers.Conv1D: _convolution,
+    layers.Conv2D: _convolution,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.BatchNormalization: _batch_norm,
+    layers.Normalization: _normalization,
+    layers.Rescaling: lambda layer, _: float(np.max(np.abs(layer.scale))),
+    layers.Activation: lambda layer, _: 1.0,
+    layers.ReLU: lambda layer, _: None if layer.threshold else max(1.0, abs(layer.negative_slope)),
+    layers.LeakyReLU: lambda layer, _: max(1.0, abs(layer.negative_slope)),
+    layers.ELU: lambda layer, _: max(1.0, abs(layer.alpha)),
+    layers.MaxPooling1D: _pooling,
+    layers.MaxPooling2D: _pooling,
+    layers.AveragePooling1D: _pooling,
+    layers.AveragePooling2D: _pooling,
+    layers.GlobalAveragePooling1D: lambda layer, shape: 1 / math.sqrt(_pixels(layer, shape)),
+    layers.GlobalAveragePooling2D: lambda layer, shape: 1 / math.sqrt(_pixels(layer, shape)),
+    layers.UpSampling2D: lambda layer, _: (
+        math.sqrt(math.prod(layer.size)) if layer.interpolation == "nearest" else None
+    ),
+}

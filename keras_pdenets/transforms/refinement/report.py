@@ -1,0 +1,162 @@
+"""What came of a refinement: steps, sizes, invertibility, and how near the nets are."""
+
+import math
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_pdenets.layers import CarryFlowStep
+from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
+from keras_pdenets.transforms.refinement.graph import has_graph
+
+_STRICTLY_INCREASING = ("tanh", "sigmoid", "softplus", "softsign", "elu", "celu", "selu")
+
+
+@dataclass(frozen=True)
+class RefineReport:
+    """What `refine` did.
+
+    Args:
+        steps: Number of steps of every activation that was cut, by the name of its layer; a layer
+            inside another model is `"model/layer"`.
+        linear: Number of steps of every matrix that was cut, likewise.
+        left: Why other layers were left whole.
+        invertible: Whether every step of an activation can be inverted; None where weights decide
+            it. Carried flows cannot.
+        lipschitz: Largest Lipschitz constant of a step's residual, for layers where it is known.
+        leak: What is left of a value that an activation would cut off, where that is not 0.
+        parameters: Number of weights before and after.
+        flops: Operations for one example, before and after: two for each product with a kernel's
+            number, `operations` of a flow step and one of any other layer for each number that
+            comes out. None where a shape is open.
+        difference: Largest difference of the outputs on `data`, or None.
+        relative_difference: The same, divided by the largest output.
+        bounds: How far the nets may be apart, where some flow is not exact and `data` are given.
+    """
+
+    steps: dict[str, int]
+    linear: dict[str, int]
+    left: dict[str, str]
+    invertible: dict[str, bool | None]
+    lipschitz: dict[str, float]
+    leak: dict[str, float]
+    parameters: tuple[int, int]
+    flops: tuple[int, int] | None
+    difference: float | None = None
+    relative_difference: float | None = None
+    bounds: Bounds | None = None
+
+    def __str__(self) -> str:
+        """The report in a few lines."""
+        lines = [f"{len(self.steps)} activations in {sum(self.steps.values())} steps"]
+        if self.linear:
+            lines.append(f"{len(self.linear)} matrices in {sum(self.linear.values())} steps")
+        lines.append(f"weights: {self.parameters[0]:,} before, {self.parameters[1]:,} after")
+        if self.flops:
+            lines.append(f"operations for an example: {self.flops[0]:,}, {self.flops[1]:,} after")
+        if self.difference is not None:
+            lines.append(
+                f"largest difference, measured: {self.difference:.3g} "
+                f"({self.relative_difference:.3g} of the largest output)"
+            )
+        if self.bounds is not None:
+            lines.append(str(self.bounds))
+        elif self.difference is not None:
+            lines.append("every flow is exact: the difference is rounding")
+        if self.leak:
+            lines.append(f"largest leak: {max(self.leak.values()):.3g}")
+        lines += [f"left whole: {name} ({reason})" for name, reason in self.left.items()]
+        return "\n".join(lines)
+
+
+def make_report(model, refined, plan, data, max_step):
+    """The `RefineReport` of a refined model."""
+    chains = plan.activations
+    lipschitz = {p: max(s.rate for s in c.steps) for p, c in chains.items() if c.clipped}
+    leak = {path: chain.leak for path, chain in chains.items() if chain.leak}
+    difference = relative = bounds = None
+    if data is not None:
+        difference, relative = _difference(model, refined, data)
+        bounds = measure_bounds(model, refined, plan, data, max_step)
+    return RefineReport(
+        {path: len(chain.steps) for path, chain in chains.items()},
+        {path: len(chain.steps) for path, chain in plan.linears.items()},
+        plan.left,
+        {path: _invertible(chain.steps, lipschitz.get(path)) for path, chain in chains.items()},
+        lipschitz, leak, (model.count_params(), refined.count_params()),
+        _flops(refined, plan), difference, relative, bounds,
+    )  # fmt: skip
+
+
+def _invertible(steps, rate):
+    """Whether every step is, or None where weights decide it."""
+    if isinstance(steps[0], CarryFlowStep):
+        return False
+    if steps[0].promote is not None:
+        return None
+    return rate < 1 if rate is not None else steps[0].activation in _STRICTLY_INCREASING
+
+
+def _difference(model, refined, data):
+    """Largest absolute and relative difference over all outputs."""
+    outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, refined)]
+    largest, relative = 0.0, 0.0
+    for before, after in zip(*outputs, strict=True):
+        difference = float(np.abs(np.asarray(before, "float64") - after).max())
+        largest = max(largest, difference)
+        relative = max(relative, difference / max(float(np.abs(before).max()), 1e-30))
+    return largest, relative
+
+
+def _flops(refined, plan):
+    """Operations for one example, of the plain and of the refined net."""
+    before = after = 0
+    for node in _all_nodes(plan.tapes[id(refined)], plan):
+        shapes = [tuple(t.shape)[1:] for t in keras.tree.flatten(node.output)]
+        if any(None in shape for shape in shapes):
+            return None
+        numbers = sum(math.prod(shape) for shape in shapes)
+        before += _operations(node.old, numbers)
+        linear, activation = plan.chains_of(node.new)
+        if linear is None:
+            after += _operations(node.new, numbers)
+        else:
+            places = numbers // linear.last.channels
+            after += numbers + sum(
+                _operations(step, places * linear.first.channels) for step in linear.steps
+            )
+        if activation is not None:
+            after += sum(_operations(step, numbers) for step in activation.steps)
+    return before, after
+
+
+def _all_nodes(tape, plan):
+    for node in tape.nodes:
+        if has_graph(node.new):
+            yield from _all_nodes(plan.tapes[id(node.new)], plan)
+        else:
+            yield node
+
+
+def _operations(layer, numbers):
+    """Operations of a layer with so many numbers in its output."""
+    if type(layer) is keras.layers.Identity:
+        return 0
+    total = numbers * getattr(layer, "operations", 1)
+    if hasattr(layer, "assemble_kernel"):
+        kernels = [layer.assemble_kernel()]
+    else:
+        kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
+    for kernel in kernels:
+        total += 2 * math.prod(kernel.shape) * numbers // _channels(layer, kernel.shape)
+    return total
+
+
+def _channels(layer, shape):
+    """Number of channels that a layer puts out."""
+    for name in ("filters", "units"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    # Of a flow step it is the number of its inputs.
+    return math.prod(shape[-2:]) if "Depthwise" in type(layer).__name__ else shape[-2]

@@ -94,6 +94,7 @@ _DEFAULT_PRESETS = {
     "pde_preact_resnet20": "pde_resnet20_fashion_mnist",
     "decomposed_preact_resnet20": "decomposed_resnet20_fashion_mnist",
     "hyperbolic_resnet56": "hyperbolic_resnet56_fashion_mnist",
+    "plain_net20": "plain_net20_fashion_mnist",
 }
 
 

@@ -12,7 +12,13 @@ import keras_pdenets
 from keras_pdenets import cli, measure_perturbation, presets
 from keras_pdenets.data import load_sample
 from keras_pdenets.data.extras import require
-from keras_pdenets.plots import plot_kernels, plot_log, plot_perturbations, plot_predictions
+from keras_pdenets.plots import (
+    plot_flow,
+    plot_kernels,
+    plot_log,
+    plot_perturbations,
+    plot_predictions,
+)
 from keras_pdenets.training import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -123,5 +129,10 @@ def test_pictures(tmp_path):
     net = build("hyperbolic_resnet20", 28, 1, config={"num_blocks": 1})
     plot_kernels({"a": net, "b": net}, "stage2_block0_product", tmp_path / "k.png")
     plot_perturbations({"net": measure_perturbation(net, images[:8])}, tmp_path / "d.png")
-    for name in ("a/p.png", "log.png", "k.png", "d.png"):
+    refined = build("refined_plain_net20", 28, 1, config={"num_layers": 1})
+    names = ["stem_relu0", "stage1_layer0_relu0"]
+    plot_flow(refined, images[0], names, tmp_path / "f.png", channels=2)
+    with pytest.raises(ValueError, match="`layers` must name activations in steps"):
+        plot_flow(refined, images[0], ["pool"], tmp_path / "f.png")
+    for name in ("a/p.png", "log.png", "k.png", "d.png", "f.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -26,7 +26,7 @@ from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import get_preset
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.recipe import Recipe, read_json
-from keras_pdenets.training.trainer import build_model
+from keras_pdenets.training.trainer import build_model, compile_model
 from keras_pdenets.transforms import refine
 
 ARMS = ("plain", "plain_longer", "refined", "zero")
@@ -122,8 +122,7 @@ def fit(model, recipe, verbose):
     test = DataSource(recipe.dataset, recipe.test_split)
     keras.utils.set_random_seed(recipe.seed)
     optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=recipe.jit_compile)
+    compile_model(model, optimizer, recipe)
     begin, last = time.monotonic(), {}
     for epoch in range(recipe.epochs):
         batches = source.batches(

@@ -2,6 +2,7 @@
 
 from keras_pdenets.plots.depth import plot_search as plot_search
 from keras_pdenets.plots.depth import plot_sweep as plot_sweep
+from keras_pdenets.plots.flow import plot_flow as plot_flow
 from keras_pdenets.plots.nets import plot_kernels as plot_kernels
 from keras_pdenets.plots.nets import plot_log as plot_log
 from keras_pdenets.plots.nets import plot_perturbations as plot_perturbations

@@ -69,7 +69,7 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
     test = DataSource(recipe.dataset, recipe.log_split, data_dir)
     model = build_model(recipe.checkpoint, recipe.dtype)
     optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
-    _compile(model, optimizer, recipe)
+    compile_model(model, optimizer, recipe)
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
     model.optimizer.build(model.trainable_variables)
     history = []
@@ -105,7 +105,7 @@ def _start(model, start):
     grow(source, model)
 
 
-def _compile(model, optimizer, recipe):
+def compile_model(model, optimizer, recipe):
     """Compile a model that gives logits, with the loss of the recipe."""
     classes = recipe.checkpoint.classes
 

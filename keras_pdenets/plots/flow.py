@@ -1,0 +1,61 @@
+"""Pictures of one image on its way through the steps of a refined net."""
+
+import keras
+import numpy as np
+
+from keras_pdenets.layers.images import channel_axis
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_flow(model, image, layers, path, title="", channels=1):
+    """Write a picture of the features of one image along the flow of some activations.
+
+    Each row is a channel, from the pre-activation on the left, by one step in each column, to the
+    activation; shown are the channels that change most. Red is positive, blue negative, on one
+    scale in a row.
+
+    Args:
+        model: A net that `transforms.refine` made, or a refined plain net.
+        image: One input, without the batch axis.
+        layers: Names of layers whose activation is in steps, such as `"stem_relu0"`.
+        path: The PNG file.
+        title: Line above the picture.
+        channels: Number of channels of each layer.
+
+    Raises:
+        ValueError: If a layer has no steps, or its features are no images.
+        ImportError: If matplotlib is missing; the message says how to install it.
+    """
+    rows = [row for name in layers for row in _rows(model, image, name, channels)]
+    columns = max(len(frames) for _, frames in rows)
+    figure = new_figure(1.5 * columns, 1.6 * len(rows) + 0.5, title)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (label, frames) in zip(panels, rows, strict=True):
+        reach = max(float(np.abs(frames).max()), 1e-12)
+        for axes in line:
+            axes.set_axis_off()
+        for index, (axes, frame) in enumerate(zip(line, frames, strict=False)):
+            axes.imshow(frame, cmap="RdBu_r", vmin=-reach, vmax=reach)
+            axes.set_title(label if index == 0 else f"step {index}", fontsize=7)
+    save_figure(figure, path)
+
+
+def _rows(model, image, name, channels):
+    """Label and frames of the channels of a layer that change most."""
+    known = {layer.name: layer for layer in model.layers}
+    steps = []
+    while f"{name}_flow{len(steps)}" in known:
+        steps.append(known[f"{name}_flow{len(steps)}"])
+    if not steps:
+        raise ValueError(f"`layers` must name activations in steps. Received: {name!r}")
+    tensors = [steps[0].input, *(step.output for step in steps)]
+    if len(tensors[0].shape) != 4:
+        raise ValueError(
+            f"`layers` must have images as features. Received: {name!r} of shape {tensors[0].shape}"
+        )
+    outputs = keras.Model(model.inputs, tensors).predict(np.asarray(image)[None], verbose=0)
+    axis = channel_axis(getattr(steps[0], "data_format", "channels_last"))
+    frames = np.moveaxis(np.stack([np.asarray(o)[0] for o in outputs]), axis, 0)
+    change = np.abs(frames[:, -1] - frames[:, 0]).sum(axis=(1, 2))
+    most = np.argsort(change)[::-1][:channels]
+    return [(f"{name}\nchannel {index}", frames[index]) for index in most]

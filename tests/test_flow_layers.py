@@ -35,9 +35,7 @@ def test_the_chain_is_the_activation(name):
     scale = np.maximum(np.abs(Z), 1)
     for count in STEPS:
         found = model_of(name, count).predict(Z[:, None], batch_size=len(Z), verbose=0)[:, 0]
-        # 64 additions: increments below half a unit in the last place are lost, always one way.
-        limit = 5e-6 if count == 64 else 1e-6
-        assert (np.abs(found - wanted) / scale).max() < limit, f"{count} steps"
+        assert (np.abs(found - wanted) / scale).max() < 1e-6, f"{count} steps"
 
 
 def test_the_papers_increments_as_layers():

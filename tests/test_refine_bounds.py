@@ -51,6 +51,8 @@ def test_the_norm_of_a_convolution_is_bounded(sides):
         (layers.LeakyReLU(0.3), (5,)), (layers.ELU(2.0), (5,)), (layers.Softmax(), (5,)),
         (layers.Activation("selu"), (5,)), (layers.UpSampling2D(2), (3, 3, 2)),
         (layers.ZeroPadding2D(1), (3, 3, 2)), (layers.ReLU(), (5,)),
+        (layers.Normalization(mean=0.0, variance=100.0, invert=True), (5,)),
+        (layers.Activation("softsign"), (5,)), (layers.Normalization(mean=1.0, variance=9.0), (5,)),
     ],
     ids=lambda x: getattr(x, "name", None),
 )  # fmt: skip
@@ -76,10 +78,15 @@ def test_what_has_no_constant_has_none():
     own = layers.Dense(3, activation=lambda x: x**2)
     own.build((None, 4))
     assert lipschitz(own, (None, 4)) is None
-    assert combined(layers.Multiply(), [1.0, 2.0]) is None
-    assert combined(layers.Add(), [1.0, 2.0]) == 3
-    assert combined(layers.Average(), [1.0, 2.0]) == 1.5
-    assert combined(layers.Concatenate(), [3.0, 4.0]) == 5
+    assert lipschitz(layers.Activation("log_softmax"), (None, 4)) is None
+    shapes = [(None, 8), (None, 8)]
+    assert combined(layers.Multiply(), [1.0, 2.0], shapes, (None, 8)) is None
+    assert combined(layers.Add(), [1.0, 2.0], shapes, (None, 8)) == 3
+    assert combined(layers.Average(), [1.0, 2.0], shapes, (None, 8)) == 1.5
+    assert combined(layers.Concatenate(), [3.0, 4.0], shapes, (None, 16)) == 5
+    assert combined(layers.Concatenate(axis=0), [3.0, 4.0], shapes, (None, 8)) is None
+    # An input that is broadcast counts as often as it is read.
+    assert combined(layers.Add(), [1.0, 2.0], [(None, 8), (None, 2)], (None, 8)) == 5
 
 
 def random_net(rng):
@@ -178,7 +185,8 @@ def test_a_bound_that_does_not_exist_is_not_made_up():
     tanh = keras.Sequential([keras.Input((4,)), layers.Dense(4, "tanh", name="smooth")])
     _, report = refine(tanh, 8, scheme="paper", time="smoothstep", data=data)
     assert report.bounds.measured <= report.bounds.posteriori + 1e-6
-    assert "no a-priori bound for the steps of 'smooth'" in str(report)
+    assert "the steps of 'smooth' have no bound by norms" in str(report)
+    assert report.invertible == {"smooth": False}
     assert 0 < report.bounds.layers["smooth"] < 1
 
 

@@ -37,7 +37,7 @@ class Experiment:
     """What is compared.
 
     Args:
-        preset: Recipe of the plain net; its checkpoint is the start where `images` is None.
+        preset: Recipe of the plain net, and its checkpoint.
         images: Training images of a seed, each seed its own, or None for all.
         base_epochs: Epochs that the plain net has on those images first; 0: the preset itself.
         base_rate: Learning rate of them.
@@ -167,10 +167,14 @@ def run_arm(arm, rate, experiment, seed, folder, verbose):
             model = insert_zero_blocks(model, experiment.steps, experiment.promote)
         epochs = experiment.longer_epochs if arm == "plain_longer" else experiment.epochs
         result = {"seed": seed, "arm": arm, "rate": rate, "start_accuracy": accuracy}
+        result["experiment"] = asdict(experiment)
         result |= fit(model, recipe_of(experiment, seed, epochs, rate), verbose)
         result["parameters"] = model.count_params()
         replace_file(file, lambda path: path.write_text(json.dumps(result)))
-    return json.loads(file.read_text())
+    result = json.loads(file.read_text())
+    if result.pop("experiment") != json.loads(json.dumps(asdict(experiment))):
+        raise SystemExit(f"{file} is of another experiment: give another folder with --out")
+    return result
 
 
 def report(experiment, results):

@@ -80,11 +80,6 @@ class _FlowStep(OnChannels):
                 shape=shape, initializer=_identity, name="outer_kernel"
             )
 
-    @property
-    def operations(self):
-        """Operations for each number, the kernels not counted."""
-        return 1
-
     def call(self, y):
         if self.promote is None:
             return y + self.increment(y)
@@ -164,7 +159,7 @@ class ClipFlowStep(_FlowStep):
 
     @property
     def operations(self):
-        """Difference, ReLU, product and sum."""
+        """Difference, ReLU, product and sum, for each number; kernels are not counted."""
         return 4 if self.high is None else 6
 
     def increment(self, y):

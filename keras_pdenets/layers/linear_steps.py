@@ -41,10 +41,12 @@ class LinearFlowStep(OnChannels):
         )
 
     def call(self, x):
-        if self._axis == len(x.shape) - 1:
-            return x + ops.matmul(x, self.kernel)
-        turned = ops.matmul(ops.moveaxis(x, self._axis, -1), self.kernel)
-        return x + ops.moveaxis(turned, -1, self._axis)
+        last = self._axis == len(x.shape) - 1
+        # matmul and tensordot would round float64 to float32 on torch.
+        turned = ops.einsum(
+            "...i,io->...o", x if last else ops.moveaxis(x, self._axis, -1), self.kernel
+        )
+        return x + (turned if last else ops.moveaxis(turned, -1, self._axis))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -17,7 +17,8 @@ def plot_flow(model, image, layers, path, title="", channels=1):
     Args:
         model: A net that `transforms.refine` made, or a refined plain net.
         image: One input, without the batch axis.
-        layers: Names of layers whose activation is in steps, such as `"stem_relu0"`.
+        layers: Names of layers of the model itself whose activation is in steps, such as
+            `"stem_relu0"`.
         path: The PNG file.
         title: Line above the picture.
         channels: Number of channels of each layer.
@@ -48,7 +49,8 @@ def _rows(model, image, name, channels):
         steps.append(known[f"{name}_flow{len(steps)}"])
     if not steps:
         raise ValueError(f"`layers` must name activations in steps. Received: {name!r}")
-    tensors = [steps[0].input, *(step.output for step in steps)]
+    # Carried steps have two inputs; the first is the pre-activation.
+    tensors = [keras.tree.flatten(steps[0].input)[0], *(step.output for step in steps)]
     if len(tensors[0].shape) != 4:
         raise ValueError(
             f"`layers` must have images as features. Received: {name!r} of shape {tensors[0].shape}"

@@ -67,8 +67,12 @@ def read_state(path, recipe):
     with safe_open(str(path), framework="numpy") as file:
         header = file.metadata()
         values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    # Through the class: a run of an earlier version lacks the fields that came later.
-    if type(recipe)(**json.loads(header["recipe"])).to_json() != recipe.to_json():
+    try:
+        # Through the class: a run of an earlier version lacks the fields that came later.
+        before = type(recipe)(**json.loads(header["recipe"])).to_json()
+    except (TypeError, ValueError):
+        before = None
+    if before != recipe.to_json():
         raise WeightsError(
             f"{path} was started with another recipe. Give another folder with --out, or remove "
             "this one to start again."

@@ -73,7 +73,7 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
     model.optimizer.build(model.trainable_variables)
     history = []
-    if recipe.start is not None:
+    if recipe.start is not None and not (folder / STATE).exists():
         _start(model, recipe.start)
     if (folder / STATE).exists():
         values, history, _ = state.read_state(folder / STATE, recipe)

@@ -45,6 +45,13 @@ def grow(source, target):
                 f"Received: {path} of shape {shapes.get(path)} in place of {value.shape}"
             )
     matches = {path: _NEW.match(path) for path in shapes if path not in values}
+    flows = {path.split("_flow")[0] for path in values if "_flow" in path}
+    longer = [p for p in matches if "_flow" in p and p.split("_flow")[0] in flows]
+    if longer:
+        raise ValueError(
+            "`target` must have as many flow steps as the source where that has any: the same step "
+            f"has another rate in a longer chain. Received: {longer[0]}, which is new"
+        )
     strange = [path for path, match in matches.items() if match is None]
     if strange:
         raise ValueError(

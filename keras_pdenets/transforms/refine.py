@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from keras_pdenets.blocks.flow_chain import METHODS
+from keras_pdenets.layers.flow_steps import PROMOTIONS
 from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.operators.flows import SCHEMES
+from keras_pdenets.operators.flows import SCHEMES, increments
 from keras_pdenets.operators.flows.linear import PAPER
 from keras_pdenets.transforms.refinement.graph import Plan, refine_graph
 from keras_pdenets.transforms.refinement.report import RefineReport as RefineReport
@@ -26,7 +27,8 @@ def refine(
 
     Section 3, Li and Shi 2017, arXiv 1708.05115. Deviation: exact increments
     $\Delta h_r = h(\tau_{r+1}) - h(\tau_r)$ in place of $\alpha h'(\tau_r)$, so that the refined
-    net equals the plain one up to rounding for any number of steps. Norms, pooling and convolutions
+    net equals the plain one up to rounding, of numbers as large as the pre-activations, for any
+    number of steps. Norms, pooling and convolutions
     of more than one pixel stay whole.
 
     Args:
@@ -47,7 +49,7 @@ def refine(
             change nothing at first (`ClipFlowStep`).
         data: Inputs to measure the difference on, and bounds of it where a flow is not exact; or
             None.
-        time: How h runs: `"linear"`, `"smoothstep"` or `"bump"`.
+        time: How h runs: `"linear"`, `"smoothstep"` or `"bump"`; `max_step` has times of its own.
 
     Returns:
         The refined `keras.Model`, to be compiled anew, and a `RefineReport`.
@@ -67,7 +69,7 @@ def refine(
     >>> report.steps, len(deep.layers)
     ({'conv': 4}, 6)
     """
-    _check(model, steps, linear, scheme, activation, max_step)
+    _check(model, steps, linear, scheme, activation, max_step, promote, time)
     options = {
         "method": activation, "promote": promote, "max_step": max_step, "time": time,
         "paper": scheme == PAPER,
@@ -89,7 +91,7 @@ def refine(
     return refined, make_report(model, refined, plan, data, max_step)
 
 
-def _check(model, steps, linear, scheme, activation, max_step):
+def _check(model, steps, linear, scheme, activation, max_step, promote, time):
     if not isinstance(steps, dict):
         check_positive_integer("steps", steps)
     for name, count in steps.items() if isinstance(steps, dict) else ():
@@ -101,6 +103,11 @@ def _check(model, steps, linear, scheme, activation, max_step):
     ):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {', '.join(known)}. Received: {value!r}")
+    if promote not in PROMOTIONS:
+        raise ValueError(
+            f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. Received: {promote!r}"
+        )
+    increments(time, 1)  # refuses an unknown one
     if max_step is not None and not 0 < max_step < 1:
         raise ValueError(f"`max_step` must be in (0, 1). Received: max_step={max_step}")
     if max_step is not None and scheme == PAPER:

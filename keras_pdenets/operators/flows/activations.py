@@ -164,4 +164,5 @@ def largest_slope(activation: Callable[..., np.ndarray]) -> float:
     1.129
     """
     steepest = max(-smallest_slope(lambda z: -activation(z)), -smallest_slope(activation))
-    return steepest * (1 + 1e-6)
+    # The central differences miss a part of that where there is a bend.
+    return steepest * (1 + 2e-5)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_pdenets.transforms.refinement.chains import is_exact
 from keras_pdenets.transforms.refinement.graph import apply_chains, has_graph
-from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz
+from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz, slope_of
 
 _CHUNK = 64
 # Size of the errors that the estimate is taken at, relative to their own.
@@ -24,12 +25,13 @@ class Bounds:
     Args:
         measured: The difference on the data.
         posteriori: Rigorous: $\delta_k$ measured on what the refined net computes of the data.
-            None: `reason`.
+            None: `posteriori_reason`.
         priori: Rigorous for every input whose norm is at most `radius`: $\delta_k$ from norms
-            alone. None: `reason`.
+            alone. None: `priori_reason`.
         estimate: No bound: the derivative of the difference by the size of the errors.
         radius: Largest norm of an input of the data.
-        reason: Why there is no bound, or "".
+        posteriori_reason: Why there is no such bound, or "".
+        priori_reason: Likewise.
         layers: Measured $\delta_k$, the largest over the data, by layer.
     """
 
@@ -38,21 +40,23 @@ class Bounds:
     priori: float | None
     estimate: float
     radius: float
-    reason: str
+    posteriori_reason: str
+    priori_reason: str
     layers: dict[str, float]
 
     def __str__(self) -> str:
         """A line for each number, labelled."""
         lines = [f"2-norm of the difference, measured: {self.measured:.3g}"]
-        for label, value in (
-            ("rigorous a-posteriori bound", self.posteriori),
-            (f"rigorous a-priori bound for inputs of norm <= {self.radius:.3g}", self.priori),
+        ball = f"inputs of norm <= {self.radius:.3g}"
+        for label, value, reason in (
+            ("rigorous a-posteriori bound", self.posteriori, self.posteriori_reason),
+            (f"rigorous a-priori bound for {ball}", self.priori, self.priori_reason),
         ):
             if value is None:
-                lines.append(f"{label}: none ({self.reason})")
+                lines.append(f"{label}: none ({reason})")
             else:
                 loose = value / self.measured if self.measured else float("inf")
-                lines.append(f"{label}: {value:.3g} ({loose:.3g} times the measured)")
+                lines.append(f"{label}, rounding apart: {value:.3g} ({loose:.3g} times that)")
         lines.append(f"first-order estimate, not a bound: {self.estimate:.3g}")
         return "\n".join(lines)
 
@@ -63,15 +67,14 @@ class _Size:
 
     Args:
         value: Batch of values.
-        error: Bound of the error of each example; None: none is known.
-        ball: Bound of the error of any example in the ball, and of its norm in the plain net.
-        reason: Why a bound is None.
+        error: Bound of the error of each example, or why there is none.
+        ball: Bounds of the error and of the plain net's norm for any example of the ball, or why
+            there are none.
     """
 
     value: object
-    error: np.ndarray | None
-    ball: tuple[float, float] | None
-    reason: str = ""
+    error: np.ndarray | str
+    ball: tuple[float, float] | str
 
 
 def measure_bounds(model, refined, plan, data, max_step):
@@ -83,44 +86,50 @@ def measure_bounds(model, refined, plan, data, max_step):
     }
     if not inexact:
         return None
-    arrays = [np.asarray(a) for a in keras.tree.flatten(data)]
+    tape, worst = plan.tapes[id(refined)], {}
+    arrays = _in_order(model, data)
+    arrays = [a.astype(s.dtype) for a, s in zip(arrays, tape.inputs, strict=True)]
+    # The norm of all inputs together bounds that of each.
     radius = float(np.sqrt(sum(_norms(a) ** 2 for a in arrays)).max())
-    tape, worst, layers = plan.tapes[id(refined)], {}, {}
-    # A norm of the network's input as a whole bounds that of each of its inputs.
-    rules = _Rules(plan, inexact, layers)
+    rules = _Rules(plan, inexact)
     for begin in range(0, len(arrays[0]), _CHUNK):
         batch = [a[begin : begin + _CHUNK] for a in arrays]
         plain = _walk(tape, batch, lambda node, args, kwargs: node.old(*args, **kwargs), plan)
         blended = _walk(tape, batch, rules.blend, plan)
-        sizes = _walk(
-            tape, [_Size(b, np.zeros(len(b)), (0.0, radius)) for b in batch], rules.size, plan
-        )
-        for plain_out, blended_out, size in zip(plain, blended, sizes, strict=True):
-            found = {
-                "measured": _norms(_array(size.value) - _array(plain_out)).max(),
-                "estimate": _norms(_array(blended_out) - _array(plain_out)).max() / _SHARE,
-                "posteriori": None if size.error is None else size.error.max(),
-                "priori": None if size.ball is None else size.ball[0],
-                "reason": size.reason,
-            }
-            for key, value in found.items():
-                worst[key] = _larger(worst[key], value) if key in worst else value
+        sizes = [_Size(b, np.zeros(len(b)), (0.0, radius)) for b in batch]
+        sizes = _walk(tape, sizes, rules.size, plan)
+        for found in map(_compare, plain, blended, sizes):
+            worst = {k: _larger(worst[k], v) if worst else v for k, v in found.items()}
+    bounds = {key: (None, v) if isinstance(v, str) else (float(v), "") for key, v in worst.items()}
     return Bounds(
-        float(worst["measured"]), _number(worst["posteriori"]), _number(worst["priori"]),
-        float(worst["estimate"]), radius, worst["reason"], layers,
+        bounds["measured"][0], bounds["error"][0], bounds["ball"][0], bounds["estimate"][0],
+        radius, bounds["error"][1], bounds["ball"][1], rules.layers,
     )  # fmt: skip
 
 
+def _in_order(model, data):
+    """The arrays of the data in the order of the model's inputs."""
+    if isinstance(data, dict) and not isinstance(model.input, dict):
+        data = [data[symbol.name] for symbol in model.inputs]
+    return [np.asarray(array) for array in keras.tree.flatten(data)]
+
+
+def _compare(plain, blended, size):
+    """The numbers of one output of one chunk."""
+    return {
+        "measured": _norms(_array(size.value) - _array(plain)).max(),
+        "estimate": _norms(_array(blended) - _array(plain)).max() / _SHARE,
+        "error": size.error if isinstance(size.error, str) else size.error.max(),
+        "ball": size.ball if isinstance(size.ball, str) else size.ball[0],
+    }
+
+
 def _larger(a, b):
-    return None if a is None or b is None else max(a, b)
-
-
-def _number(value):
-    return None if value is None else float(value)
+    return next((x for x in (a, b) if isinstance(x, str)), None) or max(a, b)
 
 
 def _array(value):
-    return np.asarray(keras.ops.convert_to_numpy(value), "float64")
+    return np.asarray(ops.convert_to_numpy(value), "float64")
 
 
 def _norms(array):
@@ -131,30 +140,41 @@ def _norms(array):
 def _walk(tape, inputs, apply, plan):
     """Run a model node by node; values are whatever `apply` makes and takes."""
     known = {id(symbol): value for symbol, value in zip(tape.inputs, inputs, strict=True)}
+    outputs = keras.tree.flatten(tape.outputs)
+    last = {id(s): index for index, node in enumerate(tape.nodes) for s in _symbols(node)}
+    last.update({id(symbol): len(tape.nodes) for symbol in outputs})
 
     def value_of(x):
         return known.get(id(x), x)
 
-    for node in tape.nodes:
+    for index, node in enumerate(tape.nodes):
         args, kwargs = keras.tree.map_structure(value_of, (node.args, node.kwargs))
         if has_graph(node.new):
             inner = plan.tapes[id(node.new)]
-            outputs = _walk(inner, keras.tree.flatten(args), apply, plan)
+            made = _walk(inner, [known[id(s)] for s in _symbols(node)], apply, plan)
         else:
-            outputs = [apply(node, args, kwargs)]
-        symbols = keras.tree.flatten(node.output)
-        if len(symbols) != len(outputs):  # a layer with several outputs
-            outputs = keras.tree.flatten(outputs[0])
-        known.update({id(s): v for s, v in zip(symbols, outputs, strict=True)})
-    return [known[id(symbol)] for symbol in keras.tree.flatten(tape.outputs)]
+            made = keras.tree.flatten(apply(node, args, kwargs))
+        for symbol, value in zip(keras.tree.flatten(node.output), made, strict=True):
+            # Nobody differentiates: the graph of it would hold every tensor.
+            known[id(symbol)] = value if isinstance(value, _Size) else ops.stop_gradient(value)
+        for symbol in _symbols(node):
+            if last[id(symbol)] == index:
+                known.pop(id(symbol), None)
+    return [known[id(symbol)] for symbol in outputs]
+
+
+def _symbols(node):
+    """Symbolic inputs of a call."""
+    flat = keras.tree.flatten((node.args, node.kwargs))
+    return [x for x in flat if isinstance(x, keras.KerasTensor)]
 
 
 class _Rules:
     """What a node does to a value."""
 
-    def __init__(self, plan, inexact, layers):
-        self.plan, self.inexact, self.layers = plan, inexact, layers
-        self.constants = {}
+    def __init__(self, plan, inexact):
+        self.plan, self.inexact = plan, inexact
+        self.layers, self.constants = {}, {}
 
     def blend(self, node, args, kwargs):
         """The plain layer with a small share of the error of its chain."""
@@ -173,49 +193,62 @@ class _Rules:
 
         args, kwargs = keras.tree.map_structure(value_of, (args, kwargs))
         value = apply_chains(self.plan, node.new, node.new(*args, **kwargs))
-        reason = next((s.reason for s in sizes if s.reason), "")
-        error, ball = self._propagate(node, sizes)
-        if error is None and not reason:
-            reason = f"no Lipschitz constant is known for {node.old.name!r}"
-        if not self._errs(node):
-            return _Size(value, error, ball, reason)
-        own = _norms(_array(value) - _array(node.old(*args, **kwargs)))
-        path = self.plan.paths[id(node.new)]
-        self.layers[path] = max(self.layers.get(path, 0.0), float(own.max()))
-        if ball is not None:
-            ball, reason = self._own_in_the_ball(node, sizes[0], ball, reason)
-        return _Size(value, None if error is None else error + own, ball, reason)
+        values = keras.tree.flatten(value)
+        if len(values) > 1:
+            reason = f"{node.old.name!r} has several outputs"
+            return [_Size(ops.stop_gradient(v), reason, reason) for v in values]
+        value = ops.stop_gradient(values[0])
+        error, ball = self._propagate(node, sizes, tuple(value.shape))
+        if self._errs(node):
+            own = _norms(_array(value) - _array(node.old(*args, **kwargs)))
+            path = self.plan.paths[id(node.new)]
+            self.layers[path] = max(self.layers.get(path, 0.0), float(own.max()))
+            error = error if isinstance(error, str) else error + own
+            ball = ball if isinstance(ball, str) else self._erring_ball(node, sizes[0], ball)
+        return _Size(value, error, ball)
 
     def _errs(self, node):
         return any(id(chain) in self.inexact for chain in self.plan.chains_of(node.new))
 
-    def _constant(self, node, sizes):
-        key = id(node.old)
+    def _constant(self, node, size):
+        """Lipschitz constant of the plain layer, or None."""
+        if node.kwargs.get("training"):
+            return None
+        shape = (None, *size.value.shape[1:])
+        key = (id(node.old), shape)
         if key not in self.constants:
-            self.constants[key] = lipschitz(node.old, tuple(sizes[0].value.shape))
+            self.constants[key] = lipschitz(node.old, shape)
         return self.constants[key]
 
-    def _propagate(self, node, sizes):
+    def _propagate(self, node, sizes, shape):
         """Bounds of the error and of the norm that the inputs' ones lead to."""
-        if len(sizes) > 1:
-            errors = [s.error for s in sizes]
-            balls = [s.ball for s in sizes]
-            error = None if any(e is None for e in errors) else combined(node.old, errors)
-            if any(b is None for b in balls):
-                return error, None
-            ball = tuple(combined(node.old, list(part)) for part in zip(*balls, strict=True))
-            return error, None if None in ball else ball
-        constant = self._constant(node, sizes)
-        if constant is None:
-            return None, None
-        (size,) = sizes
-        ball = None
-        if size.ball is not None:
-            still = _norms(_array(node.old(_zeros(size))))[0]
-            ball = (constant * size.ball[0], constant * size.ball[1] + still)
-        return None if size.error is None else constant * size.error, ball
+        unknown = f"no Lipschitz constant is known for {node.old.name!r}"
+        error = next((s.error for s in sizes if isinstance(s.error, str)), None)
+        ball = next((s.ball for s in sizes if isinstance(s.ball, str)), None)
+        if len(sizes) == 1:
+            constant = self._constant(node, sizes[0])
+            if constant is None:
+                return error or unknown, ball or unknown
+            error = error or constant * sizes[0].error
+            if ball is None:
+                still = _norms(_array(node.old(_zeros(sizes[0]))))[0]
+                own, reach = sizes[0].ball
+                ball = (constant * own, constant * reach + still)
+            return error, ball
+        shapes = [tuple(s.value.shape) for s in sizes]
 
-    def _own_in_the_ball(self, node, size, ball, reason):
+        def merge(values):
+            found = combined(node.old, values, shapes, shape) if len(sizes) > 1 else None
+            return unknown if found is None else found
+
+        if error is None:
+            error = merge([s.error for s in sizes])
+        if ball is None:
+            parts = [merge(list(part)) for part in zip(*(s.ball for s in sizes), strict=True)]
+            ball = next((part for part in parts if isinstance(part, str)), None) or tuple(parts)
+        return error, ball or unknown
+
+    def _erring_ball(self, node, size, ball):
         """Add to the bounds of the ball what the chains of a node err there."""
         linear, activation = self.plan.chains_of(node.new)
         # The refined net's own input is not farther out than the plain one's and the error.
@@ -223,13 +256,16 @@ class _Rules:
         own = 0.0 if linear is None else linear.error * reach
         if activation is not None and id(activation) in self.inexact:
             if activation.leak is None:
-                return None, reason or f"no a-priori bound for the steps of {node.old.name!r}"
+                return f"the steps of {node.old.name!r} have no bound by norms"
+            # Both the chain and the activation that it errs from keep distances.
             still = apply_chains(self.plan, node.new, node.new(_zeros(size)), activate=False)
-            steepest = self.constants[id(node.old)]
+            steepest = self._constant(node, size)
             own += activation.leak * (steepest * reach + own + _norms(_array(still))[0])
-        return (ball[0] + own, ball[1]), reason
+        elif linear is not None:
+            own *= slope_of(node.old.activation)
+        return ball[0] + own, ball[1]
 
 
 def _zeros(size):
     """One input of zeros."""
-    return keras.ops.zeros_like(size.value[:1])
+    return ops.zeros_like(size.value[:1])

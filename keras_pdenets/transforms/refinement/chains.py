@@ -1,6 +1,5 @@
 """Which layers have a flow, and the steps that take their place."""
 
-import math
 from dataclasses import dataclass
 
 import keras
@@ -40,8 +39,13 @@ class ActivationChain:
 
     @property
     def clipped(self):
-        """Whether the steps have the closed form, and nothing to learn."""
-        return all(isinstance(s, ClipFlowStep) and s.promote is None for s in self.steps)
+        """Whether the steps have the closed form."""
+        return all(isinstance(step, ClipFlowStep) for step in self.steps)
+
+    @property
+    def promoted(self):
+        """Whether the steps have weights; they change nothing at first."""
+        return getattr(self.steps[0], "promote", None) is not None
 
     @property
     def leak(self):
@@ -89,6 +93,13 @@ def ends_in_activation(layer):
     return type(layer) in _ENDING
 
 
+def data_format_of(layer, default):
+    """Where a layer's activation has its channels."""
+    if isinstance(layer, layers.Dense | layers.EinsumDense):
+        return "channels_last"
+    return getattr(layer, "data_format", default)
+
+
 def activation_of(layer):
     """Name or function of a layer's activation and the slope of a leaky ReLU, or None."""
     if isinstance(layer, layers.ReLU):
@@ -112,8 +123,15 @@ def activation_of(layer):
     return (name if function is getattr(keras.activations, name, None) else function), None
 
 
-def activation_chain(layer, steps, options):
-    """The `ActivationChain` of a layer, or why it has none (a string; None: no activation)."""
+def activation_chain(layer, steps, options, data_format):
+    """The `ActivationChain` of a layer, or why it has none (a string; None: no activation).
+
+    Args:
+        layer: The layer.
+        steps: Number of steps.
+        options: Other arguments of `flow_steps`.
+        data_format: Where the channels are if the layer does not say it.
+    """
     found = activation_of(layer)
     if found is None:
         return None
@@ -123,7 +141,7 @@ def activation_chain(layer, steps, options):
         return reason or "not named in steps"
     chain = flow_steps(
         activation, steps, layer.name, slope=slope, dtype=policy_of(layer),
-        data_format=getattr(layer, "data_format", None), **options,
+        data_format=data_format_of(layer, data_format), **options,
     )  # fmt: skip
     for step in chain:  # the steps of a frozen layer are frozen
         step.trainable = layer.trainable
@@ -138,6 +156,8 @@ def _obstacle(layer, activation, slope, options):
         return f"{type(layer).__name__} is not known to end in its activation"
     if layer.activity_regularizer is not None:
         return "it has an activity regularizer"
+    if isinstance(getattr(layer, "activation", None), layers.Layer):
+        return f"its activation is a layer, {type(layer.activation).__name__}"
     if slope is not None and not 0 <= slope <= 1:
         return f"a leaky ReLU of slope {slope} has no closed form"
     if activation in _NOT_ELEMENTWISE:
@@ -168,9 +188,7 @@ def linear_chain(layer, steps, scheme, time):
         flow = linear_flow(matrix, steps, scheme, time)
     except ValueError as error:
         raise ValueError(f"Layer {layer.name!r}: {error}") from error
-    layout = {
-        "data_format": getattr(layer, "data_format", "channels_last"), "dtype": policy_of(layer)
-    }  # fmt: skip
+    layout = {"data_format": data_format_of(layer, None), "dtype": policy_of(layer)}
     width = len(flow.steps[0])
     names = [f"{layer.name}_linear{index}" for index in range(len(flow.steps))]
     made = [LinearFlowStep(name=name, **layout) for name in names]
@@ -179,7 +197,7 @@ def linear_chain(layer, steps, scheme, time):
         new.trainable = layer.trainable
     return LinearChain(
         FitChannels(width, name=layer.name, **layout), made, last,
-        [(step - np.eye(width)).T.astype("float32") for step in flow.steps],
+        [(step - np.eye(width)).T for step in flow.steps],
         float(np.linalg.norm(flow.product() - matrix, 2)),
     )  # fmt: skip
 
@@ -195,8 +213,10 @@ def _linear_obstacle(layer):
         fits = False
     if not fits or getattr(layer.dtype_policy, "quantization_mode", None):
         return "linear flows are for dense layers and 1x1 convolutions of stride 1"
-    if layer.activity_regularizer is not None:
-        return "it has an activity regularizer"
+    bound = ("activity_regularizer", "kernel_regularizer", "bias_regularizer")
+    bound += ("kernel_constraint", "bias_constraint")
+    if any(getattr(layer, name) is not None for name in bound):
+        return "it has a regularizer or a constraint"
     return None
 
 
@@ -204,6 +224,6 @@ def is_exact(chain, scheme, max_step):
     """Whether a chain makes rounding errors only."""
     if isinstance(chain, LinearChain):
         return scheme == "exact"
-    if scheme == PAPER:
-        return bool(chain.clipped and chain.leak is not None and chain.leak < 1e-12)
-    return max_step is None or math.isclose(chain.leak or 0.0, 0.0, abs_tol=1e-12)
+    if scheme != PAPER and max_step is None:
+        return True
+    return chain.leak is not None and chain.leak < 1e-12

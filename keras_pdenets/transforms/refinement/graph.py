@@ -51,9 +51,11 @@ class Plan:
     linears: dict = field(default_factory=dict)  # chains by path
     left: dict = field(default_factory=dict)  # reasons by path
     clones: dict = field(default_factory=dict)  # new layers by the identity of the old
-    # By the identity of the new layer: the old one, its path, and the tape of a model.
+    # By the identity of the new layer: the old one, its path, channels of promoted steps, and the
+    # tape of a model.
     olds: dict = field(default_factory=dict)
     paths: dict = field(default_factory=dict)
+    widths: dict = field(default_factory=dict)
     tapes: dict = field(default_factory=dict)
 
     def steps_of(self, path):
@@ -80,17 +82,20 @@ def refine_graph(model, plan, prefix=""):
             "`model` must be a functional or sequential Keras model that is built. "
             f"Received: {model.name!r} of type {type(model).__name__}"
         )
-    nodes = []
+    nodes, data_format = [], _data_format(model, plan)
 
     def clone(layer):
         # A layer that several models share stays one layer.
         if id(layer) not in plan.clones:
-            new = plan.clones[id(layer)] = _clone(layer, plan, f"{prefix}{layer.name}")
+            path = f"{prefix}{layer.name}"
+            new = plan.clones[id(layer)] = _clone(layer, plan, path, data_format)
             plan.olds[id(new)] = layer
         return plan.clones[id(layer)]
 
     def call(layer, *args, **kwargs):
-        y = apply_chains(plan, layer, layer(*args, **kwargs))
+        y = layer(*args, **kwargs)
+        _check_width(plan, layer, y)
+        y = apply_chains(plan, layer, y)
         # Operations that are no layers have no clone.
         nodes.append(Node(plan.olds.get(id(layer), layer), layer, args, kwargs, y))
         return y
@@ -100,9 +105,35 @@ def refine_graph(model, plan, prefix=""):
         keras.tree.flatten(refined.inputs), keras.tree.flatten(refined.outputs), nodes
     )
     for layer in model.layers:
-        if layer.weights and not has_graph(layer):
-            _give_weights(layer, refined.get_layer(layer.name), plan)
+        new = plan.clones.get(id(layer))
+        if layer.weights and new is not None and new is not layer and not has_graph(new):
+            _give_weights(layer, new, plan)
     return refined
+
+
+def _data_format(model, plan):
+    """Where the channels are for layers that do not say it: as in the rest of the model."""
+    found = {layer.data_format for layer in model.layers if hasattr(layer, "data_format")}
+    if len(found) == 2 and plan.options["promote"]:
+        raise ValueError(
+            "`promote` needs a model with one data format: activations alone do not say where "
+            f"their channels are. Received: both in {model.name!r}"
+        )
+    return found.pop() if len(found) == 1 else None
+
+
+def _check_width(plan, new, y):
+    """Refuse to promote a layer that is called with several numbers of channels."""
+    _, activation = plan.chains_of(new)
+    if activation is None or not activation.promoted:
+        return
+    axis = 1 if activation.steps[0].data_format == "channels_first" and len(y.shape) > 2 else -1
+    width = plan.widths.setdefault(id(new), y.shape[axis])
+    if y.shape[axis] != width:
+        raise ValueError(
+            f"`promote` needs one number of channels for each layer. Received: {new.name!r}, "
+            f"called with {width} and {y.shape[axis]}"
+        )
 
 
 def apply_chains(plan, new, y, activate=True):
@@ -121,12 +152,12 @@ def apply_chains(plan, new, y, activate=True):
     return y
 
 
-def _clone(layer, plan, path):
+def _clone(layer, plan, path, data_format):
     """The new layer; what stands behind it goes into the plan."""
     if isinstance(layer, keras.Model) and (has_graph(layer) or isinstance(layer, keras.Sequential)):
         return refine_graph(layer, plan, f"{path}/")
     steps = plan.steps_of(path)
-    activation = chains.activation_chain(layer, steps, plan.options)
+    activation = chains.activation_chain(layer, steps, plan.options, data_format)
     linear = None
     if plan.linear == "flow" and hasattr(layer, "kernel"):
         linear = chains.linear_chain(layer, steps, plan.scheme, plan.time)
@@ -139,6 +170,8 @@ def _clone(layer, plan, path):
         elif found is not None:
             plan.left[path] = "; ".join(filter(None, (plan.left.get(path), found)))
     new = _new_layer(layer, plan.linears.get(path), path in plan.activations)
+    if new is layer:
+        plan.left[path] = "it cannot be copied, and is shared with the plain net"
     plan.paths[id(new)] = path
     return new
 
@@ -149,11 +182,25 @@ def _new_layer(layer, linear, has_steps):
         return linear.first
     if has_steps and not chains.ends_in_activation(layer):
         return layers.Identity(name=layer.name, dtype=chains.policy_of(layer))
-    config = layer.get_config() | ({"activation": "linear"} if has_steps else {})
-    new = type(layer).from_config(config)
-    if not has_steps and hasattr(layer, "activation"):
+    return copy_layer(layer, {"activation": "linear"} if has_steps else {})
+
+
+def copy_layer(layer, changes=None):
+    """A layer by its config; the layer itself where it has none, and no weights either."""
+    try:
+        new = type(layer).from_config(layer.get_config() | (changes or {}))
+    except Exception as error:  # what a config of somebody else's may raise is anybody's guess
+        if layer.weights:
+            raise ValueError(
+                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be made again from "
+                f"its config: {error}"
+            ) from error
+        return layer
+    function = getattr(layer, "activation", None)
+    settable = not isinstance(getattr(type(layer), "activation", None), property)
+    if not changes and settable and callable(function) and not isinstance(function, layers.Layer):
         # A function comes back from a config by its name alone.
-        new.activation = layer.activation
+        new.activation = function
     return new
 
 

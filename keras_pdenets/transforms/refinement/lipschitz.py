@@ -30,30 +30,48 @@ def lipschitz(layer, input_shape):
     if rule is None:
         return 1.0 if type(layer) in _KEEPING else None
     bound = rule(layer, input_shape)
-    slope = _slope(getattr(layer, "activation", None))
+    slope = slope_of(getattr(layer, "activation", None))
     return None if bound is None or slope is None else bound * slope
 
 
-def combined(layer, sizes):
-    """Bound of the change of a merging layer from those of its inputs, or None."""
-    if type(layer) in (layers.Add, layers.Subtract):
+def combined(layer, sizes, shapes, output_shape):
+    """Bound of the change of a merging layer from those of its inputs, or None.
+
+    Args:
+        layer: The layer.
+        sizes: Bounds of the changes of its inputs.
+        shapes: Shapes of these, with the batch.
+        output_shape: Shape of the output.
+    """
+    kind = type(layer)
+    if kind is layers.Concatenate:
+        if layer.axis % len(output_shape) == 0:
+            return None
+        return np.sqrt(sum(np.square(size) for size in sizes))
+    # Where an input is broadcast, each of its numbers counts several times.
+    whole = math.prod(output_shape[1:])
+    sizes = [
+        size * math.sqrt(whole / math.prod(shape[1:]))
+        for size, shape in zip(sizes, shapes, strict=True)
+    ]
+    if kind in (layers.Add, layers.Subtract):
         return sum(sizes)
-    if type(layer) is layers.Average:
+    if kind is layers.Average:
         return sum(sizes) / len(sizes)
-    if type(layer) in (layers.Concatenate, layers.Maximum, layers.Minimum):
+    if kind in (layers.Maximum, layers.Minimum):
         return np.sqrt(sum(np.square(size) for size in sizes))
     return None
 
 
-def _slope(activation):
+def slope_of(activation):
     """Lipschitz constant of an activation function, or None."""
     if activation is None or activation is keras.activations.linear:
         return 1.0
     name = getattr(activation, "__name__", "")
     if activation is not getattr(keras.activations, name, None):
         return None
-    if name in ("softmax", "log_softmax"):
-        return 1.0 if name == "softmax" else 2.0
+    if name == "softmax":
+        return 1.0
     return largest_slope(ACTIVATIONS[name]) if name in ACTIVATIONS else None
 
 
@@ -85,7 +103,8 @@ def _batch_norm(layer, _):
 
 
 def _normalization(layer, _):
-    return float(np.max(1 / np.maximum(np.sqrt(_numbers(layer.variance)), keras.backend.epsilon())))
+    deviation = np.maximum(np.sqrt(_numbers(layer.variance)), keras.backend.epsilon())
+    return float(np.max(deviation if layer.invert else 1 / deviation))
 
 
 def _pixels(layer, shape):

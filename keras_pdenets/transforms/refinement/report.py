@@ -5,11 +5,18 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep
 from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
 from keras_pdenets.transforms.refinement.graph import has_graph
 
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_PLAIN = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
+)  # fmt: skip
+_VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
 _STRICTLY_INCREASING = ("tanh", "sigmoid", "softplus", "softsign", "elu", "celu", "selu")
 
 
@@ -29,7 +36,7 @@ class RefineReport:
         parameters: Number of weights before and after.
         flops: Operations for one example, before and after: two for each product with a kernel's
             number, `operations` of a flow step and one of any other layer for each number that
-            comes out. None where a shape is open.
+            comes out. None where a shape is open, or a layer has kernels that we cannot count.
         difference: Largest difference of the outputs on `data`, or None.
         relative_difference: The same, divided by the largest output.
         bounds: How far the nets may be apart, where some flow is not exact and `data` are given.
@@ -73,7 +80,11 @@ class RefineReport:
 def make_report(model, refined, plan, data, max_step):
     """The `RefineReport` of a refined model."""
     chains = plan.activations
-    lipschitz = {p: max(s.rate for s in c.steps) for p, c in chains.items() if c.clipped}
+    lipschitz = {
+        path: max(step.rate for step in chain.steps)
+        for path, chain in chains.items()
+        if chain.clipped and not chain.promoted
+    }
     leak = {path: chain.leak for path, chain in chains.items() if chain.leak}
     difference = relative = bounds = None
     if data is not None:
@@ -95,7 +106,11 @@ def _invertible(steps, rate):
         return False
     if steps[0].promote is not None:
         return None
-    return rate < 1 if rate is not None else steps[0].activation in _STRICTLY_INCREASING
+    if rate is not None:
+        return rate < 1
+    # An increment of the paper's may lead beyond h = 1, where the flow turns back.
+    forward = all(step.left + step.step <= 1 + 1e-9 for step in steps)
+    return forward and steps[0].activation in _STRICTLY_INCREASING
 
 
 def _difference(model, refined, data):
@@ -114,20 +129,20 @@ def _flops(refined, plan):
     before = after = 0
     for node in _all_nodes(plan.tapes[id(refined)], plan):
         shapes = [tuple(t.shape)[1:] for t in keras.tree.flatten(node.output)]
-        if any(None in shape for shape in shapes):
+        inputs = [x for x in keras.tree.flatten(node.args) if isinstance(x, keras.KerasTensor)]
+        shapes += [tuple(x.shape)[1:] for x in inputs[:1]]
+        if any(None in shape for shape in shapes) or not _countable(node.old):
             return None
-        numbers = sum(math.prod(shape) for shape in shapes)
-        before += _operations(node.old, numbers)
+        numbers, given = sum(map(math.prod, shapes[: -1 if inputs else None])), shapes[-1]
         linear, activation = plan.chains_of(node.new)
+        before += _operations(node.old, numbers, math.prod(given))
         if linear is None:
-            after += _operations(node.new, numbers)
+            after += _operations(node.new, numbers, math.prod(given))
         else:
-            places = numbers // linear.last.channels
-            after += numbers + sum(
-                _operations(step, places * linear.first.channels) for step in linear.steps
-            )
+            wide = numbers // linear.last.channels * linear.first.channels
+            after += numbers + sum(_operations(step, wide, wide) for step in linear.steps)
         if activation is not None:
-            after += sum(_operations(step, numbers) for step in activation.steps)
+            after += sum(_operations(step, numbers, numbers) for step in activation.steps)
     return before, after
 
 
@@ -139,8 +154,15 @@ def _all_nodes(tape, plan):
             yield node
 
 
-def _operations(layer, numbers):
-    """Operations of a layer with so many numbers in its output."""
+def _countable(layer):
+    """Whether all products of a layer are known: plain kernels, or no kernel at all."""
+    if isinstance(layer, (*_TRANSPOSED, *_PLAIN)) or hasattr(layer, "assemble_kernel"):
+        return True
+    return all(v.name in _VECTORS for v in getattr(layer, "weights", ()))
+
+
+def _operations(layer, numbers, given):
+    """Operations of a layer with so many numbers in its output and in its input."""
     if type(layer) is keras.layers.Identity:
         return 0
     total = numbers * getattr(layer, "operations", 1)
@@ -149,7 +171,11 @@ def _operations(layer, numbers):
     else:
         kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
     for kernel in kernels:
-        total += 2 * math.prod(kernel.shape) * numbers // _channels(layer, kernel.shape)
+        # A number of the input of a transposed convolution goes to all places of the kernel.
+        if isinstance(layer, _TRANSPOSED):
+            total += 2 * math.prod(kernel.shape) * given // kernel.shape[-1]
+        else:
+            total += 2 * math.prod(kernel.shape) * numbers // _channels(layer, kernel.shape)
     return total
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep
+from keras_pdenets.transforms.copying import copy_layer, functional, give_weights, has_graph
 from keras_pdenets.transforms.refinement import chains
 
 
@@ -68,20 +69,9 @@ class Plan:
         return self.linears.get(path), self.activations.get(path)
 
 
-def has_graph(layer):
-    """Whether a layer is a functional model."""
-    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
-
-
 def refine_graph(model, plan, prefix=""):
     """The refined clone of a model; fills in the plan."""
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-    if not has_graph(model):
-        raise ValueError(
-            "`model` must be a functional or sequential Keras model that is built. "
-            f"Received: {model.name!r} of type {type(model).__name__}"
-        )
+    model = functional(model)
     nodes, data_format = [], _data_format(model, plan)
 
     def clone(layer):
@@ -185,32 +175,11 @@ def _new_layer(layer, linear, has_steps):
     return copy_layer(layer, {"activation": "linear"} if has_steps else {})
 
 
-def copy_layer(layer, changes=None):
-    """A layer by its config; the layer itself where it has none, and no weights either."""
-    try:
-        new = type(layer).from_config(layer.get_config() | (changes or {}))
-    except Exception as error:  # what a config of somebody else's may raise is anybody's guess
-        if layer.weights:
-            raise ValueError(
-                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be made again from "
-                f"its config: {error}"
-            ) from error
-        return layer
-    function = getattr(layer, "activation", None)
-    settable = not isinstance(getattr(type(layer), "activation", None), property)
-    if not changes and settable and callable(function) and not isinstance(function, layers.Layer):
-        # A function comes back from a config by its name alone.
-        new.activation = function
-    return new
-
-
 def _give_weights(old, new, plan):
     """The weights of the plain net, or what their flow makes of them."""
     linear, _ = plan.chains_of(new)
     if linear is None:
-        new.set_weights(old.get_weights())
-        if hasattr(new, "finalize_state"):  # what Normalization computes from its weights
-            new.finalize_state()
+        give_weights(old, new)
         return
     for step, matrix in zip(linear.steps, linear.matrices, strict=True):
         step.set_weights([matrix])

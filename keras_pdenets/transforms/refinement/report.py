@@ -8,8 +8,8 @@ import numpy as np
 from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep
+from keras_pdenets.transforms.copying import has_graph
 from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
-from keras_pdenets.transforms.refinement.graph import has_graph
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _PLAIN = (

@@ -1,0 +1,53 @@
+"""Models as graphs, and layers made again with their weights."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def has_graph(layer):
+    """Whether a layer is a functional model."""
+    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
+
+
+def functional(model):
+    """A functional model as it is, a sequential one as the functional one that it is.
+
+    Raises:
+        ValueError: If the model is neither, or not built.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    if not has_graph(model):
+        raise ValueError(
+            "`model` must be a functional or sequential Keras model that is built. "
+            f"Received: {model.name!r} of type {type(model).__name__}"
+        )
+    return model
+
+
+def copy_layer(layer, changes=None):
+    """A layer by its config; the layer itself where it has none, and no weights either."""
+    try:
+        new = type(layer).from_config(layer.get_config() | (changes or {}))
+    except Exception as error:  # what a config of somebody else's may raise is anybody's guess
+        if layer.weights:
+            raise ValueError(
+                f"Layer {layer.name!r} of type {type(layer).__name__} cannot be made again from "
+                f"its config: {error}"
+            ) from error
+        return layer
+    function = getattr(layer, "activation", None)
+    settable = not isinstance(getattr(type(layer), "activation", None), property)
+    if not changes and settable and callable(function) and not isinstance(function, layers.Layer):
+        # A function comes back from a config by its name alone.
+        new.activation = function
+    return new
+
+
+def give_weights(old, new):
+    """Give a layer the weights of the one that it was made of."""
+    # As arrays: on JAX variables would share their buffers.
+    new.set_weights([np.array(keras.ops.convert_to_numpy(weight)) for weight in old.weights])
+    if hasattr(new, "finalize_state"):  # what Normalization computes from its weights
+        new.finalize_state()

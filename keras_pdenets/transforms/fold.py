@@ -1,0 +1,159 @@
+"""A trained net as a plain, small graph of Keras' own layers, for inference."""
+
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_pdenets.transforms.copying import has_graph
+from keras_pdenets.transforms.fusion import expand
+from keras_pdenets.transforms.fusion.graph import read_graph
+from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
+
+DECOMPOSED = ("measure", "keep", "merge")
+_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """What `fold` did.
+
+    Args:
+        merged: Layers that went into another, by the name of that.
+        expanded: Layers of this package that became layers and operations of Keras.
+        dropped: Layers that do nothing at inference.
+        left: Why other layers of this package are still there, by name.
+        layers: Number of layers before and after.
+        parameters: Number of weights before and after.
+        difference: Largest difference of the outputs on `data`, or None.
+    """
+
+    merged: dict[str, str]
+    expanded: list[str]
+    dropped: list[str]
+    left: dict[str, str]
+    layers: tuple[int, int]
+    parameters: tuple[int, int]
+    difference: float | None = None
+
+    def __str__(self) -> str:
+        """The report in a few lines."""
+        lines = [
+            f"{self.layers[0]} layers before, {self.layers[1]} after; {len(self.merged)} merged, "
+            f"{len(self.expanded)} expanded, {len(self.dropped)} dropped",
+            f"weights: {self.parameters[0]:,} before, {self.parameters[1]:,} after",
+        ]
+        if self.difference is not None:
+            lines.append(f"largest difference, measured: {self.difference:.3g}")
+        lines += [f"left as it is: {name} ({reason})" for name, reason in self.left.items()]
+        return "\n".join(lines)
+
+
+def fold(model, decomposed="measure", data=None):
+    r"""Turn a trained net into plain convolutions, with the same outputs.
+
+    A PDE layer becomes the convolution that it is; what acts on each channel alone goes into the
+    linear layer before it, $\gamma\,(W x + b - \mu) / \sigma + \beta$ into its kernel and bias; a
+    convolution and a 1x1 convolution behind it become one where that has no more products; complete
+    chains of flow steps are the activation again; what does nothing at inference is dropped.
+
+    The result is for inference: it has no batch norm to train with. It holds Keras' own layers and
+    operations only, so that it opens without this package, unless the report lists what was left.
+
+    Args:
+        model: Any functional or sequential Keras model, models inside it included. It is not
+            changed.
+        decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
+            3x3, or `"measure"`: what is faster here and now for images of this size (by the number
+            of products where the size is open).
+        data: Inputs to measure the difference on, or None.
+
+    Returns:
+        The new `keras.Model` and a `FoldReport`.
+
+    Raises:
+        ValueError: If the model is not functional, or `decomposed` is out of range.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.transforms import fold
+    >>> model = keras_pdenets.PDEResNet18(weights=None, input_shape=(32, 32, 3), classes=10)
+    >>> plain, report = fold(model)
+    >>> len(report.expanded), len(report.merged), report.left
+    (16, 20, {})
+    """
+    if decomposed not in DECOMPOSED:
+        raise ValueError(
+            f"`decomposed` must be one of {', '.join(DECOMPOSED)}. Received: {decomposed!r}"
+        )
+    known = {}
+
+    def prefer_merged(layer, x):
+        if decomposed != "measure":
+            return decomposed == "merge"
+        key = (tuple(x.shape[1:]), layer.filters, layer.mid_filters, layer.strides, layer.boundary)
+        if key not in known:
+            known[key] = _merging_is_faster(layer, x)
+        return known[key]
+
+    rules = Rules(prefer_merged)
+    folded = _fold(model, rules, {})
+    rules.finish()
+    difference = None
+    if data is not None:
+        outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, folded)]
+        difference = max(
+            float(np.abs(np.asarray(a, "float64") - b).max()) for a, b in zip(*outputs, strict=True)
+        )
+    return folded, FoldReport(
+        rules.merged, rules.expanded, rules.dropped, rules.left,
+        (len(model.layers), len(folded.layers)),
+        (model.count_params(), folded.count_params()), difference,
+    )  # fmt: skip
+
+
+def _fold(model, rules, inner):
+    """The folded clone of a model; those inside it are folded on their own, once each."""
+    graph = read_graph(model)
+    known = {id(symbol): symbol for symbol in keras.tree.flatten(graph.inputs)}
+
+    def value_of(x):
+        return known.get(id(x), x)
+
+    for call in graph.calls:
+        args, kwargs = keras.tree.map_structure(value_of, (call.args, call.kwargs))
+        if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
+            if id(call.layer) not in inner:
+                inner[id(call.layer)] = _fold(call.layer, rules, inner)
+            args, kwargs = keras.tree.map_structure(tensor_of, (args, kwargs))
+            value = inner[id(call.layer)](*args, **kwargs)
+        else:
+            value = rules.apply(call.layer, args, kwargs, graph.times[id(call.layer)] == 1)
+        for symbol, part in zip(call.outputs, keras.tree.flatten(value), strict=True):
+            if hasattr(part, "shared"):
+                part.shared = part.shared or graph.uses[id(symbol)] > 1
+            known[id(symbol)] = part
+    outputs = keras.tree.map_structure(lambda symbol: tensor_of(value_of(symbol)), graph.outputs)
+    return keras.Model(graph.inputs, outputs, name=model.name)
+
+
+def _merging_is_faster(layer, x):
+    """Whether one 3x3 convolution beats the two thin ones, timed in turn on this machine."""
+    if None in x.shape[1:]:
+        middle, outputs = layer.row_kernel.shape[-1], layer.filters
+        inputs = layer.row_kernel.shape[-2]
+        return 9 * inputs * outputs <= 3 * middle * (inputs + outputs)
+    models = []
+    for merge in (False, True):
+        inputs = keras.Input(x.shape[1:], dtype=x.dtype)
+        models.append(keras.Model(inputs, expand.decomposed(layer, inputs, merge).tensor()))
+    batch = np.random.default_rng(0).normal(size=(8, *x.shape[1:])).astype("float32")
+    seconds = ([], [])
+    for _ in range(_ROUNDS):
+        for times, net in zip(seconds, models, strict=True):
+            begin = time.perf_counter()
+            net.predict_on_batch(batch)
+            times.append(time.perf_counter() - begin)
+    thin, whole = (np.median(times[1:]) for times in seconds)
+    return bool(whole < thin)

@@ -1,0 +1,88 @@
+"""Chains of flow steps that are an activation again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras import layers, ops
+
+
+@dataclass
+class Bend:
+    """A straight line whose ends were bent by so many steps, not made yet.
+
+    Args:
+        source: Symbolic input.
+        low: Lower end.
+        high: Upper end, or None.
+        slope: Slope beyond the ends so far.
+        name: Name of the layer that will stand here.
+        dtype: Dtype policy.
+        shared: Whether its output is read more than once.
+    """
+
+    source: Any
+    low: float
+    high: float | None
+    slope: float
+    name: str
+    dtype: Any
+    shared: bool = False
+    _output: Any = None
+
+    def tensor(self):
+        """The symbolic output."""
+        if self._output is None:
+            self._output = self._make()
+        return self._output
+
+    def _make(self):
+        slope = self.slope if abs(self.slope) > 1e-12 else 0.0
+        common = {"name": self.name, "dtype": self.dtype}
+        if self.low == 0 and (self.high is None or slope == 0):
+            return layers.ReLU(self.high, negative_slope=slope, **common)(self.source)
+        x = self.source
+        clipped = (
+            ops.clip(x, self.low, self.high) if self.high is not None else ops.maximum(x, self.low)
+        )
+        return clipped if slope == 0 else clipped + slope * (x - clipped)
+
+
+@dataclass
+class Smooth:
+    """The flow of a smooth activation up to h, not made yet: exact at h = 1 only.
+
+    Args:
+        source: Symbolic input.
+        activation: Name of the activation.
+        reached: h at the end of the last step.
+        steps: The steps so far, with their inputs, in case the flow does not end at 1.
+        name: Name of the layer that will stand here.
+        dtype: Dtype policy.
+        shared: Whether its output is read more than once.
+    """
+
+    source: Any
+    activation: str
+    reached: float
+    steps: list
+    name: str
+    dtype: Any
+    shared: bool = False
+    _output: Any = None
+
+    @property
+    def complete(self):
+        """Whether it is the activation."""
+        return abs(self.reached - 1) < 1e-9
+
+    def tensor(self):
+        """The symbolic output."""
+        if self._output is None:
+            if self.complete:
+                layer = layers.Activation(self.activation, name=self.name, dtype=self.dtype)
+                self._output = layer(self.source)
+            else:
+                self._output = self.source
+                for step in self.steps:
+                    self._output = type(step).from_config(step.get_config())(self._output)
+        return self._output

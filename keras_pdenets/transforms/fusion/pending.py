@@ -1,0 +1,122 @@
+"""Linear layers that are not made yet: what follows may still be merged into them."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from keras import layers
+
+_CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
+# Attributes of the layers that stay as they are.
+_KEPT = ("strides", "padding", "dilation_rate", "groups", "data_format")
+
+
+@dataclass
+class Pending:
+    """A convolution, a depthwise convolution or a dense layer, as arrays.
+
+    Args:
+        kind: Its Keras class.
+        source: Symbolic input.
+        kernel: Its kernel, in the layout of Keras.
+        bias: Its bias, or None.
+        config: Other arguments of the class.
+        norms: Names of the layers that were merged into it.
+        shared: Whether its output is read more than once: then nothing may be merged.
+    """
+
+    kind: type
+    source: Any
+    kernel: np.ndarray
+    bias: np.ndarray | None
+    config: dict[str, Any]
+    merged: list[str] = field(default_factory=list)
+    shared: bool = False
+    _output: Any = None
+
+    @property
+    def depthwise(self):
+        """Whether every channel has its own kernels."""
+        return self.kind is layers.DepthwiseConv2D
+
+    @property
+    def channels(self):
+        """Number of channels of the output."""
+        last = self.kernel.shape[-2:] if self.depthwise else self.kernel.shape[-1:]
+        return int(np.prod(last))
+
+    @property
+    def axis(self):
+        """Axis of the channels."""
+        first = self.config.get("data_format") == "channels_first"
+        return 1 if first else len(self.source.shape) - 1
+
+    @property
+    def pointwise(self):
+        """Whether it mixes the channels of each pixel, and nothing else."""
+        if self.kind is layers.Dense:
+            return True
+        ones = all(side == 1 for side in self.kernel.shape[:-2])
+        steps = all(s == 1 for s in np.ravel(self.config.get("strides", 1)))
+        return self.kind in _CONVOLUTIONS and ones and steps and self.config["groups"] == 1
+
+    def scaled(self, scale, shift, name):
+        """The same, its output times `scale` plus `shift`, one number each for a channel."""
+        scale, shift = (np.broadcast_to(v, (self.channels,)) for v in (scale, shift))
+        factors = scale.reshape(self.kernel.shape[-2:]) if self.depthwise else scale
+        bias = shift if self.bias is None else self.bias * scale + shift
+        if self.bias is None and not np.any(shift):
+            bias = None
+        return dataclasses.replace(
+            self, kernel=self.kernel * factors, bias=bias, merged=[*self.merged, name]
+        )
+
+    def followed_by(self, matrix, bias, name):
+        """The same, then a matrix on the channels: one convolution in place of two."""
+        kernel = np.einsum("...im,mo->...io", self.full_kernel(), matrix)
+        if self.bias is not None:
+            bias = self.bias @ matrix + (0.0 if bias is None else bias)
+        kind = layers.Conv2D if self.depthwise else self.kind
+        config = {k: v for k, v in self.config.items() if k != "depth_multiplier"}
+        if kind is layers.Conv2D:
+            config.setdefault("groups", 1)
+        return dataclasses.replace(
+            self, kind=kind, kernel=kernel, bias=bias, config=config, merged=[*self.merged, name]
+        )
+
+    def full_kernel(self):
+        """The kernel with one entry for each pair of channels."""
+        if not self.depthwise:
+            return self.kernel
+        *sides, channels, multiplier = self.kernel.shape
+        full = np.zeros((*sides, channels, channels, multiplier), self.kernel.dtype)
+        index = np.arange(channels)
+        full[..., index, index, :] = self.kernel
+        return full.reshape(*sides, channels, channels * multiplier)
+
+    def tensor(self):
+        """The symbolic output; the layer is made at the first call."""
+        if self._output is None:
+            layer = self.kind(use_bias=self.bias is not None, **self._arguments())
+            self._output = layer(self.source)
+            layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])
+        return self._output
+
+    def _arguments(self):
+        if self.kind is layers.Dense:
+            return {"units": self.channels, **self.config}
+        arguments = {"kernel_size": self.kernel.shape[:-2], **self.config}
+        if self.depthwise:
+            return arguments | {"depth_multiplier": self.kernel.shape[-1]}
+        return arguments | {"filters": self.channels}
+
+
+def pending_of(layer, source, values, name):
+    """The `Pending` of a Keras layer without activation."""
+    kernel, bias = values
+    config = {key: getattr(layer, key) for key in _KEPT if hasattr(layer, key)}
+    if isinstance(layer, layers.DepthwiseConv2D):
+        config.pop("groups", None)
+    config |= {"name": name, "dtype": layer.dtype_policy, "trainable": layer.trainable}
+    return Pending(type(layer), source, kernel, bias, config)

@@ -1,0 +1,256 @@
+"""What each layer becomes: merged into the one before, expanded, dropped, or made again."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_pdenets import layers as own
+from keras_pdenets.layers import images
+from keras_pdenets.transforms.copying import copy_layer, give_weights
+from keras_pdenets.transforms.fusion import expand
+from keras_pdenets.transforms.fusion.bends import Bend, Smooth
+from keras_pdenets.transforms.fusion.expand import numbers
+from keras_pdenets.transforms.fusion.pending import Pending, pending_of
+
+_LINEAR = (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+_IDLE = (
+    layers.Identity, layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D,
+    layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout,
+    layers.ActivityRegularization,
+)  # fmt: skip
+
+
+def tensor_of(value):
+    """The symbolic tensor of whatever stands for one."""
+    return value.tensor() if hasattr(value, "tensor") else value
+
+
+class Rules:
+    """Applies a rule to a call.
+
+    Args:
+        prefer_merged: Function of a `DecomposedConv2D` and its symbolic input that says whether
+            its two convolutions become one.
+    """
+
+    def __init__(self, prefer_merged):
+        self.prefer_merged = prefer_merged
+        self.expanded, self.dropped, self.left, self.merged = [], [], {}, {}
+        self._again = {}
+
+    def apply(self, layer, args, kwargs, once):
+        """What the output of a call becomes.
+
+        Args:
+            layer: The layer or operation.
+            args: Its arguments, with whatever stands for the tensors.
+            kwargs: Likewise.
+            once: Whether the layer is called once only; if not, it stays a layer of its own.
+        """
+        rule = _RULES.get(type(layer)) if once else None
+        if rule is not None and len(args) == 1 and not kwargs.get("training"):
+            found = rule(self, layer, args[0])
+            if found is not None:
+                return found
+        if type(layer).__module__.startswith("keras_pdenets.") and layer.name not in self.left:
+            self.left[layer.name] = f"{type(layer).__name__} has no form in Keras' own layers here"
+        args, kwargs = keras.tree.map_structure(tensor_of, (args, kwargs))
+        return self._layer(layer)(*args, **kwargs)
+
+    def _layer(self, layer):
+        """The layer again, with its weights once it is built; operations are used as they are."""
+        if not isinstance(layer, layers.Layer):
+            return layer
+        if id(layer) not in self._again:
+            self._again[id(layer)] = (layer, copy_layer(layer))
+        return self._again[id(layer)][1]
+
+    def finish(self):
+        """Give the layers that were made again their weights; they are built by now."""
+        for old, new in self._again.values():
+            if new is not old:
+                give_weights(old, new)
+
+    # Rules: a function of the layer and its input gives the output, or None to leave the layer.
+
+    def linear(self, layer, x, name=None):
+        """A layer that later ones may be merged into, or a matrix that goes into the one before."""
+        quantized = getattr(layer.dtype_policy, "quantization_mode", None)
+        if layer.activation is not keras.activations.linear or quantized:
+            return None
+        kernel = numbers(layer.kernel)
+        bias = numbers(layer.bias) if layer.use_bias else None
+        name = name or layer.name
+        alone = pending_of(layer, None, (kernel, bias), name)
+        follows = isinstance(x, Pending) and not x.shared and x.axis == _axis(layer, x)
+        if follows and alone.pointwise and _cheaper(x, kernel):
+            self.merged[name] = x.config["name"]
+            return x.followed_by(kernel.reshape(kernel.shape[-2:]), bias, name)
+        alone.source = tensor_of(x)
+        return alone
+
+    def batch_norm(self, layer, x, name=None):
+        """A scale and an offset of each channel."""
+        if not _absorbs(x, layer.axis):
+            return None
+        deviation = np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
+        scale = (numbers(layer.gamma) if layer.scale else 1.0) / deviation
+        offset = numbers(layer.beta) if layer.center else 0.0
+        name = name or layer.name
+        self.merged[name] = x.config["name"]
+        return x.scaled(scale, offset - scale * numbers(layer.moving_mean), name)
+
+    def rescaling(self, layer, x):
+        """One scale and one offset."""
+        if not _absorbs(x) or np.ndim(layer.scale) or np.ndim(layer.offset):
+            return None
+        self.merged[layer.name] = x.config["name"]
+        return x.scaled(layer.scale, layer.offset, layer.name)
+
+    def scalar_gain(self, layer, x):
+        """One number, or a root mean square."""
+        if layer.normalize:
+            return self._expanded(layer, expand.gain(layer, tensor_of(x)))
+        if _absorbs(x):
+            self.merged[layer.name] = x.config["name"]
+            return x.scaled(float(numbers(layer.gain)), 0.0, layer.name)
+        rescaling = layers.Rescaling(
+            float(numbers(layer.gain)), name=layer.name, dtype=layer.dtype_policy
+        )
+        return self._expanded(layer, rescaling(tensor_of(x)))
+
+    def idle(self, layer, x):
+        """Nothing happens at inference."""
+        self.dropped.append(layer.name)
+        return x
+
+    def activation(self, layer, x):
+        """`linear` is nothing."""
+        return self.idle(layer, x) if layer.activation is keras.activations.linear else None
+
+    def _expanded(self, layer, value):
+        self.expanded.append(layer.name)
+        return value
+
+    def pde(self, layer, x):
+        """See `expand`."""
+        return self._expanded(layer, expand.pde(layer, tensor_of(x)))
+
+    def decomposed(self, layer, x):
+        """See `expand`."""
+        x = tensor_of(x)
+        return self._expanded(layer, expand.decomposed(layer, x, self.prefer_merged(layer, x)))
+
+    def polynomial(self, layer, x):
+        """See `expand`; coordinates need known sides."""
+        x = tensor_of(x)
+        if layer.degree and None in x.shape[1:]:
+            return None
+        return self._expanded(layer, expand.polynomial(layer, x))
+
+    def stencil(self, layer, x):
+        """See `expand`."""
+        return self._expanded(layer, expand.stencil(layer, tensor_of(x)))
+
+    def operations(self, layer, x):
+        """See `expand`."""
+        return self._expanded(layer, expand.by_operations(layer, tensor_of(x)))
+
+    def quasi_linear(self, layer, x):
+        """The parts of a product, merged where the algebra allows."""
+        self.expanded.append(layer.name)
+        x = tensor_of(x)
+        form = layer.form
+
+        def part(name, value):
+            inner, full_name = getattr(layer, name), f"{layer.name}_{name}"
+            if name == "stencils":
+                return expand.stencil(inner, tensor_of(value), full_name)
+            if name == "stencil_norm":
+                return self.batch_norm(inner, value, full_name)
+            return self.linear(inner, value, full_name)
+
+        if layer.equation == "full":
+            products = layer._all_products(part("stencils", x).tensor(), x)
+            return part("mixing", products)
+        factor = part("coefficients", x).tensor()
+        if form.derivative_of_product:
+            axis = images.channel_axis(layer.data_format)
+            repeats = 1 if layer.equation == 6 else layer.multiplier
+            product = (ops.repeat(x, repeats, axis) if repeats > 1 else x) * factor
+            return part("mixing", part("stencil_norm", part("stencils", product)))
+        lifted = x if layer.lift is None else part("lift", x).tensor()
+        derivatives = part("stencil_norm", part("stencils", lifted))
+        if layer.equation == 4:
+            return part("mixing", derivatives).tensor() * factor
+        products = derivatives.tensor() * factor
+        return layer._sum_groups(products) if layer.mixing is None else part("mixing", products)
+
+    def clip_step(self, layer, x):
+        """One more factor of a bend, or convolutions."""
+        if layer.promote is not None:
+            return self._expanded(layer, expand.promoted_step(layer, tensor_of(x)))
+        self.expanded.append(layer.name)
+        same = isinstance(x, Bend) and not x.shared and (x.low, x.high) == (layer.low, layer.high)
+        if same and 1 - layer.rate >= 0 and x.slope >= 0:
+            return Bend(
+                x.source, x.low, x.high, x.slope * (1 - layer.rate), x.name, layer.dtype_policy
+            )
+        return Bend(
+            tensor_of(x), layer.low, layer.high, 1 - layer.rate, layer.name, layer.dtype_policy
+        )
+
+    def newton_step(self, layer, x):
+        """One more step towards an activation."""
+        if layer.promote is not None:
+            return None
+        follows = (
+            isinstance(x, Smooth) and not x.shared and x.activation == layer.activation
+            and abs(x.reached - layer.left) < 1e-9
+        )  # fmt: skip
+        if not follows and layer.left != 0:
+            return None
+        reached = layer.left + layer.step
+        steps = [*x.steps, layer] if follows else [layer]
+        source = x.source if follows else tensor_of(x)
+        name = x.name if follows else layer.name
+        self.expanded.append(layer.name)
+        return Smooth(source, layer.activation, reached, steps, name, layer.dtype_policy)
+
+
+def _axis(layer, x):
+    """Axis of the channels of what a layer mixes."""
+    first = getattr(layer, "data_format", None) == "channels_first" and len(x.source.shape) > 2
+    return 1 if first and not isinstance(layer, layers.Dense) else len(x.source.shape) - 1
+
+
+def _cheaper(first, kernel):
+    """Whether one convolution has no more products than the two."""
+    *_, middle, outputs = kernel.shape
+    merged = first.full_kernel()[..., :1].size * outputs
+    return merged <= first.kernel.size + middle * outputs
+
+
+def _absorbs(x, axis=None):
+    """Whether something that acts on each channel can go into a value."""
+    if not isinstance(x, Pending) or x.shared:
+        return False
+    return axis is None or axis % len(x.source.shape) == x.axis
+
+
+_RULES = {
+    **dict.fromkeys(_LINEAR, Rules.linear),
+    **dict.fromkeys(_IDLE, Rules.idle),
+    layers.BatchNormalization: Rules.batch_norm,
+    layers.Rescaling: Rules.rescaling,
+    layers.Activation: Rules.activation,
+    own.PDEConv2D: Rules.pde,
+    own.DecomposedConv2D: Rules.decomposed,
+    own.PolynomialConv2D: Rules.polynomial,
+    own.DepthwiseStencil2D: Rules.stencil,
+    own.QuasiLinear2D: Rules.quasi_linear,
+    own.ScalarGain: Rules.scalar_gain,
+    **dict.fromkeys((own.Softball, own.Hardball, own.HardTanh), Rules.operations),
+    own.ClipFlowStep: Rules.clip_step,
+    own.NewtonFlowStep: Rules.newton_step,
+}

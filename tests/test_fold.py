@@ -103,6 +103,10 @@ def test_norms_gains_and_matrices_go_into_what_is_before_them():
     x = layers.Conv2D(5, 1, name="cheap")(layers.ReLU()(x))
     x = layers.Conv2D(5, 1, use_bias=False, name="matrix")(layers.Dropout(0.5, name="drop")(x))
     x = layers.Rescaling(2.0, offset=1.0, name="scale")(x)
+    x = layers.ReLU()(x)
+    x = layers.Conv2D(6, 1, name="grouped_after")(
+        layers.Conv2D(8, 1, groups=4, name="grouped")(layers.Conv2D(8, 1, activation="relu")(x))
+    )
     x = layers.Activation("linear", name="nothing")(x)
     x = layers.Flatten()(layers.Conv2D(8, 3, name="wide")(x))
     x = layers.Dense(6, name="dense")(x)
@@ -116,6 +120,7 @@ def test_norms_gains_and_matrices_go_into_what_is_before_them():
     }  # fmt: skip
     assert set(report.dropped) == {"drop", "nothing"}
     assert report.layers[0] - report.layers[1] == 6
+    assert folded.get_layer("grouped").groups == 4
     # A wide convolution is not merged with the matrix before it: that would cost more.
     assert "wide" in [layer.name for layer in folded.layers]
 

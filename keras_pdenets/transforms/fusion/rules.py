@@ -82,7 +82,7 @@ class Rules:
         bias = numbers(layer.bias) if layer.use_bias else None
         name = name or layer.name
         alone = pending_of(layer, None, (kernel, bias), name)
-        follows = isinstance(x, Pending) and not x.shared and x.axis == _axis(layer, x)
+        follows = _absorbs(x, _axis(layer)) and x.config.get("groups", 1) == 1
         if follows and alone.pointwise and _cheaper(x, kernel):
             self.merged[name] = x.config["name"]
             return x.followed_by(kernel.reshape(kernel.shape[-2:]), bias, name)
@@ -218,10 +218,10 @@ class Rules:
         return Smooth(source, layer.activation, reached, steps, name, layer.dtype_policy)
 
 
-def _axis(layer, x):
+def _axis(layer):
     """Axis of the channels of what a layer mixes."""
-    first = getattr(layer, "data_format", None) == "channels_first" and len(x.source.shape) > 2
-    return 1 if first and not isinstance(layer, layers.Dense) else len(x.source.shape) - 1
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return 1 if first and not isinstance(layer, layers.Dense) else -1
 
 
 def _cheaper(first, kernel):

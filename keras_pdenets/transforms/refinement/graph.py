@@ -103,7 +103,9 @@ def refine_graph(model, plan, prefix=""):
 
 def _data_format(model, plan):
     """Where the channels are for layers that do not say it: as in the rest of the model."""
-    found = {layer.data_format for layer in model.layers if hasattr(layer, "data_format")}
+    # Flatten has one too, which says nothing of what came before.
+    telling = [layer for layer in model.layers if not isinstance(layer, layers.Flatten)]
+    found = {layer.data_format for layer in telling if hasattr(layer, "data_format")}
     if len(found) == 2 and plan.options["promote"]:
         raise ValueError(
             "`promote` needs a model with one data format: activations alone do not say where "

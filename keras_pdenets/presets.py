@@ -95,6 +95,7 @@ _DEFAULT_PRESETS = {
     "decomposed_preact_resnet20": "decomposed_resnet20_fashion_mnist",
     "hyperbolic_resnet56": "hyperbolic_resnet56_fashion_mnist",
     "plain_net20": "plain_net20_fashion_mnist",
+    "refined_plain_net20": "refined_plain_net20_fashion_mnist",
 }
 
 

@@ -25,12 +25,14 @@ class LinearFlowStep(OnChannels):
         Any with a known number of channels c; the kernel has shape (c, c).
 
     Example:
+    >>> import keras
     >>> import numpy as np
     >>> from keras_pdenets.layers import LinearFlowStep
     >>> step = LinearFlowStep()
     >>> step.build((None, 2))
     >>> step.set_weights([np.array([[0.0, 1.0], [-1.0, 0.0]])])
-    >>> [float(v) for v in step(np.array([[1.0, 2.0]], "float32"))[0]]
+    >>> y = keras.ops.convert_to_numpy(step(np.array([[1.0, 2.0]], "float32")))
+    >>> [round(float(v), 4) for v in y[0]]
     [-1.0, 3.0]
     """
 

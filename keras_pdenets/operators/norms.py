@@ -34,7 +34,7 @@ def convolution_norm(kernel: np.ndarray, samples: int | None = None) -> float:
     >>> import numpy as np
     >>> from keras_pdenets.operators.norms import convolution_norm
     >>> box = np.full((3, 3, 1, 1), 1 / 9)
-    >>> 1.0 <= convolution_norm(box) < 1.04
+    >>> bool(1.0 <= convolution_norm(box) < 1.04)
     True
     """
     kernel = np.asarray(kernel, "float64")

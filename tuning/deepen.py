@@ -1,6 +1,6 @@
 """A trained plain net, deepened and trained on: flow steps against zero blocks and against itself.
 
-python tuning/deepen.py tuning/deepen_2000.json --seeds 0 1 2 --out runs/deepen_2000
+python tuning/deepen.py tuning/deepen/images_2000.json --seeds 0 1 2 --out runs/deepen_2000
 
 Every arm of a seed starts from the same trained net and sees the same batches. `plain` is that net
 trained on for as many epochs, `plain_longer` for about as many seconds as the deeper nets need;

@@ -28,6 +28,7 @@ from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.recipe import Recipe, read_json
 from keras_pdenets.training.trainer import build_model, compile_model
 from keras_pdenets.transforms import refine
+from keras_pdenets.transforms.copying import give_weights
 
 ARMS = ("plain", "plain_longer", "refined", "zero")
 
@@ -95,10 +96,7 @@ def insert_zero_blocks(model, steps, promote):
 
     deeper = keras.models.clone_model(model, call_function=call)
     for layer in model.layers:
-        new = deeper.get_layer(layer.name)
-        new.set_weights(layer.get_weights())
-        if hasattr(new, "finalize_state"):
-            new.finalize_state()
+        give_weights(layer, deeper.get_layer(layer.name))
     return deeper
 
 

@@ -51,3 +51,14 @@ def give_weights(old, new):
     new.set_weights([np.array(keras.ops.convert_to_numpy(weight)) for weight in old.weights])
     if hasattr(new, "finalize_state"):  # what Normalization computes from its weights
         new.finalize_state()
+
+
+def largest_difference(model, other, data):
+    """Largest absolute and relative difference over all outputs."""
+    outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, other)]
+    largest, relative = 0.0, 0.0
+    for before, after in zip(*outputs, strict=True):
+        difference = float(np.abs(np.asarray(before, "float64") - after).max())
+        largest = max(largest, difference)
+        relative = max(relative, difference / max(float(np.abs(before).max()), 1e-30))
+    return largest, relative

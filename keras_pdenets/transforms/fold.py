@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_pdenets.transforms.copying import has_graph
+from keras_pdenets.transforms.copying import has_graph, largest_difference
 from keras_pdenets.transforms.fusion import expand
 from keras_pdenets.transforms.fusion.graph import read_graph
 from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
@@ -102,10 +102,7 @@ def fold(model, decomposed="measure", data=None):
     rules.finish()
     difference = None
     if data is not None:
-        outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, folded)]
-        difference = max(
-            float(np.abs(np.asarray(a, "float64") - b).max()) for a, b in zip(*outputs, strict=True)
-        )
+        difference, _ = largest_difference(model, folded, data)
     return folded, FoldReport(
         rules.merged, rules.expanded, rules.dropped, rules.left,
         (len(model.layers), len(folded.layers)),

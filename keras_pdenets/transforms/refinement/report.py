@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep
-from keras_pdenets.transforms.copying import has_graph
+from keras_pdenets.transforms.copying import has_graph, largest_difference
 from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
@@ -88,7 +87,7 @@ def make_report(model, refined, plan, data, max_step):
     leak = {path: chain.leak for path, chain in chains.items() if chain.leak}
     difference = relative = bounds = None
     if data is not None:
-        difference, relative = _difference(model, refined, data)
+        difference, relative = largest_difference(model, refined, data)
         bounds = measure_bounds(model, refined, plan, data, max_step)
     return RefineReport(
         {path: len(chain.steps) for path, chain in chains.items()},
@@ -111,17 +110,6 @@ def _invertible(steps, rate):
     # An increment of the paper's may lead beyond h = 1, where the flow turns back.
     forward = all(step.left + step.step <= 1 + 1e-9 for step in steps)
     return forward and steps[0].activation in _STRICTLY_INCREASING
-
-
-def _difference(model, refined, data):
-    """Largest absolute and relative difference over all outputs."""
-    outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, refined)]
-    largest, relative = 0.0, 0.0
-    for before, after in zip(*outputs, strict=True):
-        difference = float(np.abs(np.asarray(before, "float64") - after).max())
-        largest = max(largest, difference)
-        relative = max(relative, difference / max(float(np.abs(before).max()), 1e-30))
-    return largest, relative
 
 
 def _flops(refined, plan):

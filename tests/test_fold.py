@@ -31,7 +31,7 @@ def short(name):
 def is_plain(model):
     """Whether a model needs nothing but Keras to open."""
     return all(
-        is_plain(layer) if hasattr(layer, "operations") else
+        is_plain(layer) if hasattr(layer, "layers") else
         type(layer).__module__.startswith("keras.") for layer in model.layers
     )  # fmt: skip
 
@@ -210,6 +210,19 @@ def test_what_was_refined_is_plain_again(activation):
         )
         folded, report = fold(half, data=data)
         assert report.difference < 1e-5
+        assert is_plain(folded) == (not report.left)
+        assert not set(report.left) & set(report.expanded)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "relu6", "tanh"])
+def test_the_papers_steps_fold_to_what_they_are(activation):
+    inputs = keras.Input((5,))
+    x = layers.ReLU(6.0)(inputs) if activation == "relu6" else layers.Activation(activation)(inputs)
+    refined, _ = refine(keras.Model(inputs, x), 6, scheme="paper", time="smoothstep")
+    data = RNG.normal(0, 6, (50, 5)).astype("float32")
+    folded, report = fold(refined, data=data)
+    assert report.difference < 1e-5
+    assert is_plain(folded) == (not report.left) == (activation != "tanh")
 
 
 @pytest.mark.parametrize("promote", ["channel", "depthwise", "conv"])

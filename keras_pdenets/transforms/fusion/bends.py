@@ -1,5 +1,6 @@
 """Chains of flow steps that are an activation again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ class Bend:
     def _make(self):
         slope = self.slope if abs(self.slope) > 1e-12 else 0.0
         common = {"name": self.name, "dtype": self.dtype}
-        if self.low == 0 and (self.high is None or slope == 0):
+        # A slope below 0 is a step that overshot; Keras' ReLU takes none.
+        if self.low == 0 and slope >= 0 and (self.high is None or slope == 0):
             return layers.ReLU(self.high, negative_slope=slope, **common)(self.source)
         x = self.source
         clipped = (
@@ -55,7 +57,8 @@ class Smooth:
         source: Symbolic input.
         activation: Name of the activation.
         reached: h at the end of the last step.
-        steps: The steps so far, with their inputs, in case the flow does not end at 1.
+        steps: The steps so far, which are made again where the flow does not end at 1.
+        keep: Function that is told of each of them then.
         name: Name of the layer that will stand here.
         dtype: Dtype policy.
         shared: Whether its output is read more than once.
@@ -65,6 +68,7 @@ class Smooth:
     activation: str
     reached: float
     steps: list
+    keep: Callable[[Any], None]
     name: str
     dtype: Any
     shared: bool = False
@@ -84,5 +88,6 @@ class Smooth:
             else:
                 self._output = self.source
                 for step in self.steps:
+                    self.keep(step)
                     self._output = type(step).from_config(step.get_config())(self._output)
         return self._output

@@ -215,7 +215,14 @@ class Rules:
         source = x.source if follows else tensor_of(x)
         name = x.name if follows else layer.name
         self.expanded.append(layer.name)
-        return Smooth(source, layer.activation, reached, steps, name, layer.dtype_policy)
+        return Smooth(
+            source, layer.activation, reached, steps, self._keep, name, layer.dtype_policy
+        )
+
+    def _keep(self, step):
+        """A flow step of an activation that stays what it is."""
+        self.expanded.remove(step.name)
+        self.left[step.name] = "its flow does not end at the activation"
 
 
 def _axis(layer):

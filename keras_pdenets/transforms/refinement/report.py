@@ -1,21 +1,14 @@
 """What came of a refinement: steps, sizes, invertibility, and how near the nets are."""
 
-import math
 from dataclasses import dataclass
 
 import keras
-from keras import layers
 
 from keras_pdenets.layers import CarryFlowStep
 from keras_pdenets.transforms.copying import has_graph, largest_difference
+from keras_pdenets.transforms.operations import countable, operations_of, size_of
 from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
 
-_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-_PLAIN = (
-    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
-_VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
 _STRICTLY_INCREASING = ("tanh", "sigmoid", "softplus", "softsign", "elu", "celu", "selu")
 
 
@@ -116,21 +109,19 @@ def _flops(refined, plan):
     """Operations for one example, of the plain and of the refined net."""
     before = after = 0
     for node in _all_nodes(plan.tapes[id(refined)], plan):
-        shapes = [tuple(t.shape)[1:] for t in keras.tree.flatten(node.output)]
         inputs = [x for x in keras.tree.flatten(node.args) if isinstance(x, keras.KerasTensor)]
-        shapes += [tuple(x.shape)[1:] for x in inputs[:1]]
-        if any(None in shape for shape in shapes) or not _countable(node.old):
+        numbers, given = size_of(keras.tree.flatten(node.output)), size_of(inputs[:1])
+        if numbers is None or given is None or not countable(node.old):
             return None
-        numbers, given = sum(map(math.prod, shapes[: -1 if inputs else None])), shapes[-1]
         linear, activation = plan.chains_of(node.new)
-        before += _operations(node.old, numbers, math.prod(given))
+        before += operations_of(node.old, numbers, given)
         if linear is None:
-            after += _operations(node.new, numbers, math.prod(given))
+            after += operations_of(node.new, numbers, given)
         else:
             wide = numbers // linear.last.channels * linear.first.channels
-            after += numbers + sum(_operations(step, wide, wide) for step in linear.steps)
+            after += numbers + sum(operations_of(step, wide, wide) for step in linear.steps)
         if activation is not None:
-            after += sum(_operations(step, numbers, numbers) for step in activation.steps)
+            after += sum(operations_of(step, numbers, numbers) for step in activation.steps)
     return before, after
 
 
@@ -140,37 +131,3 @@ def _all_nodes(tape, plan):
             yield from _all_nodes(plan.tapes[id(node.new)], plan)
         else:
             yield node
-
-
-def _countable(layer):
-    """Whether all products of a layer are known: plain kernels, or no kernel at all."""
-    if isinstance(layer, (*_TRANSPOSED, *_PLAIN)) or hasattr(layer, "assemble_kernel"):
-        return True
-    return all(v.name in _VECTORS for v in getattr(layer, "weights", ()))
-
-
-def _operations(layer, numbers, given):
-    """Operations of a layer with so many numbers in its output and in its input."""
-    if type(layer) is keras.layers.Identity:
-        return 0
-    total = numbers * getattr(layer, "operations", 1)
-    if hasattr(layer, "assemble_kernel"):
-        kernels = [layer.assemble_kernel()]
-    else:
-        kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
-    for kernel in kernels:
-        # A number of the input of a transposed convolution goes to all places of the kernel.
-        if isinstance(layer, _TRANSPOSED):
-            total += 2 * math.prod(kernel.shape) * given // kernel.shape[-1]
-        else:
-            total += 2 * math.prod(kernel.shape) * numbers // _channels(layer, kernel.shape)
-    return total
-
-
-def _channels(layer, shape):
-    """Number of channels that a layer puts out."""
-    for name in ("filters", "units"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    # Of a flow step it is the number of its inputs.
-    return math.prod(shape[-2:]) if "Depthwise" in type(layer).__name__ else shape[-2]

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers.boundary import pad_border
+from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
 
 
 def check_positive_integer(name, value):
@@ -75,12 +76,14 @@ def bordered_conv(images, kernel, strides, boundary, data_format, depthwise=Fals
     Returns:
         Batch of images with sides `ceil(side / stride)`.
     """
-    padding = "same"
+    padding, shifts = "same", depthwise and shifts_are_faster()
     # "same" pads a strided convolution on one side only, and differently on each backend.
-    if boundary != "zero" or max(strides) > 1:
+    if boundary != "zero" or max(strides) > 1 or shifts:
         sizes = zip(spatial_axes(data_format), kernel.shape[:2], strict=True)
         images = pad_border(images, [axis for axis, size in sizes if size == 3], boundary)
         padding = "valid"
+    if shifts:
+        return shifted_conv(images, kernel, strides, data_format)
     conv = ops.depthwise_conv if depthwise else ops.conv
     return conv(images, kernel, strides, padding=padding, data_format=data_format)
 

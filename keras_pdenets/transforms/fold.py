@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_pdenets.layers.depthwise import shifts_are_faster
 from keras_pdenets.transforms.copying import has_graph, largest_difference
 from keras_pdenets.transforms.fusion import expand
 from keras_pdenets.transforms.fusion.graph import read_graph
@@ -50,7 +51,7 @@ class FoldReport:
         return "\n".join(lines)
 
 
-def fold(model, decomposed="measure", data=None):
+def fold(model, decomposed="measure", portable=False, data=None):
     r"""Turn a trained net into plain convolutions, with the same outputs.
 
     A PDE layer becomes the convolution that it is; what acts on each channel alone goes into the
@@ -67,6 +68,8 @@ def fold(model, decomposed="measure", data=None):
         decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
             3x3, or `"measure"`: what is faster here and now for images of this size (by the number
             of products where the size is open).
+        portable: Keep depthwise convolutions as layers. If not, they become sums of shifted images
+            where those are faster (JAX on a CPU): right on every backend, and slow on others.
         data: Inputs to measure the difference on, or None.
 
     Returns:
@@ -97,7 +100,7 @@ def fold(model, decomposed="measure", data=None):
             known[key] = _merging_is_faster(layer, x)
         return known[key]
 
-    rules = Rules(prefer_merged)
+    rules = Rules(prefer_merged, shifts_are_faster() and not portable)
     folded = _fold(model, rules, {})
     rules.finish()
     difference = None

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from keras import layers
 
+from keras_pdenets.layers.depthwise import shifted_conv
+from keras_pdenets.layers.images import spatial_axes
+
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
 # Attributes of the layers that stay as they are.
 _KEPT = ("strides", "padding", "dilation_rate", "groups", "data_format")
@@ -22,8 +25,10 @@ class Pending:
         kernel: Its kernel, in the layout of Keras.
         bias: Its bias, or None.
         config: Other arguments of the class.
-        norms: Names of the layers that were merged into it.
+        merged: Names of the layers that were merged into it.
         shared: Whether its output is read more than once: then nothing may be merged.
+        shifts: Whether a depthwise convolution becomes a sum of shifted images, where its sides
+            are known and it is in single precision.
     """
 
     kind: type
@@ -33,6 +38,7 @@ class Pending:
     config: dict[str, Any]
     merged: list[str] = field(default_factory=list)
     shared: bool = False
+    shifts: bool = False
     _output: Any = None
 
     @property
@@ -97,11 +103,37 @@ class Pending:
 
     def tensor(self):
         """The symbolic output; the layer is made at the first call."""
+        if self._output is None and self.depthwise and self.shifts and self._can_shift():
+            self._output = self._shifted()
         if self._output is None:
             layer = self.kind(use_bias=self.bias is not None, **self._arguments())
             self._output = layer(self.source)
             layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])
         return self._output
+
+    def _can_shift(self):
+        # Sums of products in half precision would not be those of a convolution.
+        single = self.config["dtype"].compute_dtype == self.source.dtype == "float32"
+        dilated = max(np.ravel(self.config["dilation_rate"])) > 1
+        return single and not dilated and None not in self.source.shape[1:]
+
+    def _shifted(self):
+        x, config = self.source, self.config
+        strides = tuple(int(s) for s in np.broadcast_to(config["strides"], (2,)))
+        if config["padding"] == "same":
+            places = zip(
+                spatial_axes(config["data_format"]), self.kernel.shape[:2], strides, strict=True
+            )
+            wholes = [max(size - (x.shape[a] - 1) % step - 1, 0) for a, size, step in places]
+            x = layers.ZeroPadding2D(
+                [(whole // 2, whole - whole // 2) for whole in wholes],
+                data_format=config["data_format"], name=f"{config['name']}_pad",
+            )(x)  # fmt: skip
+        y = shifted_conv(x, self.kernel.astype("float32"), strides, config["data_format"])
+        if self.bias is None:
+            return y
+        shape = [-1 if axis == self.axis else 1 for axis in range(4)]
+        return y + self.bias.astype("float32").reshape(shape)
 
     def _arguments(self):
         if self.kind is layers.Dense:

@@ -31,10 +31,12 @@ class Rules:
     Args:
         prefer_merged: Function of a `DecomposedConv2D` and its symbolic input that says whether
             its two convolutions become one.
+        shifts: Whether depthwise convolutions become sums of shifted images.
     """
 
-    def __init__(self, prefer_merged):
+    def __init__(self, prefer_merged, shifts=False):
         self.prefer_merged = prefer_merged
+        self.shifts = shifts
         self.expanded, self.dropped, self.left, self.merged = [], [], {}, {}
         self._again = {}
 
@@ -82,6 +84,7 @@ class Rules:
         bias = numbers(layer.bias) if layer.use_bias else None
         name = name or layer.name
         alone = pending_of(layer, None, (kernel, bias), name)
+        alone.shifts = self.shifts
         follows = _absorbs(x, _axis(layer)) and x.config.get("groups", 1) == 1
         if follows and alone.pointwise and _cheaper(x, kernel):
             self.merged[name] = x.config["name"]
@@ -150,7 +153,12 @@ class Rules:
 
     def stencil(self, layer, x):
         """See `expand`."""
-        return self._expanded(layer, expand.stencil(layer, tensor_of(x)))
+        return self._expanded(layer, self._depthwise(layer, x))
+
+    def _depthwise(self, layer, x, name=None):
+        made = expand.stencil(layer, tensor_of(x), name)
+        made.shifts = self.shifts
+        return made
 
     def operations(self, layer, x):
         """See `expand`."""
@@ -165,7 +173,7 @@ class Rules:
         def part(name, value):
             inner, full_name = getattr(layer, name), f"{layer.name}_{name}"
             if name == "stencils":
-                return expand.stencil(inner, tensor_of(value), full_name)
+                return self._depthwise(inner, value, full_name)
             if name == "stencil_norm":
                 return self.batch_norm(inner, value, full_name)
             return self.linear(inner, value, full_name)

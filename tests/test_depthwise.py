@@ -9,6 +9,7 @@ from conftest import BACKEND, DATA_FORMATS, to_format
 
 from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
 from keras_pdenets.transforms import fold
+from keras_pdenets.transforms.fusion.forms import FORMS
 
 RNG = np.random.default_rng(0)
 SIZES = pytest.mark.parametrize("strides", [1, 2])
@@ -34,10 +35,13 @@ def test_both_forms_agree(strides, data_format, dtype):
 @SIZES
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
-def test_folded_nets_have_either(strides, padding, data_format, monkeypatch, tmp_path):
+@pytest.mark.parametrize("form", FORMS)
+def test_folded_nets_have_any_form(form, strides, padding, data_format, monkeypatch, tmp_path):
+    if form == "views" and BACKEND == "tensorflow":
+        pytest.skip("TensorFlow has no channels_first on a CPU")
     # `transforms.fold` is the function; its module has the same name.
     module = importlib.import_module("keras_pdenets.transforms.fold")
-    monkeypatch.setattr(module, "shifts_are_faster", lambda: True)
+    monkeypatch.setattr(module, "form_here", lambda: form)
     images = to_format(RNG.normal(size=(2, 13, 12, 5)).astype("float32"), data_format)
     inputs = keras.Input(images.shape[1:])
     layer = keras.layers.DepthwiseConv2D(
@@ -46,7 +50,9 @@ def test_folded_nets_have_either(strides, padding, data_format, monkeypatch, tmp
     net = keras.Model(inputs, layer(inputs))
     folded, report = fold(net, data=images)
     assert report.difference < 1e-5
-    assert "d" not in [part.name for part in folded.layers]
+    formats = {part.name: getattr(part, "data_format", None) for part in folded.layers}
+    assert ("d" in formats) == (form == "views")
+    assert formats.get("d", "channels_first") == "channels_first"
     folded.save(tmp_path / "net.keras")
     again = keras.saving.load_model(tmp_path / "net.keras")
     assert np.abs(again.predict(images, verbose=0) - net.predict(images, verbose=0)).max() < 1e-5

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from keras_pdenets.layers.depthwise import shifts_are_faster
 from keras_pdenets.transforms.copying import has_graph, largest_difference
 from keras_pdenets.transforms.fusion import expand
+from keras_pdenets.transforms.fusion.forms import form_here
 from keras_pdenets.transforms.fusion.graph import read_graph
 from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
 
@@ -51,7 +51,7 @@ class FoldReport:
         return "\n".join(lines)
 
 
-def fold(model, decomposed="measure", portable=False, data=None):
+def fold(model, decomposed="measure", data=None, portable=False):
     r"""Turn a trained net into plain convolutions, with the same outputs.
 
     A PDE layer becomes the convolution that it is; what acts on each channel alone goes into the
@@ -68,9 +68,10 @@ def fold(model, decomposed="measure", portable=False, data=None):
         decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
             3x3, or `"measure"`: what is faster here and now for images of this size (by the number
             of products where the size is open).
-        portable: Keep depthwise convolutions as layers. If not, they become sums of shifted images
-            where those are faster (JAX on a CPU): right on every backend, and slow on others.
         data: Inputs to measure the difference on, or None.
+        portable: For a file that another backend opens. If not, convolutions get the form that is
+            fastest on this one: on torch the order channels_first between two views, which
+            TensorFlow has not on a CPU; on JAX on a CPU depthwise ones as sums of shifted images.
 
     Returns:
         The new `keras.Model` and a `FoldReport`.
@@ -91,16 +92,17 @@ def fold(model, decomposed="measure", portable=False, data=None):
             f"`decomposed` must be one of {', '.join(DECOMPOSED)}. Received: {decomposed!r}"
         )
     known = {}
+    form = None if portable else form_here()
 
     def prefer_merged(layer, x):
         if decomposed != "measure":
             return decomposed == "merge"
         key = (tuple(x.shape[1:]), layer.filters, layer.mid_filters, layer.strides, layer.boundary)
         if key not in known:
-            known[key] = _merging_is_faster(layer, x)
+            known[key] = _merging_is_faster(layer, x, form)
         return known[key]
 
-    rules = Rules(prefer_merged, shifts_are_faster() and not portable)
+    rules = Rules(prefer_merged, form)
     folded = _fold(model, rules, {})
     rules.finish()
     difference = None
@@ -138,7 +140,7 @@ def _fold(model, rules, inner):
     return keras.Model(graph.inputs, outputs, name=model.name)
 
 
-def _merging_is_faster(layer, x):
+def _merging_is_faster(layer, x, form):
     """Whether one 3x3 convolution beats the two thin ones, timed in turn on this machine."""
     if None in x.shape[1:]:
         middle, outputs = layer.row_kernel.shape[-1], layer.filters
@@ -147,7 +149,7 @@ def _merging_is_faster(layer, x):
     models = []
     for merge in (False, True):
         inputs = keras.Input(x.shape[1:], dtype=x.dtype)
-        models.append(keras.Model(inputs, expand.decomposed(layer, inputs, merge).tensor()))
+        models.append(keras.Model(inputs, expand.decomposed(layer, inputs, merge, form).tensor()))
     batch = np.random.default_rng(0).normal(size=(8, *x.shape[1:])).astype("float32")
     seconds = ([], [])
     for _ in range(_ROUNDS):

@@ -14,7 +14,7 @@ def numbers(variable):
     return np.asarray(keras.ops.convert_to_numpy(variable), "float64")
 
 
-def bordered(x, kernel, bias, layer, name, strides=None, depthwise=False):
+def bordered(x, kernel, bias, layer, name, form, strides=None, depthwise=False):
     """A convolution with the borders of this package, as a `Pending`.
 
     Args:
@@ -23,6 +23,7 @@ def bordered(x, kernel, bias, layer, name, strides=None, depthwise=False):
         bias: Its bias, or None.
         layer: Layer that gives boundary, data format and dtype.
         name: Name of the new layer.
+        form: One of `forms.FORMS`, or None.
         strides: Step along height and width; None: the layer's.
         depthwise: Whether every channel has its own kernels.
     """
@@ -46,7 +47,8 @@ def bordered(x, kernel, bias, layer, name, strides=None, depthwise=False):
     }  # fmt: skip
     if not depthwise:
         config["groups"] = 1
-    return Pending(layers.DepthwiseConv2D if depthwise else layers.Conv2D, x, kernel, bias, config)
+    kind = layers.DepthwiseConv2D if depthwise else layers.Conv2D
+    return Pending(kind, x, kernel, bias, config, form=form)
 
 
 def bias_of(layer):
@@ -54,29 +56,31 @@ def bias_of(layer):
     return None if getattr(layer, "bias", None) is None else numbers(layer.bias)
 
 
-def pde(layer, x):
+def pde(layer, x, form=None):
     """One plain convolution."""
-    return bordered(x, numbers(layer.assemble_kernel()), bias_of(layer), layer, layer.name)
+    return bordered(x, numbers(layer.assemble_kernel()), bias_of(layer), layer, layer.name, form)
 
 
-def decomposed(layer, x, merge):
+def decomposed(layer, x, merge, form=None):
     """Two thin convolutions, or one of 3x3."""
     row, column, s = numbers(layer.row_kernel), numbers(layer.column_kernel), layer.strides
     if merge:
         kernel = np.einsum("aim,bmo->baio", row[0], column[:, 0])
-        return bordered(x, kernel, bias_of(layer), layer, layer.name)
-    first = bordered(x, row, None, layer, f"{layer.name}_row", (1, s))
-    return bordered(first.tensor(), column, bias_of(layer), layer, f"{layer.name}_column", (s, 1))
+        return bordered(x, kernel, bias_of(layer), layer, layer.name, form)
+    first = bordered(x, row, None, layer, f"{layer.name}_row", form, (1, s))
+    return bordered(
+        first.tensor(), column, bias_of(layer), layer, f"{layer.name}_column", form, (s, 1)
+    )
 
 
-def polynomial(layer, x):
+def polynomial(layer, x, form=None):
     """A convolution, or with coordinates three times its width and products with them."""
     kernels = [numbers(k) for k in (layer.kernel, *layer.slope_kernels)]
     if not layer.degree:
-        return bordered(x, kernels[0], bias_of(layer), layer, layer.name)
+        return bordered(x, kernels[0], bias_of(layer), layer, layer.name, form)
     axis = images.channel_axis(layer.data_format) % 4
     parts = ops.split(
-        bordered(x, np.concatenate(kernels, -1), None, layer, layer.name).tensor(), 3, axis
+        bordered(x, np.concatenate(kernels, -1), None, layer, layer.name, form).tensor(), 3, axis
     )
     probe = np.zeros([n or 1 for n in x.shape], "float32")
     scaled = [
@@ -93,11 +97,11 @@ def polynomial(layer, x):
     )(y)
 
 
-def stencil(layer, x, name=None):
+def stencil(layer, x, form=None, name=None):
     """A depthwise convolution."""
     kernel = numbers(layer.kernel)
     full = np.broadcast_to(kernel, (3, 3, layer.channels, layer.depth_multiplier)).copy()
-    return bordered(x, full, None, layer, name or layer.name, depthwise=True)
+    return bordered(x, full, None, layer, name or layer.name, form, depthwise=True)
 
 
 def by_operations(layer, x):
@@ -111,14 +115,14 @@ def gain(layer, x):
     return x * ops.rsqrt(mean + layer.epsilon) * float(numbers(layer.gain))
 
 
-def promoted_step(layer, x):
+def promoted_step(layer, x, form=None):
     """Y + K2 * c relu(low - K1 * y), or with gains, and the same at the upper end."""
     ends = [(-1.0, layer.low, 1.0)] + ([] if layer.high is None else [(1.0, -layer.high, -1.0)])
-    bends = [_bend(layer, x, index, *end) for index, end in enumerate(ends)]
+    bends = [_bend(layer, x, form, index, *end) for index, end in enumerate(ends)]
     return layers.Add(name=f"{layer.name}_add", dtype=layer.dtype_policy)([x, *bends])
 
 
-def _bend(layer, x, index, sign, end, back):
+def _bend(layer, x, form, index, sign, end, back):
     names = [f"{layer.name}_{part}{index}" for part in ("inner", "relu", "outer")]
     relu = layers.ReLU(name=names[1], dtype=layer.dtype_policy)
     if hasattr(layer, "gain"):
@@ -129,8 +133,8 @@ def _bend(layer, x, index, sign, end, back):
     layout, depthwise = _ZeroBorder(layer), layer.promote == "depthwise"
     inner, outer = sign * numbers(layer.inner_kernel), back * numbers(layer.outer_kernel)
     bias = np.full(inner.shape[-2], end) if end else None
-    z = bordered(x, inner, bias, layout, names[0], (1, 1), depthwise).tensor()
-    z = bordered(relu(z), layer.rate * outer, None, layout, names[2], (1, 1), depthwise)
+    z = bordered(x, inner, bias, layout, names[0], form, (1, 1), depthwise).tensor()
+    z = bordered(relu(z), layer.rate * outer, None, layout, names[2], form, (1, 1), depthwise)
     return z.tensor()
 
 

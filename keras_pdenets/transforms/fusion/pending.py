@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from keras import layers
 
-from keras_pdenets.layers.depthwise import shifted_conv
-from keras_pdenets.layers.images import spatial_axes
+from keras_pdenets.transforms.fusion import forms
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
 # Attributes of the layers that stay as they are.
@@ -27,8 +26,7 @@ class Pending:
         config: Other arguments of the class.
         merged: Names of the layers that were merged into it.
         shared: Whether its output is read more than once: then nothing may be merged.
-        shifts: Whether a depthwise convolution becomes a sum of shifted images, where its sides
-            are known and it is in single precision.
+        form: One of `forms.FORMS`, or None: a layer as it is.
     """
 
     kind: type
@@ -38,7 +36,7 @@ class Pending:
     config: dict[str, Any]
     merged: list[str] = field(default_factory=list)
     shared: bool = False
-    shifts: bool = False
+    form: str | None = None
     _output: Any = None
 
     @property
@@ -103,37 +101,20 @@ class Pending:
 
     def tensor(self):
         """The symbolic output; the layer is made at the first call."""
-        if self._output is None and self.depthwise and self.shifts and self._can_shift():
-            self._output = self._shifted()
         if self._output is None:
-            layer = self.kind(use_bias=self.bias is not None, **self._arguments())
-            self._output = layer(self.source)
-            layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])
+            if self.form == "shifts" and forms.can_shift(self):
+                self._output = forms.shifted(self)
+            elif self.form == "views" and forms.can_view(self.kind, self.config):
+                self._output = forms.viewed(self.source, self._layer)
+            else:
+                self._output = self._layer(self.source)
         return self._output
 
-    def _can_shift(self):
-        # Sums of products in half precision would not be those of a convolution.
-        single = self.config["dtype"].compute_dtype == self.source.dtype == "float32"
-        dilated = max(np.ravel(self.config["dilation_rate"])) > 1
-        return single and not dilated and None not in self.source.shape[1:]
-
-    def _shifted(self):
-        x, config = self.source, self.config
-        strides = tuple(int(s) for s in np.broadcast_to(config["strides"], (2,)))
-        if config["padding"] == "same":
-            places = zip(
-                spatial_axes(config["data_format"]), self.kernel.shape[:2], strides, strict=True
-            )
-            wholes = [max(size - (x.shape[a] - 1) % step - 1, 0) for a, size, step in places]
-            x = layers.ZeroPadding2D(
-                [(whole // 2, whole - whole // 2) for whole in wholes],
-                data_format=config["data_format"], name=f"{config['name']}_pad",
-            )(x)  # fmt: skip
-        y = shifted_conv(x, self.kernel.astype("float32"), strides, config["data_format"])
-        if self.bias is None:
-            return y
-        shape = [-1 if axis == self.axis else 1 for axis in range(4)]
-        return y + self.bias.astype("float32").reshape(shape)
+    def _layer(self, source, **changes):
+        layer = self.kind(use_bias=self.bias is not None, **self._arguments() | changes)
+        output = layer(source)
+        layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])
+        return output
 
     def _arguments(self):
         if self.kind is layers.Dense:

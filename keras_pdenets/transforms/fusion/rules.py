@@ -7,7 +7,7 @@ from keras import layers, ops
 from keras_pdenets import layers as own
 from keras_pdenets.layers import images
 from keras_pdenets.transforms.copying import copy_layer, give_weights
-from keras_pdenets.transforms.fusion import expand
+from keras_pdenets.transforms.fusion import expand, forms
 from keras_pdenets.transforms.fusion.bends import Bend, Smooth
 from keras_pdenets.transforms.fusion.expand import numbers
 from keras_pdenets.transforms.fusion.pending import Pending, pending_of
@@ -31,12 +31,12 @@ class Rules:
     Args:
         prefer_merged: Function of a `DecomposedConv2D` and its symbolic input that says whether
             its two convolutions become one.
-        shifts: Whether depthwise convolutions become sums of shifted images.
+        form: Form of the convolutions, one of `forms.FORMS` or None.
     """
 
-    def __init__(self, prefer_merged, shifts=False):
+    def __init__(self, prefer_merged, form=None):
         self.prefer_merged = prefer_merged
-        self.shifts = shifts
+        self.form = form
         self.expanded, self.dropped, self.left, self.merged = [], [], {}, {}
         self._again = {}
 
@@ -84,7 +84,7 @@ class Rules:
         bias = numbers(layer.bias) if layer.use_bias else None
         name = name or layer.name
         alone = pending_of(layer, None, (kernel, bias), name)
-        alone.shifts = self.shifts
+        alone.form = self.form
         follows = _absorbs(x, _axis(layer)) and x.config.get("groups", 1) == 1
         if follows and alone.pointwise and _cheaper(x, kernel):
             self.merged[name] = x.config["name"]
@@ -137,28 +137,29 @@ class Rules:
 
     def pde(self, layer, x):
         """See `expand`."""
-        return self._expanded(layer, expand.pde(layer, tensor_of(x)))
+        return self._expanded(layer, expand.pde(layer, tensor_of(x), self.form))
 
     def decomposed(self, layer, x):
         """See `expand`."""
         x = tensor_of(x)
-        return self._expanded(layer, expand.decomposed(layer, x, self.prefer_merged(layer, x)))
+        return self._expanded(
+            layer, expand.decomposed(layer, x, self.prefer_merged(layer, x), self.form)
+        )
 
     def polynomial(self, layer, x):
         """See `expand`; coordinates need known sides."""
         x = tensor_of(x)
         if layer.degree and None in x.shape[1:]:
             return None
-        return self._expanded(layer, expand.polynomial(layer, x))
+        return self._expanded(layer, expand.polynomial(layer, x, self.form))
 
     def stencil(self, layer, x):
         """See `expand`."""
-        return self._expanded(layer, self._depthwise(layer, x))
+        return self._expanded(layer, expand.stencil(layer, tensor_of(x), self.form))
 
-    def _depthwise(self, layer, x, name=None):
-        made = expand.stencil(layer, tensor_of(x), name)
-        made.shifts = self.shifts
-        return made
+    def pool(self, layer, x):
+        """In the order of the axes that is faster here."""
+        return forms.viewed_pool(layer, tensor_of(x)) if self.form == "views" else None
 
     def operations(self, layer, x):
         """See `expand`."""
@@ -173,7 +174,7 @@ class Rules:
         def part(name, value):
             inner, full_name = getattr(layer, name), f"{layer.name}_{name}"
             if name == "stencils":
-                return self._depthwise(inner, value, full_name)
+                return expand.stencil(inner, tensor_of(value), self.form, full_name)
             if name == "stencil_norm":
                 return self.batch_norm(inner, value, full_name)
             return self.linear(inner, value, full_name)
@@ -197,7 +198,7 @@ class Rules:
     def clip_step(self, layer, x):
         """One more factor of a bend, or convolutions."""
         if layer.promote is not None:
-            return self._expanded(layer, expand.promoted_step(layer, tensor_of(x)))
+            return self._expanded(layer, expand.promoted_step(layer, tensor_of(x), self.form))
         self.expanded.append(layer.name)
         same = isinstance(x, Bend) and not x.shared and (x.low, x.high) == (layer.low, layer.high)
         if same and 1 - layer.rate >= 0 and x.slope >= 0:
@@ -258,6 +259,7 @@ _RULES = {
     **dict.fromkeys(_IDLE, Rules.idle),
     layers.BatchNormalization: Rules.batch_norm,
     layers.Rescaling: Rules.rescaling,
+    **dict.fromkeys((layers.MaxPooling2D, layers.AveragePooling2D), Rules.pool),
     layers.Activation: Rules.activation,
     own.PDEConv2D: Rules.pde,
     own.DecomposedConv2D: Rules.decomposed,

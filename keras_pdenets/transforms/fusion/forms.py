@@ -1,0 +1,70 @@
+"""Other forms of a convolution that are faster on one backend: chosen by measurement."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
+from keras_pdenets.layers.images import spatial_axes
+
+# "shifts": depthwise convolutions as sums of shifted images (see `layers.depthwise`).
+# "views": convolutions and pooling in channels_first order between two transpositions. Those are
+# views on torch, and the memory stays in the order of channels_last, which is what torch is fastest
+# in; Keras' own channels_last layers copy every image twice there (two fifths of the time of a
+# folded ResNet50 at 224 px on two CPU cores).
+FORMS = ("shifts", "views")
+_POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
+_VIEWED = (layers.Conv2D, layers.DepthwiseConv2D, *_POOLS)
+
+
+def form_here():
+    """The form that is faster on this backend and device, or None."""
+    if shifts_are_faster():
+        return "shifts"
+    return "views" if keras.backend.backend() == "torch" else None
+
+
+def can_shift(pending):
+    """Whether a `Pending` may become a sum of shifted images."""
+    if not pending.depthwise or None in pending.source.shape[1:]:
+        return False
+    # Sums of products in half precision would not be those of a convolution.
+    single = pending.config["dtype"].compute_dtype == pending.source.dtype == "float32"
+    return single and max(np.ravel(pending.config["dilation_rate"])) == 1
+
+
+def shifted(pending):
+    """The output of a depthwise `Pending` as a sum of shifted images."""
+    x, kernel, config = pending.source, pending.kernel, pending.config
+    strides = tuple(int(s) for s in np.broadcast_to(config["strides"], (2,)))
+    if config["padding"] == "same":
+        sides = zip(spatial_axes(config["data_format"]), kernel.shape[:2], strides, strict=True)
+        wholes = [max(size - (x.shape[a] - 1) % step - 1, 0) for a, size, step in sides]
+        x = layers.ZeroPadding2D(
+            [(whole // 2, whole - whole // 2) for whole in wholes],
+            data_format=config["data_format"], name=f"{config['name']}_pad",
+        )(x)  # fmt: skip
+    y = shifted_conv(x, kernel.astype("float32"), strides, config["data_format"])
+    if pending.bias is None:
+        return y
+    shape = [-1 if axis == pending.axis else 1 for axis in range(4)]
+    return y + pending.bias.astype("float32").reshape(shape)
+
+
+def can_view(kind, config):
+    """Whether a layer of a class and config has a form in the other order of the axes."""
+    return kind in _VIEWED and config["data_format"] == "channels_last"
+
+
+def viewed(x, layer):
+    """The output of a function of images that takes `data_format`, between two views."""
+    y = layer(ops.transpose(x, (0, 3, 1, 2)), data_format="channels_first")
+    return ops.transpose(y, (0, 2, 3, 1))
+
+
+def viewed_pool(layer, x):
+    """A pooling layer in the other order, or None where it cannot be."""
+    config = layer.get_config()
+    if not can_view(type(layer), config):
+        return None
+    return viewed(x, lambda y, **changes: type(layer).from_config(config | changes)(y))

@@ -53,10 +53,12 @@ from keras_pdenets.applications import ResNet34 as ResNet34
 from keras_pdenets.applications import ResNet50 as ResNet50
 from keras_pdenets.applications import ResNet101 as ResNet101
 from keras_pdenets.hub.errors import IntegrityError as IntegrityError
+from keras_pdenets.hub.errors import UnreachableError as UnreachableError
 from keras_pdenets.hub.errors import WeightsError as WeightsError
 from keras_pdenets.hub.files import LoadReport as LoadReport
 from keras_pdenets.hub.files import load_weights as load_weights
 from keras_pdenets.hub.files import write_weights as write_weights
+from keras_pdenets.hub.prefetch import prefetch as prefetch
 from keras_pdenets.operators import stopping_rule as stopping_rule
 from keras_pdenets.presets import Checkpoint as Checkpoint
 from keras_pdenets.presets import get_preset as get_preset

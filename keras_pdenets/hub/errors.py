@@ -7,3 +7,7 @@ class WeightsError(RuntimeError):
 
 class IntegrityError(WeightsError):
     """The bytes at hand are not the pinned ones; they were not used."""
+
+
+class UnreachableError(WeightsError):
+    """The Hub does not answer, or not now: the same call may succeed later."""

@@ -2,20 +2,24 @@
 
 import errno
 import json
+import warnings
 from dataclasses import asdict, dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import ops
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from keras_pdenets.hub.atomic import replace_file
-from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.digests import sha256_of_open
+from keras_pdenets.hub.errors import IntegrityError, WeightsError
+from keras_pdenets.hub.header import Header, opened, printable, read_tensor
+from keras_pdenets.hub.records import HEADER_KEY
+from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
-
-_HEADER_KEY = "keras_pdenets"
 
 
 @dataclass
@@ -65,7 +69,7 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
         if float16 and value.ndim > 1 and np.abs(value).max() < np.finfo("float16").max:
             value = value.astype("float16")
         tensors[variable.path] = value
-    header = {_HEADER_KEY: json.dumps(asdict(checkpoint), sort_keys=True), "format": "np"}
+    header = {HEADER_KEY: json.dumps(asdict(checkpoint), sort_keys=True), "format": "np"}
     save_tensors(tensors, Path(path), header)
 
 
@@ -81,19 +85,15 @@ def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, s
     replace_file(path, write)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The header of a weight file that this package wrote."""
-    with _opened(path) as file:
-        header = (file.metadata() or {}).get(_HEADER_KEY)
-    if header is None:
-        raise WeightsError(f"{path} has no keras_pdenets header: another program wrote it.")
-    try:
-        return Checkpoint(**json.loads(header))
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path} has a header that cannot be read: {error}") from error
-
-
-def load_weights(model: Any, path: Path, source: str = "", new_head: bool = False) -> LoadReport:
+def load_weights(
+    model: Any,
+    path: Path,
+    source: str = "",
+    new_head: bool = False,
+    *,
+    sha256: str | None = None,
+    allow_nonfinite: bool = False,
+) -> LoadReport:
     """Load a weight file into a model: every variable, by path and shape, or none.
 
     Args:
@@ -101,81 +101,106 @@ def load_weights(model: Any, path: Path, source: str = "", new_head: bool = Fals
         path: The safetensors file.
         source: Where it came from, for the report.
         new_head: Keep the model's own classifier.
+        sha256: Hash that the file must have, or None.
+        allow_nonfinite: Load NaN and infinite values too, with a warning, as after a training run
+            that diverged.
 
     Returns:
         A `LoadReport`.
 
     Raises:
+        IntegrityError: If the file has another hash than `sha256`.
         WeightsError: If the file is not a safetensors file, or its names, shapes or values do
-            not fit the model; the model is as before.
+            not fit the model. In either case the model is as before.
     """
+    path = Path(path)
     report = LoadReport(source or str(path))
-    values = {}
-    with _opened(path) as file:
-        keys = set(file.keys())
-        for variable in model.weights:
-            name = variable.path
-            if new_head and name.startswith("classifier/"):
-                report.initialised.append(name)
-                continue
-            if name not in keys:
-                raise WeightsError(_mismatch(path, model, keys))
-            value = file.get_tensor(name)
-            if value.shape != tuple(variable.shape):
-                value = _fit_stem(path, name, value, tuple(variable.shape))
-                report.adapted.append(name)
-            else:
-                report.loaded.append(name)
-            if not np.isfinite(value).all():
-                raise WeightsError(f"{path}: {name} holds NaN or infinite values.")
-            values[name] = value
-    report.unused = sorted(k for k in keys - values.keys())
+    with opened(path) as (file, header):
+        # The very file that is read from, not another of the same name.
+        if sha256 is not None and sha256_of_open(file) != sha256:
+            raise IntegrityError(
+                f"{path} has sha256 {sha256_of_open(file)}; wanted is {sha256}. It was not loaded."
+            )
+        _sort_variables(model, path, header, new_head, report)
+        values = _read_values(model, path, file, header, report)
+    bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+    if bad:
+        message = f"{path}: {', '.join(bad[:3])} holds NaN or infinite values"
+        if not allow_nonfinite:
+            raise WeightsError(f"{message}. Nothing was loaded; allow_nonfinite=True loads them.")
+        warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=2)
+    for variable in model.weights:
+        if variable.path in values:
+            variable.assign(values[variable.path])
+    return report
+
+
+def _sort_variables(
+    model: Any, path: Path, header: Header, new_head: bool, report: LoadReport
+) -> None:
+    """Fill the report from names and shapes alone; nothing large is read yet."""
+    keys = header.tensors.keys()
+    for variable in model.weights:
+        name, shape = variable.path, tuple(variable.shape)
+        if new_head and name.startswith("classifier/"):
+            report.initialised.append(name)
+        elif name not in keys:
+            raise WeightsError(_mismatch(path, model, set(keys)))
+        elif header.tensors[name].shape == shape:
+            report.loaded.append(name)
+        else:
+            _check_stem(path, name, header.tensors[name].shape, shape)
+            report.adapted.append(name)
+    report.unused = sorted(keys - {*report.loaded, *report.adapted})
     has_head = any(v.path.startswith("classifier/") for v in model.weights)
     if any(not k.startswith("classifier/") for k in report.unused) or (
         report.unused and has_head and not new_head
     ):
-        raise WeightsError(_mismatch(path, model, keys))
-    for variable in model.weights:
-        if variable.path in values:
-            variable.assign(values[variable.path].astype("float32"))
-    return report
+        raise WeightsError(_mismatch(path, model, set(keys)))
 
 
-def _opened(path: Path) -> Any:
+def _read_values(
+    model: Any, path: Path, file: BufferedReader, header: Header, report: LoadReport
+) -> dict[str, np.ndarray]:
+    """The values that the report names, in 32 bits and fitted."""
+    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    values = {}
     try:
-        return safe_open(str(path), framework="numpy")
-    except FileNotFoundError:
-        raise WeightsError(f"There is no weight file {path}.") from None
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}). It may be truncated, or in another "
-            "format: this package reads no .h5 and no .keras files as weights."
-        ) from error
+        for name in (*report.loaded, *report.adapted):
+            # A number of 64 bits may be too large for 32: it is infinite then, and found so.
+            with np.errstate(over="ignore"):
+                value = read_tensor(file, header.tensors[name]).astype("float32")
+            values[name] = value if value.shape == shapes[name] else _fit_stem(value, shapes[name])
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from None
+    return values
 
 
-def _fit_stem(path: Path, name: str, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _check_stem(path: Path, name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Only the stem takes another shape, and only another number of input channels."""
+    fits = len(found) == len(shape) == 4 and found[:2] + found[3:] == shape[:2] + shape[3:]
+    if name != "stem_conv/kernel" or not fits or found[2] == 0:
+        raise WeightsError(f"{path}: {name} has shape {found}; the model needs {shape}.")
+
+
+def _fit_stem(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Stem kernel for another number of input channels.
 
     The sum over the channels is kept, and so is the response to grey images where the channels
     are normalised alike.
     """
-    fits = len(value.shape) == len(shape) == 4 and value.shape[:2] + value.shape[3:] == (
-        shape[:2] + shape[3:]
-    )
-    if name != "stem_conv/kernel" or not fits:
-        raise WeightsError(f"{path}: {name} has shape {value.shape}; the model needs {shape}.")
-    old, new = value.shape[2], shape[2]
-    kernel = value.astype("float32")
+    old, new = kernel.shape[2], shape[2]
     if new < old:
         mean = kernel.sum(axis=2, keepdims=True) / new
         return np.repeat(mean, new, axis=2)
     taken = np.arange(new) % old
-    return kernel[:, :, taken] / np.bincount(taken)[taken][:, None]
+    counts = np.bincount(taken)[taken].astype("float32")
+    return kernel[:, :, taken] / counts[:, None]
 
 
 def _mismatch(path: Path, model: Any, keys: set[str]) -> str:
     paths = {variable.path for variable in model.weights}
-    missing, extra = sorted(paths - keys), sorted(keys - paths)
+    missing, extra = sorted(paths - keys), [printable(key) for key in sorted(keys - paths)]
     return (
         f"{path} belongs to another model than {model.name!r}: {len(missing)} variables are not in "
         f"the file (such as {', '.join(missing[:3]) or '-'}), {len(extra)} entries of the file "

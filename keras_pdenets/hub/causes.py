@@ -1,0 +1,122 @@
+"""What the client's errors mean, in one sentence with the way out."""
+
+import errno
+import re
+from urllib.parse import urlsplit
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
+
+_TOKEN = re.compile(r"hf_\w+|(?i:bearer)\s+[^\s'\"]+")
+_URL = re.compile(r"https?://[^\s'\"<>]+")
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FORBIDDEN = (401, 403)
+# By name: the client has changed the library that they come from (httpx, then httpx2).
+_NETWORK = {
+    "ProxyError": "the proxy refuses; look at HTTPS_PROXY and NO_PROXY",
+    "ConnectTimeout": "no connection in time; look at the network, a firewall or HF_ENDPOINT",
+    "ConnectError": "no connection; look at the network, a firewall or HF_ENDPOINT",
+    "TimeoutException": "the Hub is silent; try again later",
+    "RemoteProtocolError": "the connection was cut twice; try again later",
+    "ReadError": "the connection was cut twice; try again later",
+}
+_CUT = {"RemoteProtocolError", "ReadError"}
+_SHORT = "onsistency check failed"  # how the client says that fewer bytes came than announced
+
+
+def plain_url(url: str) -> str:
+    """An address without what may be secret in it: user, password, signature."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def without_secrets(text: str) -> str:
+    """A text of the client, one line, without tokens and signed addresses."""
+    line = (text.strip().splitlines() or [""])[0]
+    line = _URL.sub(lambda match: plain_url(match[0]), line)
+    return _TOKEN.sub("***", line)[:300]
+
+
+def status_of(error: BaseException) -> int | None:
+    """HTTP status behind an error of the client, or None."""
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+def is_cut(error: BaseException) -> bool:
+    """Whether a body ended before its time: worth a second try at once."""
+    return not _CUT.isdisjoint(_names(error)) or (
+        isinstance(error, OSError) and _SHORT in str(error)
+    )
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def explain(error: Exception, repo: str, file: str, revision: str | None) -> tuple[str, bool]:
+    """What went wrong, and whether the same call may succeed later.
+
+    Args:
+        error: What the client raised.
+        repo: Hub repository.
+        file: File in it.
+        revision: Revision, or None for the main branch.
+
+    Returns:
+        A sentence without its full stop, and True for a Hub that is down, busy or silent.
+    """
+    names = _names(error)
+    if isinstance(error, HfHubHTTPError):
+        return _answer(names, status_of(error), repo, file, revision)
+    # LocalEntryNotFoundError is what the client makes of a Hub that went away after our probe.
+    if "FileMetadataError" in names or "LocalEntryNotFoundError" in names:
+        return "the Hub did not answer a second time; try again later", True
+    for name, sentence in _NETWORK.items():
+        if name in names:
+            return sentence, True
+    if isinstance(error, OSError):
+        return _disk(error)
+    return f"{type(error).__name__}: {without_secrets(str(error))}", False
+
+
+def _answer(
+    names: set[str], status: int | None, repo: str, file: str, revision: str | None
+) -> tuple[str, bool]:
+    """An answer of the Hub that is no file."""
+    at = revision or "main"
+    login = "log in (hf auth login, or HF_TOKEN)"
+    if huggingface_hub.get_token() is not None:
+        login = "the token in use has no right to it"
+    if "GatedRepoError" in names:
+        page = plain_url(huggingface_hub.hf_hub_url(repo, "")).partition("/resolve/")[0]
+        return f"{repo} is gated: accept its terms at {page}; {login}", False
+    if "DisabledRepoError" in names:
+        return f"the Hub has disabled {repo}; ask its owner", False
+    if "RepositoryNotFoundError" in names:
+        return f"{repo} is gone, misspelt, or private; for a private one {login}", False
+    if "RevisionNotFoundError" in names:
+        return f"{repo} has no revision {at}; look at its list of commits and tags", False
+    if "EntryNotFoundError" in names:
+        return f"{repo} has no {file} at {at}: this package did not publish it", False
+    if status in _FORBIDDEN:
+        return f"the Hub refuses access to {repo} (status {status}); {login}", False
+    if status == 429:
+        return "the Hub has had too many requests (status 429); wait some minutes, or log in", True
+    if status is not None and status >= 500:
+        return f"the Hub is out of order (status {status}); try again later", True
+    return f"the Hub answers with status {status}; look at the name and at HF_ENDPOINT", False
+
+
+def _disk(error: OSError) -> tuple[str, bool]:
+    reason = without_secrets(error.strerror or str(error))
+    if error.errno in _NO_ROOM:
+        return f"the disk of the cache is full (OSError: {reason}); give another cache_dir", False
+    if error.errno in _NO_ACCESS:
+        where = f" {error.filename}" if error.filename else ""
+        return f"the cache is read-only (OSError: {reason}{where}); give another cache_dir", False
+    if is_cut(error):
+        return "fewer bytes came than were announced; try again later", True
+    return f"{type(error).__name__}: {without_secrets(str(error))}", False

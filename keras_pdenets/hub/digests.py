@@ -1,0 +1,64 @@
+"""Hashes of files: what decides whether bytes are used."""
+
+import hashlib
+import re
+from io import BufferedReader
+from pathlib import Path
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT_OID = re.compile(r"[0-9a-f]{40}")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hex digits."""
+    with path.open("rb") as file:
+        return sha256_of_open(file)
+
+
+def sha256_of_open(file: BufferedReader) -> str:
+    """SHA-256 of an open file, from its beginning."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text has the form of a SHA-256."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def is_commit(text: str | None) -> bool:
+    """Whether a text has the form of a whole commit: what it names can never change."""
+    return _GIT_OID.fullmatch(text or "") is not None
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Whether a file has the hash that the Hub announced.
+
+    The Hub names large files by their SHA-256 and small ones, which lie in git, by the SHA-1 of
+    git's blob; of a file with any other name nothing can be said, and the answer is no.
+
+    Args:
+        path: The file.
+        digest: 64 or 40 hex digits.
+
+    Example:
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "empty")
+    ...     path.touch()
+    ...     matches(path, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
+    True
+    """
+    if is_sha256(digest):
+        return sha256_of(path) == digest
+    if is_commit(digest):
+        data = path.read_bytes()
+        # No secret hangs on it: git itself trusts this hash with these files.
+        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+        return blob.hexdigest() == digest
+    return False
+
+
+def describe(path: Path) -> str:
+    """A file, its size and its hash, for a message."""
+    return f"{path} ({path.stat().st_size} bytes, sha256 {sha256_of(path)})"

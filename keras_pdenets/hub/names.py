@@ -1,0 +1,79 @@
+"""Names that become addresses and paths: none may lead out of its folder."""
+
+import re
+
+from keras_pdenets.hub.digests import is_commit, is_sha256
+from keras_pdenets.presets import Preset
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+
+
+def is_name(text: object) -> bool:
+    """Whether a text is one part of a path, neither hidden nor the folder above.
+
+    Example:
+    >>> [is_name(text) for text in ("model.safetensors", "..", "a/b", ".git", "")]
+    [True, False, False, False, False]
+    """
+    return isinstance(text, str) and _PART.fullmatch(text) is not None and ".." not in text
+
+
+def is_repo(text: object) -> bool:
+    """Whether a text is `organisation/repository`."""
+    parts = text.split("/") if isinstance(text, str) else []
+    return len(parts) == 2 and all(is_name(part) for part in parts)
+
+
+def is_revision(text: object) -> bool:
+    """Whether a text can be a branch, a tag or a commit; `refs/pr/1` is one."""
+    return isinstance(text, str) and all(is_name(part) for part in text.split("/"))
+
+
+def parse_address(address: str, revision: str | None) -> tuple[str, str | None]:
+    """Repository and revision of `hf://organisation/repository[@revision]`.
+
+    Args:
+        address: The text.
+        revision: The revision, if it is given apart.
+
+    Returns:
+        The repository and its revision, or None for the main branch.
+
+    Raises:
+        ValueError: If the address has another form.
+
+    Example:
+    >>> parse_address("hf://someone/net@v1", None)
+    ('someone/net', 'v1')
+    """
+    repo, _, at = address.removeprefix("hf://").partition("@")
+    chosen = at or revision
+    if (
+        not is_repo(repo)
+        or (at and revision)
+        or address.endswith("@")
+        or not (chosen is None or is_revision(chosen))
+    ):
+        raise ValueError(
+            "`weights` must be 'hf://organisation/repo', with one revision at most (behind @ or as "
+            f"`revision`) and no other path. Received: weights={address!r}, revision={revision!r}"
+        )
+    return repo, chosen
+
+
+def check_preset(preset: Preset) -> None:
+    """Raise ValueError unless every name of a row stays in its folder and its hash is one."""
+    rules = {
+        "name": is_name(preset.name),
+        "file": is_name(preset.file),
+        "repo": is_repo(preset.repo),
+        "revision": preset.revision is None or is_commit(preset.revision),
+        "sha256": is_sha256(preset.sha256),
+        "size": isinstance(preset.size, int) and preset.size > 0,
+    }
+    for field, holds in rules.items():
+        if not holds:
+            raise ValueError(
+                f"`{field}` of a preset must be a plain name, an organisation/repo, a whole commit "
+                f"or a whole hash, as its kind is. Received: {field}={getattr(preset, field)!r}"
+            )

@@ -1,0 +1,43 @@
+"""Weights fetched now, for a machine without a network later."""
+
+from pathlib import Path
+
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.repos import resolve_repo
+from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.presets import get_preset, list_presets
+
+
+def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
+    """Fetch weight files and verify them, so that later loading asks no network.
+
+    Args:
+        weights: Name of a preset, `"all"` for every preset, or
+            `"hf://organisation/repo[@revision]"`.
+        cache_dir: Folder of the Hub's cache, or None for its default (`HF_HUB_CACHE`). The same
+            folder has to be given when loading.
+
+    Returns:
+        The verified file of each name; a checkout or a mirror has its own already.
+
+    Raises:
+        ValueError: If there is no such preset.
+        WeightsError: If a file cannot be had. With `"all"` the others are fetched first.
+
+    Example:
+    >>> import keras_pdenets
+    >>> files = keras_pdenets.prefetch("resnet20_fashion_mnist")  # doctest: +SKIP
+    """
+    if weights.startswith("hf://"):
+        return {weights: resolve_repo(weights, None, cache_dir, local_files_only=False)}
+    files, errors = {}, []
+    for name in list_presets() if weights == "all" else [weights]:
+        try:
+            files[name], _ = resolve(get_preset(name), cache_dir)
+        except WeightsError as error:
+            if weights != "all":
+                raise
+            errors.append(str(error))
+    if errors:
+        raise WeightsError(f"{len(errors)} of {len(files) + len(errors)}: {' '.join(errors)}")
+    return files

@@ -1,0 +1,130 @@
+"""What a weight file says about its model, and whether its tensors agree.
+
+The record names a builder of this package's table and gives it options. It may come from a
+stranger, so that nothing in it is more than a number or a word: no class, no config, no code. Its
+numbers are held against the tensors of the same file before a model of that size is built.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.header import Header, opened, parse_json, printable
+from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
+
+HEADER_KEY = "keras_pdenets"
+_RECORD = "operator_options"  # the one option that is a record: arguments of a layer
+_LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
+_LARGEST_SIDE = 2**16
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The header of a weight file that this package wrote.
+
+    Args:
+        path: The safetensors file.
+
+    Raises:
+        WeightsError: If the file is not whole, another program wrote it, or its record contradicts
+            its tensors.
+    """
+    with opened(Path(path)) as (_, header):
+        text = header.metadata.get(HEADER_KEY)
+    if text is None:
+        raise WeightsError(f"{path} has no keras_pdenets header: another program wrote it.")
+    try:
+        record = parse_json(text)
+        # Before the dataclass, which copies whatever it is given.
+        _check_words(record)
+        checkpoint = Checkpoint(**record)
+        _check_numbers(checkpoint, header)
+        _check_widths(checkpoint)
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+        raise WeightsError(
+            f"{path} has a header that cannot be read: {printable(str(error), 300)} "
+            "Another version of this package may have written it."
+        ) from None
+    return checkpoint
+
+
+def _check_words(record: Any) -> None:
+    """Raise ValueError unless a record is made of numbers and short words.
+
+    A Keras layer takes a record for an initialiser or an activation and builds what it names:
+    such a record would be code from a stranger.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("options", {}), dict):
+        raise ValueError("no record of a model.")
+    if not isinstance(record.get("architecture"), str):
+        raise ValueError("architecture must be a short word.")
+    for name, value in record.items():
+        if name != "options":
+            _check_flat(name, value)
+    for name, value in record.get("options", {}).items():
+        if isinstance(value, dict) != (name == _RECORD):
+            raise ValueError(
+                f"{name} must be {'a record' if name == _RECORD else 'a number or a word'}."
+            )
+        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
+            _check_flat(f"{name} {key}", item)
+
+
+def _check_flat(name: str, value: Any) -> None:
+    for item in value if isinstance(value, list) else [value]:
+        long = isinstance(item, str) and len(item) > _LONGEST_WORD
+        if long or not (item is None or isinstance(item, str | int | float)):
+            raise ValueError(f"{name} must be a number or a short word.")
+
+
+def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
+    """Raise ValueError unless the record's numbers agree with the file's tensors.
+
+    A file of a few bytes must not make anybody build a model of a million blocks: nothing is
+    deeper than the file has tensors, nor wider than its widest one.
+    """
+    shapes = {name: entry.shape for name, entry in header.tensors.items()}
+    sides = checkpoint.input_shape
+    if len(sides) != 3 or not all(_is_positive(n) and n <= _LARGEST_SIDE for n in sides):
+        raise ValueError(f"input_shape {sides}.")
+    stem = shapes.get("stem_conv/kernel", ())
+    if len(stem) == 4 and stem[2] != sides[2]:
+        raise ValueError(f"input_shape {sides} for a stem of {stem[2]} channels.")
+    bias = shapes.get("classifier/bias")
+    if not _is_positive(checkpoint.classes) or bias not in (None, (checkpoint.classes,)):
+        raise ValueError(f"{checkpoint.classes} classes for a classifier of shape {bias}.")
+    names = checkpoint.class_names
+    if len(names) not in (0, checkpoint.classes) or not all(isinstance(n, str) for n in names):
+        raise ValueError(f"{len(names)} names of {checkpoint.classes} classes.")
+    for field in ("mean", "std"):
+        values = getattr(checkpoint, field)
+        fits = len(values) in (1, sides[2]) and all(_is_number(v) for v in values)
+        if not fits or (field == "std" and min(values) <= 0):
+            raise ValueError(f"{field} {values} for {sides[2]} channels.")
+    widest = max((n for shape in shapes.values() for n in shape), default=0)
+    for name, value in checkpoint.options.items():
+        most = widest if name == "filters" else len(shapes)
+        inner = value.values() if isinstance(value, dict) else [value]
+        for item in (i for v in inner for i in (v if isinstance(v, list | tuple) else [v])):
+            if isinstance(item, int | float) and not abs(item) <= most:
+                raise ValueError(f"{name} {item}, more than the file has tensors for.")
+
+
+def _check_widths(checkpoint: Checkpoint) -> None:
+    """Raise ValueError unless the options make a config with one width for each stage."""
+    row = ARCHITECTURES[checkpoint.architecture]
+    config, usual = config_of(row, checkpoint.options), config_of(row, {})
+    widths, stages = getattr(config, "filters", ()), len(getattr(usual, "filters", ()))
+    if not isinstance(widths, list | tuple) or len(widths) != stages:
+        raise ValueError(f"filters {widths} for {stages} stages.")
+    if not all(_is_positive(n) for n in widths):
+        raise ValueError(f"filters {widths}.")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(float(value))

@@ -19,6 +19,15 @@ OPERATOR_OPTIONS = {
 OPERATORS = tuple(OPERATOR_OPTIONS)
 
 
+def he_normal():
+    """He's initial values, of a whole normal distribution as in arXiv 1502.01852.
+
+    Keras' `he_normal` cuts off its tails, which takes torch ten times as long: two thirds of the
+    time in which a ResNet101 is built. A new one for each layer: one called twice repeats its draw.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
 @dataclass(frozen=True)
 class Parts:
     """Makes and applies the layers of a net.
@@ -53,8 +62,8 @@ class Parts:
                 f"Received: operator_options={self.operator_options}"
             )
 
-    def conv(self, x, filters, kernel_size, strides, name, initializer="he_normal"):
-        """Dense convolution without bias, padded alike on every backend."""
+    def conv(self, x, filters, kernel_size, strides, name, zero=False):
+        """Dense convolution without bias, padded alike on every backend; it may start at zero."""
         if strides > 1 and kernel_size > 1:
             x = self.pad(x, kernel_size // 2, f"{name}_pad")
         return keras.layers.Conv2D(
@@ -63,7 +72,7 @@ class Parts:
             strides,
             padding="same" if strides == 1 else "valid",
             use_bias=False,
-            kernel_initializer=initializer,
+            kernel_initializer="zeros" if zero else he_normal(),
             data_format=self.data_format,
             dtype=self.dtype,
             name=name,
@@ -74,7 +83,7 @@ class Parts:
         options = dict(self.operator_options)
         if self.operator == "conv":
             if not options:
-                return self.conv(x, filters, 3, strides, name, "zeros" if zero else "he_normal")
+                return self.conv(x, filters, 3, strides, name, zero)
             options.setdefault("degree", 0)
         y = _OPERATORS[self.operator](
             filters,

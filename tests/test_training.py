@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from keras_pdenets import WeightsError
 from keras_pdenets.presets import Checkpoint, read_presets
-from keras_pdenets.training import Recipe, Stage, evaluate, release, train, trainer
+from keras_pdenets.training import Recipe, Stage, card, evaluate, release, train, trainer
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.trainer import build_model
 
@@ -95,10 +95,10 @@ def test_a_run_that_failed_in_its_third_epoch_goes_on(change, tmp_path, monkeypa
     whole = train(recipe, tmp_path / "whole", verbose=0)
     run_epoch = trainer._epoch
 
-    def fail(model, recipe, source, test, epoch, verbose):
+    def fail(model, recipe, source, test, epoch, *rest):
         if epoch == 2:
             raise KeyboardInterrupt
-        return run_epoch(model, recipe, source, test, epoch, verbose)
+        return run_epoch(model, recipe, source, test, epoch, *rest)
 
     monkeypatch.setattr(trainer, "_epoch", fail)
     with pytest.raises(KeyboardInterrupt):
@@ -136,7 +136,7 @@ def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
         if "moving" not in name:
             np.testing.assert_allclose(after[name], value, atol=2e-5)
     assert any(name.startswith("stage1_block1_") for name in after)
-    assert "From the weights of" in release._beginning(recipe)
+    assert "From the weights of" in card.beginning(recipe)
     with pytest.raises(WeightsError, match="There is no weight file"):
         train(dataclasses.replace(recipe, start="nowhere"), tmp_path / "other", verbose=0)
     assert not (tmp_path / "other").exists()
@@ -259,7 +259,7 @@ def test_a_finished_run_becomes_a_preset(finished, tmp_path):
     assert read_presets(table) == {"small": preset}
     folder = tmp_path / "weights" / "small"
     assert {p.name for p in folder.iterdir()} == {
-        "model.safetensors", "recipe.json", "log.csv", "README.md",
+        "model.safetensors", "golden.safetensors", "recipe.json", "log.csv", "README.md",
     }  # fmt: skip
     card = (folder / "README.md").read_text()
     for part in (

@@ -10,6 +10,7 @@ from keras_pdenets.builders.common import ModelOptions as ModelOptions
 from keras_pdenets.builders.common import Preprocessing as Preprocessing
 from keras_pdenets.builders.plain_net import STEPS_OPTIONS, PlainNetConfig, build_plain_net
 from keras_pdenets.builders.preact_resnet import PreActResNetConfig, build_preact_resnet
+from keras_pdenets.builders.remat import REMAT_OPTIONS as REMAT_OPTIONS
 from keras_pdenets.builders.resnet import ResNetConfig, build_resnet
 
 _STEM = {"stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.'}
@@ -42,6 +43,7 @@ FAMILIES = {
             **_STEM,
             **_OPERATOR_OPTIONS,
             **START_OPTIONS,
+            **REMAT_OPTIONS,
         },
     ),
     "preact_resnet": Family(
@@ -51,6 +53,7 @@ FAMILIES = {
             "num_blocks": "Blocks in a section: an integer, or one for each section.",
             **_OPERATOR_OPTIONS,
             **START_OPTIONS,
+            **REMAT_OPTIONS,
         },
     ),
     "plain_net": Family(PlainNetConfig, build_plain_net, {**_STEM, **_OPERATOR_OPTIONS}),

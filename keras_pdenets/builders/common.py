@@ -8,6 +8,7 @@ import keras
 
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.blocks.residual import Start
+from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.layers.images import channel_axis, check_data_format, check_positive_integer
 
 
@@ -139,6 +140,18 @@ def make_head(options, x):
         dtype="float32" if options.dtype.compute_dtype != "float64" else "float64",
         name="classifier",
     )(x)
+
+
+def make_model(config, options, inputs, x):
+    """The model from `inputs` to the head on `x`, its blocks computed twice if the config says so.
+
+    Raises:
+        ValueError: If the field `remat` of the config is not valid.
+    """
+    if not isinstance(config.remat, bool):
+        raise ValueError(f"`remat` must be True or False. Received: remat={config.remat!r}")
+    kind = RematModel if config.remat else keras.Model
+    return kind(inputs, make_head(options, x), name=options.name)
 
 
 START_OPTIONS = {

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import keras
-
 from keras_pdenets.blocks.hyperbolic import ACTIVATIONS, NORMS, hyperbolic_block
 from keras_pdenets.blocks.parts import Parts
-from keras_pdenets.builders.common import check_depth, make_head, make_input
+from keras_pdenets.builders.common import check_depth, make_input, make_model
+from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.images import check_positive_integer
@@ -28,6 +27,7 @@ OPTIONS = {
     'symmetric forms), `"scale"` (one gain: keeps every symmetry).',
     "boundary": 'Values beyond the border: `"zero"`, `"replicate"`, `"reflect"`, `"periodic"`.',
     "stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.',
+    **REMAT_OPTIONS,
 }
 
 
@@ -50,6 +50,7 @@ class HyperbolicResNetConfig:
         boundary: Values beyond the border.
         stem: First layers.
         filters: Width of each stage.
+        remat: Whether training computes every block twice, to keep its input only.
     """
 
     num_blocks: tuple[int, ...] | int
@@ -62,6 +63,7 @@ class HyperbolicResNetConfig:
     boundary: str = "zero"
     stem: str | None = None
     filters: tuple[int, ...] = (64, 128, 256, 512)
+    remat: bool = False
 
     def __post_init__(self):
         """Check every argument; fill in what the equation decides."""
@@ -125,4 +127,4 @@ def build_hyperbolic_resnet(config, options):
                 project=config.symmetric and block == 0,
                 activation=config.activation_of(stage, block),
             )
-    return keras.Model(inputs, make_head(options, x), name=options.name)
+    return make_model(config, options, inputs, x)

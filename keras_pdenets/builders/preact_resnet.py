@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-
 from keras_pdenets.blocks.residual import preactivation_block
 from keras_pdenets.builders.common import (
     check_depth,
     check_start,
-    make_head,
     make_input,
+    make_model,
     make_parts,
     make_start,
 )
@@ -32,6 +30,7 @@ class PreActResNetConfig:
         zero_start: Whether the residual branches start at zero.
         step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
         filters: Width of each section.
+        remat: Whether training computes every block twice, to keep its input only.
     """
 
     num_blocks: tuple[int, ...] | int
@@ -40,6 +39,7 @@ class PreActResNetConfig:
     zero_start: bool = False
     step_size: float | str | None = None
     filters: tuple[int, ...] = (16, 32, 64)
+    remat: bool = False
 
     def __post_init__(self):
         """Expand `num_blocks` to one number for each section; check the start."""
@@ -59,4 +59,4 @@ def build_preact_resnet(config, options):
         for block in range(blocks):
             x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}", start)
     x = parts.norm_relu(x, "head", 0)
-    return keras.Model(inputs, make_head(options, x), name=options.name)
+    return make_model(config, options, inputs, x)

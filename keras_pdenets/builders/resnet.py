@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-
 from keras_pdenets.blocks.residual import BLOCKS
 from keras_pdenets.builders.common import (
     check_depth,
     check_start,
-    make_head,
     make_input,
+    make_model,
     make_parts,
     make_start,
 )
@@ -36,6 +34,7 @@ class ResNetConfig:
         zero_start: Whether the residual branches start at zero.
         step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
         filters: Width of each stage.
+        remat: Whether training computes every block twice, to keep its input only.
     """
 
     num_blocks: tuple[int, ...]
@@ -46,6 +45,7 @@ class ResNetConfig:
     zero_start: bool = False
     step_size: float | str | None = None
     filters: tuple[int, ...] = (64, 128, 256, 512)
+    remat: bool = False
 
     def __post_init__(self):
         """Check the arguments that the layers cannot check."""
@@ -65,4 +65,4 @@ def build_resnet(config, options):
             strides = 2 if stage > 0 and block == 0 else 1
             name = f"stage{stage}_block{block}"
             x = BLOCKS[config.block](parts, x, filters, strides, name, start)
-    return keras.Model(inputs, make_head(options, x), name=options.name)
+    return make_model(config, options, inputs, x)

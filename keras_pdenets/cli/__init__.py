@@ -36,6 +36,11 @@ def _parser():
     train.add_argument("--out", type=Path, help="folder of the run (default: runs/PRESET)")
     train.add_argument("--limit-minutes", type=float, help="stop before an epoch that ends later")
     train.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    train.add_argument(
+        "--devices",
+        metavar="N|all|KIND:N",
+        help="accelerators to train on, such as 2, all or gpu:2; cpu:2 parts the CPU, for tests",
+    )
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="measure a preset on its test split")
@@ -82,7 +87,9 @@ def _train(options):
 
     recipe = Recipe.from_file(options.recipe or _recipe_file(options.preset))
     folder = options.out or Path("runs") / recipe.preset
-    history = train(recipe, folder, options.limit_minutes, options.data_dir)
+    history = train(
+        recipe, folder, options.limit_minutes, options.data_dir, devices=options.devices
+    )
     if len(history) < recipe.epochs:
         print(f"{len(history)} of {recipe.epochs} epochs done; the same command goes on.")
     else:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import functools
-import json
-import math
 import shutil
 from pathlib import Path
 
+import numpy as np
+
+from keras_pdenets.analysis.verify import record_golden
+from keras_pdenets.data import load_sample
 from keras_pdenets.hub.files import load_weights, write_weights
-from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, sha256_of
-from keras_pdenets.presets import ARCHITECTURES, Preset, config_of, write_preset
+from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
+from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, resolve, sha256_of
+from keras_pdenets.presets import Preset, get_preset, write_preset
 from keras_pdenets.training import state
+from keras_pdenets.training.card import card
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import (
     LOG,
@@ -23,6 +27,7 @@ from keras_pdenets.training.trainer import (
 
 _ORGANISATION = "keras-pdenets"
 _LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0"}
+_GOLDEN_IMAGES = 8
 _DATA_LICENCES = dict.fromkeys(("fashion_mnist", "sample"), "MIT (Zalando SE)")
 
 
@@ -37,7 +42,7 @@ def pin(
     """Make a preset of a finished run.
 
     Stores the weights in 16 bits, evaluates what was stored on the whole test split, and writes
-    `weights/<preset>/` (weights, recipe, log, card) and the row in the preset table.
+    `weights/<preset>/` (weights, golden file, recipe, log, card) and the row in the preset table.
 
     Args:
         run: Folder of the run.
@@ -100,6 +105,7 @@ def pin(
             "remark": remark,
         },
         licences={**_LICENCES, "data": _DATA_LICENCES.get(recipe.dataset, "see the data set")},
+        golden=_record(recipe.checkpoint, folder / WEIGHTS, folder / GOLDEN_FILE),
     )
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
@@ -109,81 +115,42 @@ def pin(
     return preset
 
 
-def card(preset, recipe):
-    """The card of a preset, in Markdown."""
-    row = ARCHITECTURES[preset.checkpoint.architecture]
-    config = config_of(row, preset.checkpoint.options)
-    metrics, training = preset.metrics, preset.training
-    stages = ", then ".join(
-        f"{stage.epochs} epochs at {stage.image_size or preset.checkpoint.input_shape[0]} px"
-        + (f" from {stage.restart} of the peak rate" if stage.restart else "")
-        for stage in recipe.stages
-    )
-    sample = metrics.get("sample_accuracy")
-    deviation = (metrics["test_accuracy"] * (100 - metrics["test_accuracy"]) / 1000) ** 0.5
-    sample_line = (
-        f"| accuracy on the bundled sample of 1,000 test images | {sample:.2f} % "
-        f"(by chance it would stray by {deviation:.1f} points) |\n"
-        if sample is not None
-        else ""
-    )
-    options = json.dumps(dataclasses.asdict(config), sort_keys=True)
-    return f"""# {preset.name}
+def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
+    """Write the golden file and the card of a preset of this checkout again.
 
-`{row.builder}` ({row.reference}), trained on `{preset.dataset}`.
+    A golden file that the row knows stays: nothing but new weights may change what is golden.
 
-```python
-import keras_pdenets
+    Args:
+        name: The preset.
+        weights_folder: Folder of the checkout's weights.
+        presets_file: The table to write to; None: the package's.
 
-model = keras_pdenets.{row.builder}(weights="{preset.name}")  # pixels 0-255 in, softmax out
-```
-
-| result | |
-|---|---|
-| accuracy on the {metrics["test_images"]:,} images of `{recipe.test_split}` | \
-{metrics["test_accuracy"]:.2f} % |
-| the same with the weights in 32 bits | {metrics["test_accuracy_float32"]:.2f} % |
-| cross-entropy | {metrics["test_loss"]:.4f} |
-{sample_line}| trainable parameters | {_parameters(preset):,} |
-
-`keras-pdenets evaluate --preset {preset.name}` gives the first number again.
-
-## Training
-
-- Command: `{training["command"]}`, which reads `recipe.json` beside this card.
-- {_beginning(recipe)}{training["epochs"]} epochs ({stages}) on `{recipe.train_split}`; the last \
-epoch ships. `log.csv` follows `{recipe.log_split}`.
-- Batch {recipe.batch_size}, {recipe.optimizer}, peak learning rate {recipe.learning_rate} after \
-{recipe.warmup_epochs} epochs of warm-up, weight decay {recipe.weight_decay} of kernels\
-{", sigma, b and c" if recipe.decay_pde else ""}, label smoothing {recipe.label_smoothing}, \
-{"flips, " if recipe.flip else ""}crops by {recipe.crop} px, gradient norm \
-{recipe.gradient_norm or "free"}, average of weights {recipe.ema or "off"}, {recipe.dtype}.
-- {training["minutes"]} minutes on {training["hardware"]}; {training["software"]}; seed \
-{training["seed"]}; {training["runs"]} run. {training["remark"]}
-
-## File
-
-`{preset.file}`: safetensors, {preset.size:,} bytes, SHA-256 `{preset.sha256}`. Tensors of two and \
-more axes are stored in 16 bits, vectors in 32. Architecture: `{options}`. Input \
-{preset.checkpoint.input_shape}; pixels are normalised inside the model with mean \
-{preset.checkpoint.mean} and standard deviation {preset.checkpoint.std}.
-
-Classes: {", ".join(preset.checkpoint.class_names)}.
-
-## Licences and limits
-
-Code {preset.licences["code"]}, weights {preset.licences["weights"]}, data \
-{preset.licences["data"]}. The net knows {preset.checkpoint.classes} kinds of small images and \
-gives one of them for any input. Its probabilities are not calibrated.
-"""
+    Returns:
+        The `Preset`, with its golden file.
+    """
+    preset = get_preset(name)
+    folder = Path(weights_folder) / name
+    if preset.golden is None:
+        golden = _record(preset.checkpoint, resolve(preset)[0], folder / GOLDEN_FILE)
+        preset = dataclasses.replace(preset, golden=golden)
+        write_preset(preset, *([presets_file] if presets_file else []))
+    text = card(preset, Recipe.from_file(folder / RECIPE))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return preset
 
 
-def _beginning(recipe):
-    """Where the weights came from, if they were not random."""
-    return f"From the weights of `{recipe.start}`: " if recipe.start else ""
+def _record(checkpoint, weights, path):
+    """Write the golden file of stored weights; its entry in the row."""
+    model = build_model(checkpoint)
+    load_weights(model, weights)
+    write_golden(record_golden(model, _golden_images(checkpoint)), path)
+    return {"file": path.name, "sha256": sha256_of(path), "size": path.stat().st_size}
 
 
-def _parameters(preset):
-    """Number of trainable parameters."""
-    model = build_model(preset.checkpoint)
-    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+def _golden_images(checkpoint):
+    """Images of the bundled sample where they fit, else noise: they stand in the file itself."""
+    images, _ = load_sample()
+    if tuple(checkpoint.input_shape) == images.shape[1:]:
+        return images[:: len(images) // _GOLDEN_IMAGES]
+    shape = (_GOLDEN_IMAGES, *checkpoint.input_shape)
+    return np.random.default_rng(0).integers(0, 256, shape)

@@ -8,12 +8,15 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
+from keras_pdenets.data.extras import require
 from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, list_presets
 from keras_pdenets.training import state
+from keras_pdenets.training.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.transforms import grow
 
@@ -25,7 +28,12 @@ class _Capture(keras.callbacks.Callback):
 
     values = None
 
+    def __init__(self, group):
+        super().__init__()
+        self._group = group
+
     def on_epoch_end(self, epoch, logs=None):
+        self._group.merge(self.model)
         self.values = state.capture(self.model)
 
 
@@ -45,12 +53,16 @@ def build_model(checkpoint, dtype=None):
     return FAMILIES[row.family].build(config_of(row, checkpoint.options), options)
 
 
-def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
+def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", devices=None):
     """Run a recipe, or go on with it where it stopped.
 
     Into `folder` go, after every epoch and each whole or not at all: `state.safetensors` (all
     variables), `log.csv`; at the end `model.safetensors`. A run that was killed at any moment and
     started again repeats the epoch that it was in, with the same batches.
+
+    With several devices each takes its part of every batch, and the steps are those of one device
+    up to rounding, except for batch norm: on TensorFlow and torch it sees the part alone, and its
+    averages are averaged over the devices. A run may go on with another number of devices.
 
     Args:
         recipe: A `Recipe`.
@@ -58,23 +70,73 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
         limit_minutes: Stop before an epoch that would end after this time.
         data_dir: Folder of TFDS.
         verbose: As in `keras.Model.fit`.
+        devices: None: one device, as Keras chooses it. A number or `"all"`: of the accelerators.
+            `"gpu:2"`: of this kind. `"cpu:2"`: the CPU as two devices, for tests. Several
+            machines: torch, through `torchrun` and with `"all"`; the first process writes.
 
     Returns:
         The log: a list of one dictionary for each epoch.
+
+    Raises:
+        ValueError: If there are not so many devices, or they cannot share a batch evenly.
     """
     started = time.monotonic()
-    folder = Path(folder)
+    others = {"recipe": recipe, "folder": folder, "limit_minutes": limit_minutes}
+    others |= {"data_dir": data_dir, "verbose": 0, "devices": devices}
+    with use_devices(devices, (train, others)) as group:
+        if recipe.batch_size % group.size:
+            raise ValueError(
+                "`batch_size` of a recipe must be divisible by the number of devices. Received: "
+                f"batch_size={recipe.batch_size}, devices={devices!r}, which are {group.size}"
+            )
+        return _train(recipe, Path(folder), started, limit_minutes, data_dir, verbose, group)
+
+
+def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
+    """The run, as one of the processes of a group."""
     keras.utils.set_random_seed(recipe.seed)
     source = DataSource(recipe.dataset, recipe.train_split, data_dir)
     test = DataSource(recipe.dataset, recipe.log_split, data_dir)
+    with group.scope():
+        model = _compiled(recipe, source)
+    group.average_gradients(model.optimizer)
+    # The first process decides: the others may be on machines without the folder.
+    history = group.share(_resume(model, recipe, folder) if group.first else None)
+    group.start_alike(model)
+    while len(history) < recipe.epochs:
+        expected = time.monotonic() - started + _expected_seconds(recipe, history)
+        if group.share(limit_minutes is not None and expected > 60 * limit_minutes):
+            return history
+        shown = verbose if group.first else 0
+        values, row = _epoch(model, recipe, source, test, len(history), shown, group)
+        history.append(row)
+        if group.first:
+            state.write_state(folder / STATE, values, history, recipe)
+            _write_log(folder / LOG, history)
+        if recipe.ema and len(history) < recipe.epochs:
+            state.restore(model, values)
+    if group.first:
+        write_weights(model, folder / WEIGHTS, recipe.checkpoint)
+    return history
+
+
+def _compiled(recipe, source):
+    """The model of a recipe with its optimizer, all variables made."""
     model = build_model(recipe.checkpoint, recipe.dtype)
+    if isinstance(model, RematModel) and keras.backend.backend() == "tensorflow":
+        # Else the second pass loses its place behind the first, and saves no memory.
+        options = {"dependency_optimization": False}
+        require("tensorflow", "tensorflow").config.optimizer.set_experimental_options(options)
     optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
     compile_model(model, optimizer, recipe)
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
     model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _resume(model, recipe, folder):
+    """Bring a model to where its run stopped, or to where it begins; return the log."""
     history = []
-    if recipe.start is not None and not (folder / STATE).exists():
-        _start(model, recipe.start)
     if (folder / STATE).exists():
         values, history, _ = state.read_state(folder / STATE, recipe)
         state.restore(model, values)
@@ -82,18 +144,9 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto"):
         if recipe.ema and len(history) == recipe.epochs:
             # The state holds the weights themselves; what ships is their average.
             model.optimizer.finalize_variable_values(model.trainable_variables)
+    elif recipe.start is not None:
+        _start(model, recipe.start)
     replace_file(folder / RECIPE, lambda path: path.write_text(recipe.to_json() + "\n"))
-    while len(history) < recipe.epochs:
-        expected = time.monotonic() - started + _expected_seconds(recipe, history)
-        if limit_minutes is not None and expected > 60 * limit_minutes:
-            return history
-        values, row = _epoch(model, recipe, source, test, len(history), verbose)
-        history.append(row)
-        state.write_state(folder / STATE, values, history, recipe)
-        _write_log(folder / LOG, history)
-        if recipe.ema and len(history) < recipe.epochs:
-            state.restore(model, values)
-    write_weights(model, folder / WEIGHTS, recipe.checkpoint)
     return history
 
 
@@ -126,25 +179,27 @@ def compile_model(model, optimizer, recipe):
     )
 
 
-def _epoch(model, recipe, source, test, epoch, verbose):
+def _epoch(model, recipe, source, test, epoch, verbose, group):
     """Train one epoch; return the captured state and the row of the log."""
     begin = time.monotonic()
     size = recipe.image_size(epoch)
     batches = source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, epoch)
-    capture = _Capture()
+    capture = _Capture(group)
     fitted = model.fit(
-        batches,
+        group.split(batches),
         initial_epoch=epoch,
         epochs=epoch + 1,
         shuffle=False,  # the pipeline does that, by seed
         callbacks=[capture],
         verbose=verbose,
     )
-    measured = model.evaluate(test.batches(500, size), verbose=0, return_dict=True)
+    logs = group.mean({key: values[-1] for key, values in fitted.history.items()})
+    with group.alone():
+        evaluated = group.to_evaluate(model, lambda: _compiled(recipe, source))
+        measured = evaluated.evaluate(test.batches(500, size), verbose=0, return_dict=True)
     row = {"epoch": epoch + 1, "image_size": size or source.image_shape[0]}
-    row |= {key: values[-1] for key, values in fitted.history.items()}
-    row |= {f"test_{key}": value for key, value in measured.items()}
-    return capture.values, row | {"seconds": round(time.monotonic() - begin, 2)}
+    row |= logs | {f"test_{key}": value for key, value in measured.items()}
+    return capture.values, group.share(row | {"seconds": round(time.monotonic() - begin, 2)})
 
 
 def _expected_seconds(recipe, history):

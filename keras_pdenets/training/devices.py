@@ -1,0 +1,155 @@
+"""One training run on several devices, in the way of each backend."""
+
+import contextlib
+import functools
+import os
+
+import keras
+
+from keras_pdenets.data.extras import require
+from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.training.processes import torch_devices
+
+
+@contextlib.contextmanager
+def use_devices(devices, worker=None):
+    """Train on several devices, for what is in the context.
+
+    Args:
+        devices: None: one device, as Keras chooses it. A number or `"all"`: of the accelerators.
+            `"gpu:2"`: of this kind. `"cpu:2"`: the CPU as two devices, for tests.
+        worker: Function and its arguments by name, which torch's other processes call.
+
+    Yields:
+        The `DeviceGroup`.
+
+    Raises:
+        ValueError: If there are not so many devices of that kind.
+    """
+    if devices is None:
+        yield DeviceGroup()
+    elif keras.backend.backend() == "torch":
+        with torch_devices(devices, worker) as group:
+            yield group
+    elif keras.backend.backend() == "tensorflow":
+        yield TensorflowDevices(devices)
+    else:
+        before = keras.distribution.distribution()
+        group = JaxDevices(devices)
+        keras.distribution.set_distribution(group.distribution)
+        try:
+            yield group
+        finally:
+            keras.distribution.set_distribution(before)
+
+
+class JaxDevices(DeviceGroup):
+    """`keras.distribution.DataParallel`: one program on the whole batch, cut by the compiler.
+
+    Batch norm sees the whole batch.
+
+    Args:
+        devices: As in `use_devices`.
+
+    Raises:
+        NotImplementedError: If Keras' variables name several machines.
+    """
+
+    def __init__(self, devices):
+        jax = require("jax", "jax")
+        kind, count = parse_devices(devices)
+        if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
+            # The log and the state would have to come from the first process.
+            raise NotImplementedError(
+                "`devices` of several machines need torch. "
+                f"Received: devices={devices!r} with KERAS_DISTRIBUTION_JOB_ADDRESSES set"
+            )
+        started = False
+        if kind == "cpu" and count is not None:
+            try:
+                jax.config.update("jax_num_cpu_devices", count)
+            except RuntimeError:  # it counted its devices before, or XLA_FLAGS say how many
+                started = True
+        try:
+            found = keras.distribution.list_devices(kind)
+        except RuntimeError:  # no such platform
+            found = []
+        self.distribution = keras.distribution.DataParallel(devices=take(devices, found, started))
+        self.size = self.distribution.num_model_replicas
+
+    @contextlib.contextmanager
+    def alone(self):
+        """Without the distribution: every device computes all, so that nothing must divide."""
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(self.distribution)
+
+
+@functools.cache
+def _mirrored(names):
+    # Kept: two strategies in one process would give their collective operations the same numbers.
+    return require("tensorflow", "tensorflow").distribute.MirroredStrategy(list(names))
+
+
+class TensorflowDevices(DeviceGroup):
+    """`tf.distribute.MirroredStrategy`, on one machine.
+
+    Batch norm sees a device's own part of the batch; its averages are averaged in every step.
+
+    Args:
+        devices: As in `use_devices`.
+
+    Raises:
+        NotImplementedError: If TF_CONFIG names several machines.
+    """
+
+    def __init__(self, devices):
+        if "TF_CONFIG" in os.environ:
+            # `fit` of Keras 3.15.1 fails on the values of MultiWorkerMirroredStrategy.
+            raise NotImplementedError(
+                "`devices` of several machines need torch: Keras cannot train with "
+                f"TensorFlow's strategy for them. Received: devices={devices!r} with TF_CONFIG set"
+            )
+        self._tf = tf = require("tensorflow", "tensorflow")
+        kind, count = parse_devices(devices)
+        started = False
+        if kind == "cpu" and count is not None:
+            part = [tf.config.LogicalDeviceConfiguration()] * count
+            try:
+                tf.config.set_logical_device_configuration(
+                    tf.config.list_physical_devices("CPU")[0], part
+                )
+            except RuntimeError:
+                started = True
+        kinds = [kind.upper()] if kind else ["GPU", "CPU"]
+        lists = [tf.config.list_logical_devices(k) for k in kinds]
+        found = [device.name for device in next((names for names in lists if names), [])]
+        self.strategy = _mirrored(tuple(take(devices, found, started)))
+        self.size = self.strategy.num_replicas_in_sync
+
+    def scope(self):
+        return self.strategy.scope()
+
+    def average_gradients(self, optimizer):
+        """Have the norm of the whole gradient clipped: Keras clips before it adds them up."""
+        if optimizer.global_clipnorm is None:
+            return
+        # The sum on every device, over the size, comes out of Keras' own sum as it is.
+        optimizer.global_clipnorm /= self.size
+        apply, tf, size = optimizer.apply, self._tf, self.size
+
+        def apply_sum(grads, trainable_variables=None):
+            replica = tf.distribute.get_replica_context()
+            total = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+            return apply([g / size for g in total], trainable_variables)
+
+        optimizer.apply = apply_sum
+
+    def to_evaluate(self, model, build):
+        """A model outside the strategy, where the last batch may be of any size."""
+        twin = build()
+        for new, old in zip(twin.variables, model.variables, strict=True):
+            new.assign(keras.ops.convert_to_numpy(old))
+        return twin

@@ -2,6 +2,7 @@
 
 from keras_pdenets import analysis as analysis
 from keras_pdenets import data as data
+from keras_pdenets import export as export
 from keras_pdenets import layers as layers
 from keras_pdenets import operators as operators
 from keras_pdenets import training as training

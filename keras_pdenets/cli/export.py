@@ -1,0 +1,84 @@
+"""The command that writes nets for other runtimes."""
+
+import tempfile
+from pathlib import Path
+
+
+def add_commands(commands):
+    """Add the command to the parser."""
+    export = commands.add_parser("export", help="write a net for another runtime, compare numbers")
+    model = export.add_mutually_exclusive_group(required=True)
+    model.add_argument("--preset", help="a checkpoint of this package")
+    model.add_argument("--model", type=Path, help="a .keras file")
+    export.add_argument("--format", required=True,
+                        help="tf_saved_model, onnx, litert, openvino or torch")  # fmt: skip
+    export.add_argument("--out", type=Path, required=True, help="the file (SavedModel: the folder)")
+    export.add_argument("--no-fuse", action="store_true", help="keep the layers as they are")
+    export.add_argument("--tolerance", type=float, default=1e-4,
+                        help="largest difference, relative to the outputs")  # fmt: skip
+    export.add_argument(
+        "--int8", action="store_true",
+        help="int8 convolutions, calibrated on the training split, measured on the other (ONNX)",
+    )  # fmt: skip
+    export.add_argument("--images", type=int, default=500, help="images to calibrate on")
+    export.add_argument("--dataset", help="TFDS name for --int8 (default: the preset's own)")
+    export.add_argument("--split", help="split to measure on (default: the preset's own, or test)")
+    export.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    export.set_defaults(run=_export)
+
+
+def _export(options):
+    import keras
+
+    from keras_pdenets import applications
+    from keras_pdenets.export import export
+    from keras_pdenets.presets import ARCHITECTURES, get_preset
+
+    preset = get_preset(options.preset) if options.preset else None
+    data = _data(options, preset) if options.int8 else None
+    if preset is not None:
+        builder = ARCHITECTURES[preset.checkpoint.architecture].builder
+        model = getattr(applications, builder)(weights=preset.name)
+    else:
+        # The package's layers are known from here on.
+        model = keras.saving.load_model(options.model, compile=False)
+    arguments = {"fuse": not options.no_fuse, "tolerance": options.tolerance}
+    if not options.int8:
+        print(export(model, options.out, options.format, **arguments))
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        report = export(model, Path(folder) / "float.onnx", "onnx", **arguments)
+        print(report)
+        _quantize(report.path, options, *data)
+    return 0
+
+
+def _data(options, preset):
+    """Name and split of the data for int8; errors come before the work."""
+    if options.format != "onnx":
+        raise ValueError(f"`--int8` is for --format onnx. Received: {options.format}")
+    if options.images < 1:
+        raise ValueError(f"`--images` must be at least 1. Received: {options.images}")
+    name = options.dataset or (preset and preset.dataset)
+    if name is None:
+        raise ValueError("`--int8` of a --model needs --dataset: images to calibrate on.")
+    return name, options.split or (preset.split if preset else "test")
+
+
+def _quantize(source, options, name, split):
+    import numpy as np
+
+    from keras_pdenets.data import DataSource
+    from keras_pdenets.export import accuracy_of, quantize_int8
+
+    training = DataSource(name, f"train[:{options.images}]", options.data_dir)
+    test = DataSource(name, split, options.data_dir)
+    images = np.concatenate([batch.numpy() for batch, _ in training.batches(100)])
+    print(quantize_int8(source, options.out, images))
+    pairs = [(x.numpy(), y.numpy()) for x, y in test.batches(500)]
+    images, labels = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
+    before, after = (accuracy_of(path, images, labels) for path in (source, options.out))
+    print(
+        f"accuracy on {len(images)} images of {name}, {split}: {before:.2f} % in float, "
+        f"{after:.2f} % in int8"
+    )

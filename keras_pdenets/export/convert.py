@@ -1,0 +1,127 @@
+"""Keras' own export, from this process or from another one with another backend."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_pdenets.data.extras import require
+from keras_pdenets.export.formats import format_named
+from keras_pdenets.export.runtime import runtime_of
+
+SIDE = 32  # of the images where the model leaves it open
+# Of torch's two older tracers, which Keras uses for ONNX and OpenVINO, and of tf2onnx.
+_WARNINGS = (
+    (DeprecationWarning, r".*legacy TorchScript-based ONNX export"),
+    (DeprecationWarning, r"The feature will be removed\. Please remove usage of this function"),
+    (DeprecationWarning, r"`torch\.jit\.\w+` is deprecated"),
+    (UserWarning, r"Constant folding - Only steps=1 can be constant folded"),
+    (DeprecationWarning, r"The `native_serialization` parameter is deprecated"),
+    (FutureWarning, r"In the future `np\.object` will be defined"),
+)
+_REASON = "The net was not written: "  # between the converters' own talk and the error
+
+
+def convert(model, path, format, backend, folder):
+    """Write a model with a backend: here if it is the current one, else in another process.
+
+    Args:
+        model: A functional model.
+        path: Where to write.
+        format: Name of the format.
+        backend: Name of the backend.
+        folder: A folder for the model's file on its way to another process.
+    """
+    if backend == keras.backend.backend() and not _on_accelerator(backend):
+        convert_here(model, path, format)
+    else:
+        file = folder / "model.keras"
+        if not file.exists():
+            model.save(file)
+        _convert_elsewhere(file, path, format, backend)
+
+
+def convert_here(model, path, format):
+    """`model.export` with the backend of this process; any batch size."""
+    shape = tuple(SIDE if side is None else side for side in model.inputs[0].shape[1:])
+    model(keras.ops.zeros((1, *shape)), training=False)  # ONNX wants a model that was called
+    options = {}
+    if format == "openvino":
+        runtime_of(format_named(format))  # before Keras does
+    if format == "torch":
+        options = _open_shapes(model, shape)
+    with warnings.catch_warnings(), _constants_in_numpy(model):
+        for category, message in _WARNINGS:
+            warnings.filterwarnings("ignore", message, category)
+        if keras.backend.backend() == "torch":
+            tracer = require("torch", "torch").jit.TracerWarning
+            warnings.filterwarnings("ignore", category=tracer)
+        model.export(str(path), format=format, verbose=False, **options)
+
+
+def _open_shapes(model, shape):
+    """Arguments of torch.export: sizes that stay open. Keras fixes the batch at one."""
+    dim = require("torch", "torch").export.Dim
+    sizes = enumerate(model.inputs[0].shape[1:], start=1)
+    # A named size must be good from zero on, which the batch is and the sides of images are not.
+    shapes = {0: dim("batch"), **{i: dim.DYNAMIC for i, size in sizes if size is None}}
+    # Not Keras' own example, which has two pixels where a side is open.
+    example = keras.InputSpec(shape=(2, *shape), dtype=model.inputs[0].dtype)
+    return {"dynamic_shapes": shapes, "input_signature": [example]}
+
+
+@contextlib.contextmanager
+def _constants_in_numpy(model):
+    """Have the constants of `Normalization` written into the graph.
+
+    As tensors of TensorFlow tf2onnx makes them inputs of the net.
+    """
+    kept = []
+    layers = model._flatten_layers() if keras.backend.backend() == "tensorflow" else ()
+    for layer in layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.built:
+            kept.append((layer, layer.mean, layer.variance))
+            layer.mean = np.array(keras.ops.convert_to_numpy(layer.mean))
+            layer.variance = np.array(keras.ops.convert_to_numpy(layer.variance))
+    try:
+        yield
+    finally:
+        for layer, mean, variance in kept:
+            layer.mean, layer.variance = mean, variance
+
+
+def _on_accelerator(backend):
+    """Whether this process traces for a GPU: the artefact would not run elsewhere."""
+    if backend == "torch":
+        return keras.ops.zeros(()).device.type != "cpu"
+    return backend == "jax" and require("jax", "jax").default_backend() != "cpu"
+
+
+def _convert_elsewhere(file, path, format, backend):
+    environment = {
+        **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu",
+        "KERAS_TORCH_DEVICE": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
+    }  # fmt: skip
+    code = "from keras_pdenets.export.convert import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), str(path), format],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        reason = done.stderr.rpartition(_REASON)[2].strip()
+        raise RuntimeError(reason or f"the process ended with status {done.returncode}")
+
+
+def main():
+    """What the other process does: a .keras file, a path and a format as arguments."""
+    file, path, format = sys.argv[1:]
+    try:
+        convert_here(keras.saving.load_model(Path(file), compile=False), path, format)
+    except Exception as error:  # the converters raise whatever they like
+        sys.exit(f"{_REASON}{type(error).__name__}: {error}")

@@ -1,0 +1,154 @@
+"""Int8 arithmetic for exported nets, after training."""
+
+import contextlib
+import io
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.data.extras import require
+from keras_pdenets.export.formats import FORMATS
+from keras_pdenets.export.placing import check_path, place, size_of
+from keras_pdenets.export.runtime import classes_of, open_exported
+
+CALIBRATIONS = {"percentile": "Percentile", "minmax": "MinMax", "entropy": "Entropy"}
+# The state of a residual net stays in float: with the additions in int8 as well the hyperbolic
+# checkpoint lost 7 points of accuracy, each block's rounding being added to it.
+_OPERATIONS = ["Conv", "Gemm", "MatMul"]
+_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """What `quantize_int8` did.
+
+    Args:
+        path: The new file.
+        size: Bytes before and after.
+        agreement: Percent of the calibration images that keep their class.
+        images: Number of calibration images.
+        calibration: How the ranges were found.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    agreement: float
+    images: int
+    calibration: str
+
+    def __str__(self) -> str:
+        """The report in two lines."""
+        before, after = (size / 1e6 for size in self.size)
+        return (
+            f"{self.path}: int8, {after:.2f} MB, {before:.2f} before\n"
+            f"{self.agreement:.1f} % of {self.images} calibration images keep their class "
+            f"({self.calibration})"
+        )
+
+
+def quantize_int8(
+    source, path, images, calibration="percentile", keep_float=(), min_agreement=90.0,
+    reduce_range=False,
+):  # fmt: skip
+    r"""Turn the convolutions and dense layers of an exported ONNX net into int8.
+
+    Weights $w \approx s_c\,q$ have one scale for each output channel, $q$ in -127 ... 127;
+    activations have 8 bits and one range for each tensor, found on `images`. Everything else, the
+    sums of residual nets above all, stays in float.
+
+    Args:
+        source: A `.onnx` file that `export` wrote.
+        path: The `.onnx` file to write; it may be `source`.
+        images: Images to calibrate on, as the net takes them: some hundreds from the training
+            split. Images of the test split would make its accuracy no measure any more.
+        calibration: `"percentile"` (99.99 % of the values are in range), `"minmax"` or `"entropy"`.
+        keep_float: Names of nodes of the ONNX graph that stay in float.
+        min_agreement: Percent of the calibration images that must keep their class.
+        reduce_range: Weights of 7 bits, for processors with AVX2 or AVX512 without VNNI, whose
+            sums of products saturate.
+
+    Returns:
+        An `Int8Report`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        OSError: If a file cannot be read or written.
+        ImportError: If onnxruntime or onnx is missing.
+        RuntimeError: If too many images change their class; there is no new file.
+    """
+    source = Path(source)
+    path = check_path(path, FORMATS["onnx"])
+    if calibration not in CALIBRATIONS:
+        raise ValueError(
+            f"`calibration` must be one of {', '.join(CALIBRATIONS)}. Received: {calibration!r}"
+        )
+    images = np.asarray(images, "float32")
+    if images.ndim < 2 or not len(images):
+        raise ValueError(
+            f"`images` must be a batch of images. Received: an array of shape {images.shape}"
+        )
+    require("onnx", "export")
+    classes = classes_of(open_exported(source, "onnx"), images)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+        made = Path(name, path.name)
+        options = {"nodes_to_exclude": list(keep_float), "reduce_range": reduce_range}
+        _quantize(source, made, Path(name, "prepared.onnx"), images, calibration, options)
+        agreement = 100.0 * float(np.mean(classes_of(open_exported(made), images) == classes))
+        if agreement < min_agreement:
+            raise RuntimeError(
+                f"{path} was not written: only {agreement:.1f} % of {len(images)} calibration "
+                f"images keep their class in int8; {min_agreement:g} % are asked for. More images, "
+                "another `calibration`, or layers in `keep_float` may help."
+            )
+        size = size_of(source), size_of(made)
+        place([made], [path])
+    return Int8Report(path, size, agreement, len(images), calibration)
+
+
+def _quantize(source, made, prepared, images, calibration, options):
+    """ONNX Runtime's static quantisation."""
+    tools = require("onnxruntime.quantization", "export")
+    shapes = require("onnxruntime.quantization.shape_inference", "export")
+    with _quiet():
+        shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        tools.quantize_static(
+            prepared, made, _Reader(prepared, images),
+            op_types_to_quantize=_OPERATIONS,
+            per_channel=True,
+            # Of the signed type ONNX Runtime's kernels for x86 are up to three times slower.
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+            calibrate_method=getattr(tools.CalibrationMethod, CALIBRATIONS[calibration]),
+            extra_options={"CalibPercentile": 99.99} if calibration == "percentile" else {},
+            **options,
+        )  # fmt: skip
+
+
+class _Reader:
+    """The calibration images as ONNX Runtime asks for them."""
+
+    def __init__(self, path, images):
+        onnxruntime = require("onnxruntime", "export")
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self.name = session.get_inputs()[0].name
+        self.batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
+
+    def get_next(self):
+        """The next batch by the input's name, or None."""
+        batch = next(self.batches, None)
+        return None if batch is None else {self.name: batch}
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the prints and the advice of the quantisation tools."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,82 @@
+"""Where an artefact goes: checked before the work, filled after it."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from keras_pdenets.export.formats import FORMATS
+
+_SAVED_MODEL = "saved_model.pb"
+
+
+def check_path(path, row):
+    """The path, with the suffix of its format, if an artefact can be put there.
+
+    Args:
+        path: Where the artefact shall go.
+        row: The `Format`.
+
+    Raises:
+        ValueError: If it has another suffix.
+        OSError: If its folder does not exist or cannot be written to, or something else is there.
+    """
+    path = Path(path)
+    if not path.suffix:
+        path = path.with_suffix(row.suffix)
+    suffixes = {other.suffix for other in FORMATS.values()} - {""}
+    if path.suffix != row.suffix and (row.suffix or path.suffix in suffixes):
+        wanted = f"end in {row.suffix}" if row.suffix else "be a folder, without a suffix"
+        raise ValueError(f"`path` of format {row.name} must {wanted}. Received: {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`path` must be in a folder that exists. Received: {str(path)!r}")
+    if path.is_dir():
+        # Never put a net in the place of somebody's folder of other things.
+        if row.suffix or (any(path.iterdir()) and not (path / _SAVED_MODEL).is_file()):
+            raise FileExistsError(f"{path} is a folder of something else: give another path.")
+    elif path.exists() and not row.suffix:
+        raise FileExistsError(f"{path} is a file; format {row.name} is a folder.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{path.parent} cannot be written to: {error.strerror}"
+        ) from error
+    return path
+
+
+def place(sources, targets):
+    """Rename files or folders to their places; all of them or none.
+
+    A single file takes the place of the old one in one step. Where there are several, or a folder,
+    the old ones are put aside first and come back if anything fails.
+
+    Args:
+        sources: What was made, on the same disk.
+        targets: Where it goes.
+    """
+    if len(sources) == 1 and sources[0].is_file():
+        sources[0].replace(targets[0])
+        return
+    aside = sources[0].parent / "old"
+    aside.mkdir()
+    olds = [aside / target.name for target in targets]
+    moved = []
+    try:
+        for move in [*zip(targets, olds, strict=True), *zip(sources, targets, strict=True)]:
+            if move[0].exists():
+                move[0].rename(move[1])
+                moved.append(move)
+    except BaseException:
+        for before, after in reversed(moved):
+            with contextlib.suppress(OSError):
+                after.rename(before)
+        raise
+    shutil.rmtree(aside)
+
+
+def size_of(path):
+    """Bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

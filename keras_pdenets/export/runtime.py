@@ -1,0 +1,172 @@
+"""Exported nets in their own runtimes: to compare them, to measure accuracy, to time them."""
+
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_pdenets.data.extras import require
+from keras_pdenets.export.formats import extra_of, format_named, format_of
+
+_BATCH = 250
+
+
+def open_exported(path, format=None, threads=None):
+    """Open an exported net in the runtime of its format.
+
+    The session is made once, here; each call of the result is one run.
+
+    Args:
+        path: File or folder that `export` wrote.
+        format: Name of the format, or None: told by the suffix.
+        threads: Threads of one run, or None for the runtime's own choice. TensorFlow and PyTorch
+            have one number for the whole process, and TensorFlow takes it before its first use
+            only.
+
+    Returns:
+        A function from images (n, ...) to an array of outputs (n, ...), for any n.
+
+    Raises:
+        ValueError: If the format or the number of threads is unknown.
+        FileNotFoundError: If there is nothing at `path`.
+        ImportError: If the runtime is missing; the message says how to install it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is nothing at {path}.")
+    row = format_of(path) if format is None else format_named(format)
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"`threads` must be an integer >= 1 or None. Received: {threads!r}")
+    module = runtime_of(row)
+    run = _OPENERS[row.name](module, str(path), threads)
+
+    def predict(images):
+        return np.asarray(run(np.ascontiguousarray(images, "float32")))
+
+    return predict
+
+
+def accuracy_of(path, images, labels, format=None, threads=None):
+    """Accuracy of an exported net, in its own runtime.
+
+    Args:
+        path: The artefact.
+        images: Images as the net takes them, pixels 0-255.
+        labels: Integer labels.
+        format: As in `open_exported`.
+        threads: As in `open_exported`.
+
+    Returns:
+        Percent of the images whose largest output is that of their label.
+
+    Raises:
+        ValueError: If there is not one label for each image.
+    """
+    labels = np.asarray(labels)
+    if len(images) != len(labels) or not len(images):
+        raise ValueError(
+            "`labels` must hold one label for each image, and there must be one. "
+            f"Received: {len(images)} images, {len(labels)} labels"
+        )
+    classes = classes_of(open_exported(path, format, threads), images)
+    return 100.0 * float(np.mean(classes == labels))
+
+
+def classes_of(predict, images):
+    """The class of every image, in batches."""
+    parts = [predict(images[i : i + _BATCH]).argmax(-1) for i in range(0, len(images), _BATCH)]
+    return np.concatenate(parts)
+
+
+def runtime_of(row):
+    """The module that runs a format, or ImportError with the command that brings it."""
+    if row.runtime != "openvino" or "openvino" in sys.modules:
+        return require(row.runtime, extra_of(row.runtime))
+    # OpenVINO reports its import over the network, from a fork that JAX's threads do not survive;
+    # where that part is not installed it has a stub.
+    report = "openvino_telemetry"
+    kept = sys.modules.get(report)
+    sys.modules[report] = None
+    try:
+        return require(row.runtime, extra_of(row.runtime))
+    finally:
+        del sys.modules[report]
+        if kept is not None:
+            sys.modules[report] = kept
+
+
+def _tensorflow(tf, path, threads):
+    if keras.backend.backend() != "tensorflow":
+        hide_gpus(tf)
+    if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    model = tf.saved_model.load(path)  # held here: its variables go with it
+    return lambda images: model.serve(tf.constant(images)).numpy()
+
+
+def hide_gpus(tf):
+    """Keep TensorFlow off the GPUs, all of whose memory it would take."""
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # already in use
+        return
+
+
+def _onnx(onnxruntime, path, threads):
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+def _litert(_, path, threads):
+    module = require("ai_edge_litert.interpreter", "export")
+    interpreter = module.Interpreter(path, num_threads=threads)
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    shape = []
+    lock = threading.Lock()  # an interpreter holds one set of inputs
+
+    def run(images):
+        with lock:
+            if shape != list(images.shape):
+                interpreter.resize_tensor_input(source, images.shape)
+                interpreter.allocate_tensors()
+                shape[:] = images.shape
+            interpreter.set_tensor(source, images)
+            interpreter.invoke()
+            return interpreter.get_tensor(target)
+
+    return run
+
+
+def _openvino(openvino, path, threads):
+    # Half precision is the default of some processors.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda images: compiled(images)[0]
+
+
+def _torch(torch, path, threads):
+    if threads is not None:
+        torch.set_num_threads(threads)
+    module = torch.export.load(path).module()
+
+    def run(images):
+        with torch.no_grad():
+            return module(torch.from_numpy(images)).numpy()
+
+    return run
+
+
+_OPENERS = {
+    "tf_saved_model": _tensorflow, "onnx": _onnx, "litert": _litert, "openvino": _openvino,
+    "torch": _torch,
+}  # fmt: skip

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keras_pdenets.cli import depth, export
+from keras_pdenets.cli import benchmark, depth, export
 
 
 def main(arguments=None):
@@ -24,7 +24,8 @@ def main(arguments=None):
 
 def _parser():
     parser = argparse.ArgumentParser(
-        prog="keras-pdenets", description="Train, evaluate, export and compare nets designed as PDEs."
+        prog="keras-pdenets",
+        description="Train, evaluate, export and compare nets designed as PDEs.",
     )
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -51,6 +52,7 @@ def _parser():
 
     depth.add_commands(commands)
     export.add_commands(commands)
+    benchmark.add_commands(commands)
 
     presets = commands.add_parser("presets", help="list the checkpoints")
     presets.set_defaults(run=_presets)

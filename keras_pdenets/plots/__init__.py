@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+from keras_pdenets.plots.benchmark import plot_benchmark as plot_benchmark
 from keras_pdenets.plots.depth import plot_search as plot_search
 from keras_pdenets.plots.depth import plot_sweep as plot_sweep
 from keras_pdenets.plots.flow import plot_flow as plot_flow

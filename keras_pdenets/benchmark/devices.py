@@ -1,0 +1,55 @@
+"""The device that a benchmark runs on."""
+
+import re
+
+from keras_pdenets.data.extras import require
+
+_DEVICE = re.compile(r"cpu|gpu(:\d+)?")
+
+
+def check_name(device):
+    """Raise ValueError unless a device is written `cpu`, `gpu` or `gpu:N`."""
+    if not _DEVICE.fullmatch(device):
+        raise ValueError(f"`device` must be 'cpu', 'gpu' or 'gpu:N'. Received: device={device!r}")
+    return device
+
+
+def environment(device):
+    """Variables that show a process this device and no other."""
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    return {"CUDA_VISIBLE_DEVICES": device.partition(":")[2]} if ":" in device else {}
+
+
+def check(device, contender):
+    """Raise ValueError where the contender's framework does not see the device."""
+    if device != "cpu" and not _gpus(contender.backend):
+        raise ValueError(f"`device` {device!r} does not exist for {contender.backend} here: cpu.")
+    if device != "cpu" and contender.place != contender.backend:
+        raise ValueError(
+            f"`device` must be 'cpu' for exported nets. Received: device={device!r} for {contender}"
+        )
+
+
+def peak_memory(device, contender):
+    """Largest number of bytes that the framework had on a GPU; None on the CPU."""
+    if device == "cpu":
+        return None
+    framework = require(contender.backend, contender.backend)
+    if contender.backend == "jax":
+        return framework.devices("gpu")[0].memory_stats()["peak_bytes_in_use"]
+    if contender.backend == "torch":
+        return framework.cuda.max_memory_allocated()
+    return framework.config.experimental.get_memory_info("GPU:0")["peak"]
+
+
+def _gpus(backend):
+    framework = require(backend, backend)
+    if backend == "jax":
+        try:
+            return framework.devices("gpu")
+        except RuntimeError:  # JAX's way to say that there is none
+            return []
+    if backend == "torch":
+        return range(framework.cuda.device_count())
+    return framework.config.list_physical_devices("GPU")

@@ -1,0 +1,223 @@
+"""The race: one process for each contender, one step at a time."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+
+import keras
+
+from keras_pdenets.benchmark import devices
+from keras_pdenets.benchmark.contender import Contender
+from keras_pdenets.benchmark.results import Result
+from keras_pdenets.layers.images import check_positive_integer
+
+MODES = ("inference", "training")
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+# Threads of the one that ran last may still spin.
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders have in common.
+
+    Args:
+        mode: `"inference"` or `"training"` (forward, backward, SGD with momentum).
+        size: Side of the images in pixels.
+        channels: Channels of the images.
+        classes: Number of classes.
+        batch: Images in a step.
+        rounds: How often every contender makes a step that counts.
+        warmup: Steps before those.
+        device: `"cpu"`, `"gpu"` or `"gpu:N"`.
+        dtype: Keras dtype policy.
+        seed: Seed of the images.
+    """
+
+    mode: str = "inference"
+    size: int = 224
+    channels: int = 3
+    classes: int = 1000
+    batch: int = 8
+    rounds: int = 15
+    warmup: int = 2
+    device: str = "cpu"
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        """Check every argument."""
+        for name in ("size", "channels", "classes", "batch", "rounds", "warmup"):
+            check_positive_integer(name, getattr(self, name))
+        devices.check_name(self.device)
+        for name, known in (("mode", MODES), ("dtype", DTYPES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"`{name}` must be one of {', '.join(known)}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+
+
+class OutOfMemory(RuntimeError):
+    """A batch does not fit in memory."""
+
+
+def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
+    """Let contenders make steps in turn, and compare their times round by round.
+
+    Each has a process of its own, with its own backend; one runs at a time, in an order that
+    turns from round to round.
+
+    Args:
+        contenders: List of `Contender`s or of the words they are written as. The first is the
+            reference of the ratios.
+        setting: What they have in common, a `Setting`.
+        memory_limit: Bytes that a process may take on the CPU; None: what is free now.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        A list of `Result`s, in the order of the contenders.
+
+    Raises:
+        ValueError: If a contender does not exist, or cannot run in this setting.
+        RuntimeError: If one fails; where the batch does not fit in memory, the message has the
+            largest that did.
+    """
+    setting = Setting() if setting is None else setting
+    parsed = [c if isinstance(c, Contender) else Contender.parse(c) for c in contenders]
+    if not parsed:
+        raise ValueError("`contenders` must name at least one. Received: none")
+    _check_mode(parsed, setting)
+    if memory_limit is None and setting.device == "cpu":
+        memory_limit = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for contender in parsed:
+            workers.append(stack.enter_context(_started(contender, setting, memory_limit)))
+        times = _rounds(workers, setting, verbose)
+        peaks = [worker.finish() for worker in workers]
+    return [
+        Result(
+            str(worker.contender), worker.facts["parameters"], worker.facts["operations"],
+            tuple(seconds), tuple(a / b for a, b in zip(seconds, times[0], strict=True)), peak,
+        )
+        for worker, seconds, peak in zip(workers, times, peaks, strict=True)
+    ]  # fmt: skip
+
+
+def _check_mode(contenders, setting):
+    for contender in contenders:
+        if setting.mode == "training" and (
+            contender.place != contender.backend or "fold" in contender.options
+        ):
+            raise ValueError(
+                "`mode='training'` takes nets that can be trained, not folded or exported ones. "
+                f"Received: {contender}"
+            )
+
+
+def _rounds(workers, setting, verbose):
+    """Seconds of every worker in every round."""
+    times = [[] for _ in workers]
+    bar = keras.utils.Progbar(setting.rounds, verbose=verbose, unit_name="round")
+    for index in range(setting.rounds):
+        for place in range(len(workers)):
+            turn = (index + place) % len(workers)
+            times[turn].append(workers[turn].step())
+            time.sleep(_PAUSE)
+        bar.update(index + 1)
+    return times
+
+
+class _Worker:
+    """The process of one contender."""
+
+    def __init__(self, contender, setting, memory_limit):
+        self.contender = contender
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        task = {"contender": str(contender), "setting": asdict(setting),
+                "memory_limit": memory_limit}  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": contender.backend,
+                 **devices.environment(setting.device)},
+        )  # fmt: skip
+        self.facts = {}
+
+    def answer(self):
+        """The next line of the process, or an error."""
+        line = self._process.stdout.readline()
+        if line:
+            found = json.loads(line)
+            if "error" not in found:
+                return found
+            if not found["out_of_memory"]:
+                raise RuntimeError(f"{self.contender} failed: {found['error']}")
+            raise OutOfMemory(found["error"])
+        status = self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()[-3:]
+        # Killed by the system, or ended by the allocator of a framework.
+        kind = OutOfMemory if status in (-6, -9, -11, 134, 137) else RuntimeError
+        raise kind(f"{self.contender}: its process ended with status {status}: {' '.join(said)}")
+
+    def _tell(self, command):
+        with contextlib.suppress(BrokenPipeError):  # the answer says why it has ended
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
+
+    def step(self):
+        """Seconds of one step."""
+        self._tell("step")
+        return self.answer()["seconds"]
+
+    def finish(self):
+        """Bytes at the peak."""
+        self._tell("quit")
+        return self.answer()["peak_bytes"]
+
+    def close(self):
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@contextlib.contextmanager
+def _started(contender, setting, memory_limit):
+    """A worker that has made its first steps."""
+    with contextlib.closing(_Worker(contender, setting, memory_limit)) as worker:
+        try:
+            worker.facts = worker.answer()
+        except OutOfMemory as error:
+            worker.close()
+            fits = _largest_batch(contender, setting, memory_limit)
+            which = f"the largest that did is {fits}" if fits else "nor does a batch of 1"
+            raise OutOfMemory(
+                f"A batch of {setting.batch} does not fit in memory for {contender}; {which}. "
+                f"({error})"
+            ) from error
+        yield worker
+
+
+def _largest_batch(contender, setting, memory_limit):
+    """The largest batch that fits, among halves of halves; None if there is none."""
+    batch = setting.batch // 2
+    while batch:
+        smaller = replace(setting, batch=batch)
+        with contextlib.closing(_Worker(contender, smaller, memory_limit)) as worker:
+            try:
+                worker.answer()
+            except OutOfMemory:
+                batch //= 2
+            else:
+                return batch
+    return None

@@ -1,0 +1,108 @@
+"""What a benchmark measured: a table, the raw times, and where it was."""
+
+import csv
+import io
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.hub.atomic import replace_file
+
+_PACKAGES = ("keras", "tensorflow", "jax", "torch", "timm", "onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender's row.
+
+    Args:
+        name: The contender.
+        parameters: Number of its weights, before it was folded.
+        operations: Operations of the forward pass for one example, or None.
+        seconds: Time of a step in each round.
+        ratios: The same, divided by the reference's in the same round.
+        peak_bytes: Memory that the net took at most beside the libraries, or None.
+    """
+
+    name: str
+    parameters: int
+    operations: int | None
+    seconds: tuple[float, ...]
+    ratios: tuple[float, ...]
+    peak_bytes: int | None
+
+    def quartiles(self, values):
+        """First quartile, median, third quartile."""
+        return tuple(float(v) for v in np.percentile(values, (25, 50, 75)))
+
+
+def table(results, batch):
+    """The results in Markdown."""
+    lines = [
+        "| contender | parameters | GFLOP an image | ms a step | images/s | time / reference "
+        "| peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for result in results:
+        low, middle, high = (1e3 * t for t in result.quartiles(result.seconds))
+        ratio = "{1:.2f} ({0:.2f}-{2:.2f})".format(*result.quartiles(result.ratios))
+        flops = "" if result.operations is None else f"{result.operations / 1e9:.2f}"
+        peak = "" if result.peak_bytes is None else f"{result.peak_bytes / 2**20:,.0f}"
+        lines.append(
+            f"| `{result.name}` | {result.parameters:,} | {flops} "
+            f"| {middle:.1f} ({low:.1f}-{high:.1f}) | {1e3 * batch / middle:.1f} | {ratio} "
+            f"| {peak} |"
+        )
+    return "\n".join(lines)
+
+
+def write_results(results, setting, folder, command):
+    """Write `report.md` and `times.csv` into a folder."""
+    folder = Path(folder)
+    rounds = len(results[0].seconds)
+    lines = [
+        f"# Benchmark: {setting.mode}, {setting.size} px, batch {setting.batch}, {setting.dtype}",
+        "",
+        f"`{command}`",
+        "",
+        f"{rounds} rounds, every contender once in each, in a process of its own, one at a time; "
+        f"median and quartiles. Reference: `{results[0].name}`. {where(setting.device)}",
+        "",
+        table(results, setting.batch),
+    ]
+    text = "\n".join(lines) + "\n"
+    replace_file(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["contender", "round", "seconds"])
+    for result in results:
+        writer.writerows([result.name, i, f"{t:.6f}"] for i, t in enumerate(result.seconds))
+    replace_file(folder / "times.csv", lambda path: path.write_text(rows.getvalue()))
+
+
+def where(device):
+    """Machine and software, in one sentence."""
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    load = os.getloadavg()[0]
+    return (
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, device {device}; "
+        f"load of the machine at the end {load:.1f}; {', '.join(versions)}."
+    )
+
+
+def _processor():
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()

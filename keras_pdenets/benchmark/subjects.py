@@ -1,0 +1,175 @@
+"""A contender as a function that makes one step, in the process that runs it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_pdenets import applications, export, transforms
+from keras_pdenets.benchmark.contender import RUNTIMES
+from keras_pdenets.data.extras import require
+from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+
+_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A net that is ready to run.
+
+    Args:
+        step: Function without arguments: one batch, from NumPy arrays to NumPy arrays.
+        parameters: Number of its weights, before it was folded.
+        operations: Operations of the forward pass for one example, or None.
+    """
+
+    step: object
+    parameters: int
+    operations: int | None
+
+
+def make_subject(contender, setting):
+    """The `Subject` of a `Contender` in a `Setting`."""
+    if contender.source == "timm":
+        return _timm(contender, setting)
+    model = _build(contender, setting)
+    images, labels = _batch(model.input_shape[1:], setting)
+    parameters = model.count_params()
+    if "fold" in contender.options:
+        model, _ = transforms.fold(model)
+    operations = _operations(model)
+    if setting.mode == "training":
+        step = _training_step(model, images, labels, contender.options)
+    elif contender.place in RUNTIMES:
+        step = _exported(model, images, RUNTIMES[contender.place])
+    elif contender.place == "torch" and "compile" in contender.options:
+        step = _compiled_torch(model, images)
+    else:
+        model.compile(jit_compile=_jit(contender.options), run_eagerly="eager" in contender.options)
+        step = _prediction(model, images)
+    return Subject(step, parameters, operations)
+
+
+def _build(contender, setting):
+    """The Keras model."""
+    shape = (setting.size, setting.size, setting.channels)
+    options = {"input_shape": shape, "classes": setting.classes}
+    if "channels_first" in contender.options:
+        options["input_shape"] = (setting.channels, setting.size, setting.size)
+    if setting.dtype != "float32":
+        keras.config.set_dtype_policy(setting.dtype)
+    if contender.source == "keras":
+        if "channels_first" in contender.options:
+            keras.config.set_image_data_format("channels_first")
+        builder = getattr(keras.applications, contender.name, None)
+        if not callable(builder):
+            raise ValueError(f"keras.applications has no net {contender.name!r}.")
+        return builder(weights=None, **options)
+    if "channels_first" in contender.options:
+        options["data_format"] = "channels_first"
+    if "remat" in contender.options:
+        options["remat"] = True
+    builder, weights = contender.name, None
+    if contender.name in list_presets():
+        weights = contender.name
+        builder = ARCHITECTURES[get_preset(weights).checkpoint.architecture].builder
+    return getattr(applications, builder)(weights=weights, **options)
+
+
+def _batch(shape, setting):
+    """Pixels and labels, the same for all contenders but for the order of the axes."""
+    rng = np.random.default_rng(setting.seed)
+    images = rng.uniform(0, 255, (setting.batch, *shape)).astype("float32")
+    return images, rng.integers(0, setting.classes, setting.batch)
+
+
+def _jit(options):
+    return True if "compile" in options else False if "eager" in options else "auto"
+
+
+def _prediction(model, images):
+    return lambda: model.predict_on_batch(images)
+
+
+def _training_step(model, images, labels, options):
+    model.compile(
+        keras.optimizers.SGD(_RATE, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        jit_compile=_jit(options),
+        run_eagerly="eager" in options,
+    )
+    # The loss as a number: it is there when the step is done.
+    return lambda: float(model.train_on_batch(images, labels))
+
+
+def _exported(model, images, format):
+    """The exported net in its own runtime."""
+    folder = tempfile.mkdtemp(prefix="keras_pdenets_benchmark_")
+    report = export.export(model, Path(folder) / "net", format, fuse=False, data=images[:2])
+    predict = export.open_exported(report.path, format)
+    return lambda: predict(images)
+
+
+def _compiled_torch(model, images):
+    """What torch.export gives, compiled: Keras' own functions are not one graph to torch."""
+    torch = require("torch", "torch")
+    program = torch.export.export(model, (torch.from_numpy(images),))
+    compiled = torch.compile(program.module())
+
+    def step():
+        with torch.inference_mode():
+            return compiled(torch.from_numpy(images)).numpy()
+
+    return step
+
+
+def _timm(contender, setting):
+    torch = require("torch", "torch")
+    timm = require("timm", "benchmark")
+    net = timm.create_model(
+        contender.name, pretrained=False, in_chans=setting.channels, num_classes=setting.classes
+    )
+    images, labels = _batch((setting.channels, setting.size, setting.size), setting)
+    if "channels_last" in contender.options:
+        net = net.to(memory_format=torch.channels_last)
+    parameters = sum(p.numel() for p in net.parameters())
+    operations = _timm_operations(torch, net.eval(), images[:1])
+    run = torch.compile(net) if "compile" in contender.options else net
+    optimizer = torch.optim.SGD(net.parameters(), _RATE, momentum=0.9)
+
+    def tensor():
+        x = torch.from_numpy(images)
+        last = "channels_last" in contender.options
+        return x.to(memory_format=torch.channels_last) if last else x
+
+    def predict():
+        with torch.inference_mode():
+            return run(tensor()).numpy()
+
+    def train():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(run(tensor()), torch.from_numpy(labels))
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    if setting.mode == "training":
+        net.train()
+    return Subject(predict if setting.mode == "inference" else train, parameters, operations)
+
+
+def _operations(model):
+    """Operations of the forward pass: counted on the folded net, which has plain layers only."""
+    found = transforms.count_operations(model)
+    if found is None:
+        found = transforms.count_operations(transforms.fold(model, decomposed="keep")[0])
+    return found
+
+
+def _timm_operations(torch, net, images):
+    counter = require("torch.utils.flop_counter", "torch").FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        net(torch.from_numpy(images))
+    return counter.get_total_flops()

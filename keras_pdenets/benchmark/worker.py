@@ -1,0 +1,71 @@
+"""The process of one contender: builds it, then makes a step whenever it is told to.
+
+Lines on the standard input are commands: `step`, `quit`. Lines on the standard output are JSON.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+# What the messages of the frameworks say when memory has run out.
+_OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "can't allocate",
+                  "bad_alloc", "oom when", "failed to allocate", "unable to allocate")  # fmt: skip
+
+
+def main():
+    """Serve the commands."""
+    # Whatever the frameworks print must not come between the lines.
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    try:
+        _serve(json.loads(sys.argv[1]), channel)
+    except (Exception, KeyboardInterrupt) as error:
+        text = f"{type(error).__name__}: {error}"
+        memory = isinstance(error, MemoryError) or any(s in text.lower() for s in _OUT_OF_MEMORY)
+        print(json.dumps({"error": text, "out_of_memory": memory}), file=channel)
+        return 1
+    return 0
+
+
+def _serve(task, channel):
+    from keras_pdenets.benchmark import devices
+    from keras_pdenets.benchmark.contender import Contender
+    from keras_pdenets.benchmark.race import Setting
+    from keras_pdenets.benchmark.subjects import make_subject
+
+    setting = Setting(**task["setting"])
+    contender = Contender.parse(task["contender"])
+    devices.check(setting.device, contender)
+    if task["memory_limit"] is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (task["memory_limit"],) * 2)
+    before = _resident()
+    subject = make_subject(contender, setting)
+    for _ in range(setting.warmup):
+        subject.step()
+    print(
+        json.dumps({"parameters": subject.parameters, "operations": subject.operations}),
+        file=channel,
+    )
+    for line in sys.stdin:
+        if line.strip() != "step":
+            break
+        begin = time.perf_counter()
+        subject.step()
+        print(json.dumps({"seconds": time.perf_counter() - begin}), file=channel)
+    peak = devices.peak_memory(setting.device, contender)
+    if peak is None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    print(json.dumps({"peak_bytes": peak}), file=channel)
+
+
+def _resident():
+    """Bytes of memory that this process has now: libraries without the net."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The command `benchmark`."""
+
+import sys
+from pathlib import Path
+
+
+def add_commands(commands):
+    """Add the command to the parser."""
+    benchmark = commands.add_parser(
+        "benchmark", help="time nets and their peers in turn, in one run",
+        description="A contender reads [keras:|timm:]NAME[+OPTION...]@PLACE, such as "
+        "PDEResNet50+fold@jax, keras:ResNet50@tensorflow, timm:resnet50+channels_last+compile@torch"
+        " or pde_resnet20_fashion_mnist+fold@openvino. The first one is the reference.",
+    )  # fmt: skip
+    benchmark.add_argument("contenders", nargs="*", metavar="CONTENDER")
+    benchmark.add_argument("--suite", help="a list of contenders: folded, peers, training, "
+                           "training50")  # fmt: skip
+    benchmark.add_argument("--backend", help="backend of the suite (default: all installed)")
+    benchmark.add_argument("--mode", default="inference", help="inference (default) or training")
+    for name, default, text in (
+        ("size", 224, "side of the images in pixels"),
+        ("channels", 3, "channels of the images"),
+        ("classes", 1000, "number of classes"),
+        ("batch", 8, "images in a step"),
+        ("rounds", 15, "steps of each contender that count"),
+        ("warmup", 2, "steps before those"),
+        ("seed", 0, "seed of the images"),
+    ):
+        benchmark.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    benchmark.add_argument("--device", default="cpu", help="cpu (default), gpu or gpu:N")
+    benchmark.add_argument("--dtype", default="float32", help="float32, mixed_bfloat16 ...")
+    benchmark.add_argument("--out", type=Path, help="folder of report.md, times.csv and times.png")
+    benchmark.set_defaults(run=_benchmark)
+
+
+def _benchmark(options):
+    from keras_pdenets.benchmark import Setting, run_benchmark
+    from keras_pdenets.benchmark.results import table, write_results
+    from keras_pdenets.benchmark.suites import SUITES, suite
+    from keras_pdenets.plots import plot_benchmark
+    from keras_pdenets.presets import lookup
+
+    words = list(options.contenders)
+    if options.suite:
+        lookup("suite", options.suite, SUITES)
+        words += suite(options.suite, options.backend)
+    names = ("mode", "size", "channels", "classes", "batch", "rounds", "warmup", "device", "dtype",
+             "seed")  # fmt: skip
+    setting = Setting(**{name: getattr(options, name) for name in names})
+    results = run_benchmark(words, setting)
+    print(table(results, setting.batch))
+    if options.out:
+        command = " ".join(["keras-pdenets", *sys.argv[1:]])
+        write_results(results, setting, options.out, command)
+        plot_benchmark(results, options.out / "times.png")
+        print(f"Written: {options.out}")
+    return 0

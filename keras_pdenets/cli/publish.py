@@ -1,0 +1,83 @@
+"""The commands that publish checkpoints and verify them."""
+
+
+def add_commands(commands):
+    """Add the commands to the parser."""
+    publish = commands.add_parser("publish", help="put a preset on the Hub (for developers)")
+    publish.add_argument("preset", help="name of a preset, or all")
+    publish.add_argument(
+        "--to", required=True, metavar="ORG[/REPO]",
+        help="the repository (default of REPO: the preset's name)",
+    )  # fmt: skip
+    publish.add_argument("--yes", action="store_true", help="really publish; else a dry run")
+    publish.add_argument("--tag", help="tag of the commit (default: the version, such as v0.1.0)")
+    what = publish.add_mutually_exclusive_group()
+    what.add_argument("--sample", action="store_true", default=None,
+                      help="measure on the bundled sample (default, if the card has its number)",
+                      )  # fmt: skip
+    what.add_argument("--full", dest="sample", action="store_false",
+                      help="measure on the whole test split")  # fmt: skip
+    publish.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    publish.set_defaults(run=_publish)
+
+    verify = commands.add_parser("verify", help="compute the golden logits of weights here")
+    verify.add_argument("weights", help="a preset, hf://organisation/repo[@revision] or a file")
+    verify.add_argument("--tolerance", type=float, help="largest relative difference (1e-4)")
+    verify.set_defaults(run=_verify)
+
+    refresh = commands.add_parser(
+        "refresh", help="write golden file and card of a preset again (for developers)"
+    )
+    refresh.add_argument("preset", help="name of a preset, or all")
+    refresh.set_defaults(run=_refresh)
+
+
+def _names(options):
+    from keras_pdenets.presets import list_presets
+
+    return list_presets() if options.preset == "all" else [options.preset]
+
+
+def _publish(options):
+    from keras_pdenets.plots import plot_predictions
+    from keras_pdenets.presets import get_preset
+    from keras_pdenets.training.publish import publish
+
+    if options.preset == "all" and "/" in options.to:
+        raise ValueError(f"`--to` must be an organisation with all. Received: {options.to}")
+    failed = []
+    for name in _names(options):
+        preset = get_preset(name)
+        repo = options.to if "/" in options.to else f"{options.to}/{name}"
+        try:
+            done = publish(
+                preset, repo, options.yes, options.tag, options.sample, options.data_dir,
+                plot_predictions,
+            )  # fmt: skip
+        except (RuntimeError, OSError) as error:
+            # One that fails does not keep the others away.
+            if options.preset != "all":
+                raise
+            failed.append(f"{name}: {error}")
+        else:
+            print(done, flush=True)
+    if failed:
+        raise RuntimeError(f"{len(failed)} not published. " + " ".join(failed))
+    return 0
+
+
+def _verify(options):
+    from keras_pdenets.analysis.verify import verify
+
+    report = verify(options.weights, tolerance=options.tolerance)
+    print(report)
+    return 0 if report.agrees else 1
+
+
+def _refresh(options):
+    from keras_pdenets.training.release import refresh
+
+    for name in _names(options):
+        preset = refresh(name)
+        print(f"{name}: {preset.golden}")
+    return 0

@@ -1,0 +1,25 @@
+"""Times of a benchmark as bars."""
+
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_benchmark(results, path):
+    """Draw the time of a step of every contender, with quartiles, and its ratio to the first.
+
+    Args:
+        results: List of `benchmark.Result`s.
+        path: The PNG file.
+    """
+    figure = new_figure(9, 1.2 + 0.35 * len(results))
+    axes = figure.subplots()
+    for place, result in enumerate(reversed(results)):
+        low, middle, high = (1e3 * t for t in result.quartiles(result.seconds))
+        color = "tab:blue" if ":" in result.name else "tab:orange"
+        axes.barh(place, middle, xerr=[[middle - low], [high - middle]], color=color, capsize=2)
+        ratio = result.quartiles(result.ratios)[1]
+        axes.text(high, place, f" {ratio:.2f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(results)), [result.name for result in reversed(results)], fontsize=8)
+    axes.set_xlabel(f"ms a step (median, quartiles); beside it: time / {results[0].name}")
+    axes.set_xlim(left=0)
+    axes.grid(axis="x", alpha=0.3)
+    save_figure(figure, path)

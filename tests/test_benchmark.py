@@ -1,0 +1,126 @@
+"""Benchmarks: what is written, what runs in turn, what is said when it cannot."""
+
+import csv
+
+import keras
+import pytest
+from conftest import BACKEND, build
+
+from keras_pdenets import cli
+from keras_pdenets.benchmark import Contender, Setting, race, run_benchmark
+from keras_pdenets.benchmark.results import Result, table
+from keras_pdenets.benchmark.suites import SUITES, suite
+from keras_pdenets.transforms import count_operations, fold
+
+SMALL = {"size": 16, "channels": 1, "classes": 10, "batch": 2, "rounds": 2, "warmup": 1}
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="processes of their own, whatever the backend")
+def test_contenders_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
+    words = ["PDEPreActResNet20+fold@torch", "PreActResNet20@torch"]
+    sizes = [f"--{name}={value}" for name, value in SMALL.items()]
+    assert cli.main(["benchmark", *words, *sizes, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    for word in words:
+        assert f"`{word}`" in printed
+        assert f"`{word}`" in report
+    assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "times.csv").read_text().splitlines()))
+    assert [row["contender"] for row in rows] == [w for w in words for _ in range(2)]
+    assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a process of its own, whatever the backend")
+def test_a_batch_too_large_names_the_largest_that_fits(monkeypatch):
+    monkeypatch.setattr(race, "_largest_batch", lambda *_: 12)
+    setting = Setting(**{**SMALL, "size": 64, "batch": 4096})
+    with pytest.raises(RuntimeError, match=r"A batch of 4096 does not fit .* that did is 12"):
+        run_benchmark(["PreActResNet20@torch"], setting, memory_limit=2**30, verbose=0)
+
+
+def test_the_largest_batch_is_looked_for_by_halves(monkeypatch):
+    class Worker:
+        def __init__(self, contender, setting, limit):
+            self.batch = setting.batch
+
+        def answer(self):
+            if self.batch > 20:
+                raise race.OutOfMemory("no memory")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(race, "_Worker", Worker)
+    contender = Contender.parse("ResNet18@torch")
+    assert race._largest_batch(contender, Setting(batch=100), None) == 12
+    assert race._largest_batch(contender, Setting(batch=1), None) is None
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a process of its own, whatever the backend")
+def test_a_device_that_is_not_there():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(RuntimeError, match="'gpu:3' does not exist for torch here"):
+        run_benchmark(["PreActResNet20@torch"], Setting(device="gpu:3", **SMALL), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("ResNet50", "must read"),
+        ("ResNet51@jax", "nearest are"),
+        ("ResNet50+folded@jax", "nearest are fold"),
+        ("ResNet50@mxnet", "place"),
+        ("timm:resnet50@jax", "must be 'torch'"),
+        ("timm:resnet50+fold@torch", "compile and channels_last"),
+        ("ResNet50+channels_last@torch", "timm's nets only"),
+    ],
+)
+def test_words_that_name_nothing(word, message):
+    with pytest.raises(ValueError, match=message):
+        Contender.parse(word)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="`mode` must be one of inference, training"):
+        Setting(mode="train")
+    with pytest.raises(ValueError, match="`batch`"):
+        Setting(batch=0)
+    with pytest.raises(ValueError, match="`device` must be"):
+        Setting(device="tpu")
+    with pytest.raises(ValueError, match="folded or exported"):
+        run_benchmark(["ResNet50+fold@torch"], Setting(mode="training"))
+    with pytest.raises(ValueError, match="at least one"):
+        run_benchmark([])
+
+
+def test_every_word_of_a_suite_is_a_contender():
+    for name, words in SUITES.items():
+        for word in words:
+            assert Contender.parse(word.format(backend="jax"))
+        assert all(str(Contender.parse(word)) == word for word in suite(name))
+
+
+def test_the_table_has_medians_and_quartiles():
+    result = Result("a@torch", 1000, 2_000_000_000, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), 2**20)
+    line = table([result], batch=4).splitlines()[-1]
+    assert (
+        line == "| `a@torch` | 1,000 | 2.00 | 200.0 (150.0-250.0) | 20.0 | 2.00 (1.50-2.50) | 1 |"
+    )
+
+
+def test_operations_of_nets_are_those_counted_by_hand():
+    net = build("pde_preact_resnet20", 8, 1, config={"num_blocks": 1, "filters": (4, 8, 8)})
+    folded, _ = fold(net)
+    convolutions = 2 * 9 * (64 * (4 + 16 + 16) + 16 * 2 * 64 + 4 * 2 * 64)
+    convolutions += 2 * (16 * 4 * 8 + 4 * 8 * 8) + 2 * 8 * 10
+    found = count_operations(folded)
+    # What is no product: a few operations for each number of the features.
+    features = 64 * 4 + 16 * 8 + 4 * 8
+    assert convolutions < found < convolutions + 12 * features
+    assert count_operations(build("resnet18", None, config={"filters": (4,) * 4})) is None
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(2)])
+    assert count_operations(outer) == (24 + 3) + (12 + 2)

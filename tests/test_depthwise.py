@@ -37,7 +37,7 @@ def test_both_forms_agree(strides, data_format, dtype):
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize("form", FORMS)
 def test_folded_nets_have_any_form(form, strides, padding, data_format, monkeypatch, tmp_path):
-    if form == "views" and BACKEND == "tensorflow":
+    if form == "torch" and BACKEND == "tensorflow":
         pytest.skip("TensorFlow has no channels_first on a CPU")
     # `transforms.fold` is the function; its module has the same name.
     module = importlib.import_module("keras_pdenets.transforms.fold")
@@ -51,7 +51,7 @@ def test_folded_nets_have_any_form(form, strides, padding, data_format, monkeypa
     folded, report = fold(net, data=images)
     assert report.difference < 1e-5
     formats = {part.name: getattr(part, "data_format", None) for part in folded.layers}
-    assert ("d" in formats) == (form == "views")
+    assert ("d" in formats) == (form == "torch")
     assert formats.get("d", "channels_first") == "channels_first"
     folded.save(tmp_path / "net.keras")
     again = keras.saving.load_model(tmp_path / "net.keras")

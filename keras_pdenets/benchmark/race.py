@@ -100,13 +100,15 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
         for contender in parsed:
             workers.append(stack.enter_context(_started(contender, setting, memory_limit)))
         times = _rounds(workers, setting, verbose)
-        peaks = [worker.finish() for worker in workers]
+        for worker in workers:
+            worker.finish()
     return [
         Result(
             str(worker.contender), worker.facts["parameters"], worker.facts["operations"],
-            tuple(seconds), tuple(a / b for a, b in zip(seconds, times[0], strict=True)), peak,
+            tuple(seconds), tuple(a / b for a, b in zip(seconds, times[0], strict=True)),
+            worker.facts["peak_bytes"],
         )
-        for worker, seconds, peak in zip(workers, times, peaks, strict=True)
+        for worker, seconds in zip(workers, times, strict=True)
     ]  # fmt: skip
 
 
@@ -178,9 +180,9 @@ class _Worker:
         return self.answer()["seconds"]
 
     def finish(self):
-        """Bytes at the peak."""
+        """Ask for what is known at the end: memory and operations."""
         self._tell("quit")
-        return self.answer()["peak_bytes"]
+        self.facts |= self.answer()
 
     def close(self):
         """End the process."""

@@ -22,12 +22,13 @@ class Subject:
     Args:
         step: Function without arguments: one batch, from NumPy arrays to NumPy arrays.
         parameters: Number of its weights, before it was folded.
-        operations: Operations of the forward pass for one example, or None.
+        count: Function without arguments: operations of the forward pass for one example, or None.
+            It folds the net, so that it is for when time and memory have been measured.
     """
 
     step: object
     parameters: int
-    operations: int | None
+    count: object
 
 
 def make_subject(contender, setting):
@@ -39,7 +40,6 @@ def make_subject(contender, setting):
     parameters = model.count_params()
     if "fold" in contender.options:
         model, _ = transforms.fold(model)
-    operations = _operations(model)
     if setting.mode == "training":
         step = _training_step(model, images, labels, contender.options)
     elif contender.place in RUNTIMES:
@@ -49,7 +49,7 @@ def make_subject(contender, setting):
     else:
         model.compile(jit_compile=_jit(contender.options), run_eagerly="eager" in contender.options)
         step = _prediction(model, images)
-    return Subject(step, parameters, operations)
+    return Subject(step, parameters, lambda: _operations(model))
 
 
 def _build(contender, setting):
@@ -135,7 +135,6 @@ def _timm(contender, setting):
     if "channels_last" in contender.options:
         net = net.to(memory_format=torch.channels_last)
     parameters = sum(p.numel() for p in net.parameters())
-    operations = _timm_operations(torch, net.eval(), images[:1])
     run = torch.compile(net) if "compile" in contender.options else net
     optimizer = torch.optim.SGD(net.parameters(), _RATE, momentum=0.9)
 
@@ -155,9 +154,9 @@ def _timm(contender, setting):
         optimizer.step()
         return float(loss)
 
-    if setting.mode == "training":
-        net.train()
-    return Subject(predict if setting.mode == "inference" else train, parameters, operations)
+    net.train(setting.mode == "training")
+    step = predict if setting.mode == "inference" else train
+    return Subject(step, parameters, lambda: _timm_operations(torch, net.eval(), images[:1]))
 
 
 def _operations(model):

@@ -45,10 +45,7 @@ def _serve(task, channel):
     subject = make_subject(contender, setting)
     for _ in range(setting.warmup):
         subject.step()
-    print(
-        json.dumps({"parameters": subject.parameters, "operations": subject.operations}),
-        file=channel,
-    )
+    print(json.dumps({"parameters": subject.parameters}), file=channel)
     for line in sys.stdin:
         if line.strip() != "step":
             break
@@ -58,7 +55,7 @@ def _serve(task, channel):
     peak = devices.peak_memory(setting.device, contender)
     if peak is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    print(json.dumps({"peak_bytes": peak}), file=channel)
+    print(json.dumps({"peak_bytes": peak, "operations": subject.count()}), file=channel)
 
 
 def _resident():

@@ -1,19 +1,16 @@
 """A trained net as a plain, small graph of Keras' own layers, for inference."""
 
-import time
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
 from keras_pdenets.transforms.copying import has_graph, largest_difference
-from keras_pdenets.transforms.fusion import expand
+from keras_pdenets.transforms.fusion.choosing import Choice, second_is_faster
 from keras_pdenets.transforms.fusion.forms import form_here
 from keras_pdenets.transforms.fusion.graph import read_graph
 from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
 
 DECOMPOSED = ("measure", "keep", "merge")
-_ROUNDS = 7
 
 
 @dataclass(frozen=True)
@@ -66,12 +63,14 @@ def fold(model, decomposed="measure", data=None, portable=False):
         model: Any functional or sequential Keras model, models inside it included. It is not
             changed.
         decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
-            3x3, or `"measure"`: what is faster here and now for images of this size (by the number
-            of products where the size is open).
+            3x3, or `"measure"`: what is faster here and now for images of this size, for every
+            layer alone and then for the net with all merged (by the number of products where the
+            size is open).
         data: Inputs to measure the difference on, or None.
         portable: For a file that another backend opens. If not, convolutions get the form that is
             fastest on this one: on torch the order channels_first between two views, which
-            TensorFlow has not on a CPU; on JAX on a CPU depthwise ones as sums of shifted images.
+            TensorFlow has not on a CPU; on JAX on a CPU depthwise ones as sums of shifted images
+            and 1x1 ones as dense layers.
 
     Returns:
         The new `keras.Model` and a `FoldReport`.
@@ -91,20 +90,14 @@ def fold(model, decomposed="measure", data=None, portable=False):
         raise ValueError(
             f"`decomposed` must be one of {', '.join(DECOMPOSED)}. Received: {decomposed!r}"
         )
-    known = {}
     form = None if portable else form_here()
-
-    def prefer_merged(layer, x):
-        if decomposed != "measure":
-            return decomposed == "merge"
-        key = (tuple(x.shape[1:]), layer.filters, layer.mid_filters, layer.strides, layer.boundary)
-        if key not in known:
-            known[key] = _merging_is_faster(layer, x, form)
-        return known[key]
-
-    rules = Rules(prefer_merged, form)
-    folded = _fold(model, rules, {})
-    rules.finish()
+    choice = Choice(decomposed, form)
+    folded, rules = _folded(model, choice, form)
+    if choice.mixed and len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]:
+        # A layer alone is not what it is in its place: compilers fuse it with its neighbours.
+        merged = _folded(model, Choice("merge", form), form)
+        if second_is_faster(folded, merged[0]):
+            folded, rules = merged
     difference = None
     if data is not None:
         difference, _ = largest_difference(model, folded, data)
@@ -113,6 +106,14 @@ def fold(model, decomposed="measure", data=None, portable=False):
         (len(model.layers), len(folded.layers)),
         (model.count_params(), folded.count_params()), difference,
     )  # fmt: skip
+
+
+def _folded(model, choice, form):
+    """The folded model, and the rules that know what became of its layers."""
+    rules = Rules(choice, form)
+    folded = _fold(model, rules, {})
+    rules.finish()
+    return folded, rules
 
 
 def _fold(model, rules, inner):
@@ -138,24 +139,3 @@ def _fold(model, rules, inner):
             known[id(symbol)] = part
     outputs = keras.tree.map_structure(lambda symbol: tensor_of(value_of(symbol)), graph.outputs)
     return keras.Model(graph.inputs, outputs, name=model.name)
-
-
-def _merging_is_faster(layer, x, form):
-    """Whether one 3x3 convolution beats the two thin ones, timed in turn on this machine."""
-    if None in x.shape[1:]:
-        middle, outputs = layer.row_kernel.shape[-1], layer.filters
-        inputs = layer.row_kernel.shape[-2]
-        return 9 * inputs * outputs <= 3 * middle * (inputs + outputs)
-    models = []
-    for merge in (False, True):
-        inputs = keras.Input(x.shape[1:], dtype=x.dtype)
-        models.append(keras.Model(inputs, expand.decomposed(layer, inputs, merge, form).tensor()))
-    batch = np.random.default_rng(0).normal(size=(8, *x.shape[1:])).astype("float32")
-    seconds = ([], [])
-    for _ in range(_ROUNDS):
-        for times, net in zip(seconds, models, strict=True):
-            begin = time.perf_counter()
-            net.predict_on_batch(batch)
-            times.append(time.perf_counter() - begin)
-    thin, whole = (np.median(times[1:]) for times in seconds)
-    return bool(whole < thin)

@@ -14,13 +14,15 @@ _PLAIN = (
     layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
 )  # fmt: skip
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
+# By name: Keras' operations have no public classes.
+_MOVES = ("Identity", "Transpose", "Reshape", "ExpandDims", "GetItem")
 
 
 def count_operations(model):
     """Operations of a functional or sequential model for one example.
 
     Two for each product with a number of a kernel; for any other layer or operation one for each
-    number that comes out.
+    number that comes out, and none where numbers are only moved.
 
     Args:
         model: The model; what of it is not a plain layer of Keras must be folded first
@@ -76,7 +78,7 @@ def operations_of(layer, numbers, given):
         numbers: How many numbers it puts out for an example.
         given: How many its input has.
     """
-    if type(layer) is layers.Identity:
+    if type(layer).__name__ in _MOVES:
         return 0
     total = numbers * getattr(layer, "operations", 1)
     if hasattr(layer, "assemble_kernel"):

@@ -102,18 +102,18 @@ class Pending:
     def tensor(self):
         """The symbolic output; the layer is made at the first call."""
         if self._output is None:
-            if self.form == "shifts" and forms.can_shift(self):
-                self._output = forms.shifted(self)
-            elif self.form == "views" and forms.can_view(self.kind, self.config):
-                self._output = forms.viewed(self.source, self._layer)
-            else:
-                self._output = self._layer(self.source)
+            self._output = forms.formed(self, self.form)
+        if self._output is None:
+            self._output = self.layer(self.source)
         return self._output
 
-    def _layer(self, source, **changes):
+    def layer(self, source, **changes):
+        """The output of the layer that this is, or one with a changed config, on a source."""
         layer = self.kind(use_bias=self.bias is not None, **self._arguments() | changes)
         output = layer(source)
         layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])
+        if self.form == "torch" and self.kind is layers.Conv2D:
+            forms.store_for_torch(layer.kernel)
         return output
 
     def _arguments(self):

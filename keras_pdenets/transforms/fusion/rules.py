@@ -159,7 +159,7 @@ class Rules:
 
     def pool(self, layer, x):
         """In the order of the axes that is faster here."""
-        return forms.viewed_pool(layer, tensor_of(x)) if self.form == "views" else None
+        return forms.viewed_pool(layer, tensor_of(x)) if self.form == "torch" else None
 
     def operations(self, layer, x):
         """See `expand`."""

@@ -1,0 +1,67 @@
+"""One convolution or two: what is faster here and now."""
+
+import time
+
+import keras
+import numpy as np
+
+from keras_pdenets.transforms.fusion import expand
+
+_BATCH = 8
+_ROUNDS = 9
+
+
+class Choice:
+    """Says of every `DecomposedConv2D` whether its two convolutions become one.
+
+    Args:
+        decomposed: `"keep"`, `"merge"` or `"measure"`.
+        form: Form of the convolutions, one of `forms.FORMS` or None.
+    """
+
+    def __init__(self, decomposed, form):
+        self.decomposed = decomposed
+        self.form = form
+        self.measured = {}
+
+    def __call__(self, layer, x):
+        """Whether one is better for a layer and its symbolic input."""
+        if self.decomposed != "measure":
+            return self.decomposed == "merge"
+        if None in x.shape[1:]:
+            return _has_fewer_products(layer)
+        key = (tuple(x.shape[1:]), layer.filters, layer.mid_filters, layer.strides, layer.boundary)
+        if key not in self.measured:
+            models = []
+            for merge in (False, True):
+                inputs = keras.Input(x.shape[1:], dtype=x.dtype)
+                made = expand.decomposed(layer, inputs, merge, self.form)
+                models.append(keras.Model(inputs, made.tensor()))
+            self.measured[key] = second_is_faster(*models)
+        return self.measured[key]
+
+    @property
+    def mixed(self):
+        """Whether some were measured to be better as two."""
+        return not all(self.measured.values())
+
+
+def second_is_faster(*models):
+    """Whether the second of two models of the same input of known size is faster, in turn."""
+    shape = tuple(models[0].inputs[0].shape[1:])
+    batch = np.random.default_rng(0).uniform(0, 255, (_BATCH, *shape)).astype("float32")
+    seconds = ([], [])
+    for _ in range(_ROUNDS):
+        for times, net in zip(seconds, models, strict=True):
+            begin = time.perf_counter()
+            net.predict_on_batch(batch)
+            times.append(time.perf_counter() - begin)
+    # The shortest: whatever else the machine does only adds.
+    first, second = (min(times[1:]) for times in seconds)
+    return second < first
+
+
+def _has_fewer_products(layer):
+    middle, outputs = layer.row_kernel.shape[-1], layer.filters
+    inputs = layer.row_kernel.shape[-2]
+    return 9 * inputs * outputs <= 3 * middle * (inputs + outputs)

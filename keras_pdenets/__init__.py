@@ -6,8 +6,10 @@ from keras_pdenets import export as export
 from keras_pdenets import layers as layers
 from keras_pdenets import operators as operators
 from keras_pdenets import training as training
+from keras_pdenets.analysis import VerifyReport as VerifyReport
 from keras_pdenets.analysis import measure_perturbation as measure_perturbation
 from keras_pdenets.analysis import suggest_depth as suggest_depth
+from keras_pdenets.analysis import verify as verify
 from keras_pdenets.applications import VGG16 as VGG16
 from keras_pdenets.applications import DecomposedPreActResNet20 as DecomposedPreActResNet20
 from keras_pdenets.applications import DecomposedPreActResNet32 as DecomposedPreActResNet32

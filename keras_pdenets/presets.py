@@ -221,6 +221,7 @@ class Preset:
         metrics: Results, by name.
         training: Command, hardware, seed, epochs, time.
         licences: Licence of `code`, `weights` and `data`.
+        golden: `file`, `sha256` and `size` of the golden file, which `verify` reads, or None.
     """
 
     name: str
@@ -235,6 +236,7 @@ class Preset:
     metrics: dict[str, float]
     training: dict[str, Any]
     licences: dict[str, str]
+    golden: dict[str, Any] | None = None
 
 
 def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:

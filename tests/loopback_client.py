@@ -5,6 +5,8 @@ import os
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
+from keras_pdenets.hub import download
+
 TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
 _LOCAL = "127.0.0.1,localhost"
 
@@ -28,6 +30,8 @@ def lead_here(monkeypatch, hub, folder):
     }
     for name, value in settings.items():
         monkeypatch.setattr(constants, name, value)
+    # What a download restores.
+    monkeypatch.setattr(download, "_CLIENT_XET", True)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DOWNLOAD_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     for name in ("NO_PROXY", "no_proxy"):

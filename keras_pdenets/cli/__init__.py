@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keras_pdenets.cli import benchmark, depth, export
+from keras_pdenets.cli import benchmark, depth, export, publish
 
 
 def main(arguments=None):
@@ -53,6 +53,7 @@ def _parser():
     depth.add_commands(commands)
     export.add_commands(commands)
     benchmark.add_commands(commands)
+    publish.add_commands(commands)
 
     presets = commands.add_parser("presets", help="list the checkpoints")
     presets.set_defaults(run=_presets)

@@ -67,7 +67,7 @@ def _publish(options):
 
 
 def _verify(options):
-    from keras_pdenets.analysis.verify import verify
+    from keras_pdenets.analysis.verification import verify
 
     report = verify(options.weights, tolerance=options.tolerance)
     print(report)

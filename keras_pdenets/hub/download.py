@@ -56,6 +56,7 @@ def fetch(
     cache_dir: str | None = None,
     pinned: tuple[str, int] | None = None,
     force: bool = False,
+    anonymous: bool = False,
 ) -> tuple[Path, str]:
     """Fetch a file from the Hub into its cache.
 
@@ -66,6 +67,7 @@ def fetch(
         cache_dir: Folder of the Hub's cache.
         pinned: SHA-256 and size that the file must announce.
         force: Fetch it even where it is cached.
+        anonymous: Send no token, as everybody else.
 
     Returns:
         The path, and the hash that the Hub announced ("" if it announced none).
@@ -77,10 +79,11 @@ def fetch(
     """
     try:
         try:
-            return _fetch(repo, file, revision, cache_dir, pinned, force, token=None)
+            token = False if anonymous else None
+            return _fetch(repo, file, revision, cache_dir, pinned, force, token)
         except Exception as error:
             # A stale saved token must not keep anybody from a public file.
-            if status_of(error) != 401 or huggingface_hub.get_token() is None:
+            if anonymous or status_of(error) != 401 or huggingface_hub.get_token() is None:
                 raise
             fetched = _fetch(repo, file, revision, cache_dir, pinned, force, token=False)
             _LOG.warning("The Hub refused the saved token; %s was fetched without it.", repo)

@@ -13,7 +13,11 @@ WEIGHTS_FILE = "model.safetensors"
 
 
 def resolve_repo(
-    address: str, revision: str | None, cache_dir: str | None, local_files_only: bool
+    address: str,
+    revision: str | None,
+    cache_dir: str | None,
+    local_files_only: bool,
+    file: str = WEIGHTS_FILE,
 ) -> Path:
     """The weight file of `hf://organisation/repo[@revision]`, published by this package.
 
@@ -26,6 +30,7 @@ def resolve_repo(
         revision: The revision, if it is given apart.
         cache_dir: Folder of the Hub's cache.
         local_files_only: Do not ask the network.
+        file: Another file of the repository, such as the golden one.
 
     Raises:
         ValueError: If the address has another form.
@@ -33,7 +38,7 @@ def resolve_repo(
         WeightsError: If it cannot be fetched.
     """
     repo, revision = parse_address(address, revision)
-    cached = cached_file(repo, WEIGHTS_FILE, revision, cache_dir)
+    cached = cached_file(repo, file, revision, cache_dir)
     verified = cached is not None and matches(cached, _name_of_blob(cached))
     if cached and verified and (is_commit(revision) or is_offline(local_files_only)):
         return cached
@@ -44,7 +49,7 @@ def resolve_repo(
             "there is one, or give the path of a file that you trust as weights=."
         )
     try:
-        return _fetch_verified(address, repo, revision, cache_dir)
+        return _fetch_verified(address, repo, file, revision, cache_dir)
     except UnreachableError as error:
         if not (cached and verified):
             raise
@@ -52,13 +57,15 @@ def resolve_repo(
         return cached
 
 
-def _fetch_verified(address: str, repo: str, revision: str | None, cache_dir: str | None) -> Path:
+def _fetch_verified(
+    address: str, repo: str, file: str, revision: str | None, cache_dir: str | None
+) -> Path:
     """The file from the Hub; bytes that are not the announced ones are fetched again once."""
     for force in (False, True):
-        path, digest = fetch(repo, WEIGHTS_FILE, revision, cache_dir, force=force)
+        path, digest = fetch(repo, file, revision, cache_dir, force=force)
         if not digest:
             raise IntegrityError(
-                f"{address}: the Hub announces no hash of {WEIGHTS_FILE}, so that its bytes cannot "
+                f"{address}: the Hub announces no hash of {file}, so that its bytes cannot "
                 "be verified. They were not used; look at HF_ENDPOINT."
             )
         if matches(path, digest):

@@ -6,8 +6,8 @@ import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from keras_pdenets import applications
 from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.training.trainer import build_model
 from keras_pdenets.transforms import count_operations, fold
 
 PICTURE = "predictions.png"
@@ -119,11 +119,7 @@ def _results(preset, recipe):
 
 def _size(checkpoint):
     """Trainable parameters, and operations of the folded net for one image."""
-    row = ARCHITECTURES[checkpoint.architecture]
-    model = getattr(applications, row.builder)(
-        weights=None, input_shape=checkpoint.input_shape, classes=checkpoint.classes,
-        data_format="channels_last", **checkpoint.options,
-    )  # fmt: skip
+    model = build_model(checkpoint, sides=checkpoint.input_shape[:2])
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     return parameters, count_operations(fold(model, decomposed="keep", portable=True)[0])
 
@@ -163,11 +159,11 @@ def _files(preset, row):
     return f"""## Files
 
 - `{preset.file}`: the net to train on, safetensors, {preset.size:,} bytes, SHA-256 \
-`{preset.sha256}`. Tensors of two and more axes are stored in 16 bits, vectors in 32. Architecture: \
-`{options}`.
+`{preset.sha256}`. Tensors of two and more axes are stored in 16 bits, vectors in 32. \
+Architecture: `{options}`.
 - `golden.safetensors`: a few images, their logits and a fingerprint of every layer, for `verify`.
-- On the Hub, `model.keras`: the same net for inference, folded into Keras' own layers (batch norms \
-inside the convolutions); `config.json`, `metadata.json` and `model.weights.h5` are its parts.
+- On the Hub, `model.keras`: the same net for inference, folded into Keras' own layers (batch \
+norms inside the convolutions); `config.json`, `metadata.json` and `model.weights.h5` are its parts.
 
 Input {checkpoint.input_shape}, pixels 0-255, which are normalised inside the model with mean \
 {checkpoint.mean} and standard deviation {checkpoint.std}. Output: probabilities of \

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.analysis.verify import record_golden
+from keras_pdenets.analysis.verification import record_golden
 from keras_pdenets.data import load_sample
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden

@@ -37,12 +37,12 @@ class _Capture(keras.callbacks.Callback):
         self.values = state.capture(self.model)
 
 
-def build_model(checkpoint, dtype=None):
+def build_model(checkpoint, dtype=None, sides=(None, None)):
     """The untrained model of a `Checkpoint`, for images of any size, without softmax."""
     row = ARCHITECTURES[checkpoint.architecture]
     options = ModelOptions(
         # The sides are open for the resolution schedule, so recipes name the stem of a ResNet.
-        (None, None, checkpoint.input_shape[-1]),
+        (*sides, checkpoint.input_shape[-1]),
         name=row.name,
         classes=checkpoint.classes,
         classifier_activation=None,

@@ -1,0 +1,115 @@
+"""Golden files: a few inputs, the logits that belong to them, and a fingerprint of every layer."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import save_tensors
+from keras_pdenets.hub.header import Header, opened, parse_json, read_tensor
+from keras_pdenets.hub.repos import resolve_repo
+from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.presets import get_preset, list_presets
+
+GOLDEN_FILE = "golden.safetensors"
+FINGERPRINT_SIZE = 9
+_HEADER_KEY = "keras_pdenets_golden"
+_AXES = {"inputs": 4, "logits": 2, "fingerprints": 2}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What a net must give.
+
+    Args:
+        inputs: Images, channels last, of whole numbers 0-255.
+        logits: The net's logits of them.
+        layers: Names of its layers, in the order of the graph.
+        fingerprints: A few numbers of each layer's output, of shape (layers, `FINGERPRINT_SIZE`).
+    """
+
+    inputs: np.ndarray
+    logits: np.ndarray
+    layers: tuple[str, ...]
+    fingerprints: np.ndarray
+
+
+def write_golden(golden: Golden, path: Path) -> None:
+    """Write a golden file, whole or not at all.
+
+    Args:
+        golden: The numbers.
+        path: The safetensors file.
+    """
+    tensors = {
+        # 16 bits hold the whole numbers up to 2048; weight files have no integers.
+        "inputs": golden.inputs.astype("float16"),
+        "logits": golden.logits.astype("float32"),
+        "fingerprints": golden.fingerprints.astype("float32"),
+    }
+    header = {_HEADER_KEY: json.dumps({"layers": golden.layers}), "format": "np"}
+    save_tensors(tensors, Path(path), header)
+
+
+def read_golden(path: Path) -> Golden:
+    """Read a golden file.
+
+    Args:
+        path: The safetensors file.
+
+    Raises:
+        WeightsError: If it is no golden file, or not a whole one.
+    """
+    with opened(Path(path)) as (file, header):
+        layers = _layers(header)
+        shapes = {name: entry.shape for name, entry in header.tensors.items()}
+        axes = {name: len(shape) for name, shape in shapes.items()}
+        if layers is None or axes != _AXES:
+            raise WeightsError(f"{path} is no golden file of this package.")
+        if (
+            shapes["inputs"][0] != shapes["logits"][0]
+            or 0 in shapes["logits"]
+            or shapes["fingerprints"] != (len(layers), FINGERPRINT_SIZE)
+        ):
+            raise WeightsError(f"{path} is a golden file that contradicts itself.")
+        values = {name: read_tensor(file, entry) for name, entry in header.tensors.items()}
+    arrays = {name: value.astype("float32") for name, value in values.items()}
+    return Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"])
+
+
+def _layers(header: Header) -> tuple[str, ...] | None:
+    """Names of the layers, or None where the header has none."""
+    try:
+        record = parse_json(header.metadata[_HEADER_KEY])
+        names = record["layers"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if fits else None
+
+
+def find_golden(weights: str, cache_dir: str | None = None, revision: str | None = None) -> Path:
+    """The golden file that belongs to weights.
+
+    Args:
+        weights: Name of a preset (its golden file has a pinned hash too),
+            `"hf://organisation/repo[@revision]"`, or a weight file or its folder, beside or in
+            which the golden file lies.
+        cache_dir: Folder of the Hub's cache, or None for its default.
+        revision: Revision of a `hf://` repository, if it is given apart.
+
+    Raises:
+        ValueError: If there is no such preset.
+        WeightsError: If the golden file cannot be had.
+    """
+    if weights.startswith("hf://"):
+        return resolve_repo(weights, revision, cache_dir, False, GOLDEN_FILE)
+    path = Path(weights)
+    if weights not in list_presets() and (path.exists() or path.suffix):
+        return (path if path.is_dir() else path.parent) / GOLDEN_FILE
+    preset = get_preset(weights)
+    if preset.golden is None:
+        raise WeightsError(f"Preset {preset.name!r} has no golden file yet.")
+    return resolve(replace(preset, **preset.golden), cache_dir)[0]

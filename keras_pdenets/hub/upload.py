@@ -1,0 +1,161 @@
+"""Files into a Hub repository: one commit, compared, read back as a stranger would, then tagged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.hf_api import RepoFile
+
+from keras_pdenets.hub.causes import explain, status_of
+from keras_pdenets.hub.digests import matches, sha256_of
+from keras_pdenets.hub.download import fetch
+from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
+from keras_pdenets.hub.names import is_name, is_repo
+
+_MAIN = "main"
+
+
+def check_target(repo: str, tag: str, files: dict[str, Path]) -> None:
+    """Raise ValueError unless repository, tag and files have plain names."""
+    if not is_repo(repo):
+        raise ValueError(f"`repo` must be organisation/repository. Received: repo={repo!r}")
+    for name in (tag, *files):
+        if not is_name(name):
+            raise ValueError(f"Tags and files must have plain names. Received: {name!r}")
+
+
+@contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    """Turn the client's errors into one sentence without secrets."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # the client's network errors have no common base
+        # The client wraps what ends an upload in a RuntimeError of no more than the file's name.
+        first = error.__cause__ if type(error) is RuntimeError else None
+        error = first if isinstance(first, Exception) else error
+        cause, passing = explain(error, repo, "commit", _MAIN)
+        if status_of(error) == 412:
+            cause, passing = "somebody else has committed meanwhile", True
+        kind = UnreachableError if passing else WeightsError
+        # The client's own text may hold a token or a signed address: it is not shown.
+        raise kind(
+            f"{repo} could not be published: {cause}. Nothing was tagged; the same command goes on."
+        ) from None
+
+
+def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> tuple[str, bool]:
+    """One commit of all files, unless the repository has one of exactly these bytes.
+
+    Args:
+        repo: The repository; it is made where there is none.
+        files: Local file of each name.
+        tag: The tag that is to come: if it is there, its commit must have these files.
+        message: Title of the commit.
+
+    Returns:
+        The commit, and whether it was there before.
+
+    Raises:
+        WeightsError: If the Hub refuses, or the tag names other files.
+    """
+    check_target(repo, tag, files)
+    api = HfApi(library_name="keras_pdenets")
+    with _explained(repo):
+        api.create_repo(repo, exist_ok=True)
+        tagged = _tagged(api, repo, tag)
+        if tagged is not None:
+            if wrong := _differing(api, repo, tagged, files):
+                raise WeightsError(
+                    f"{repo} has a tag {tag} already, of other files ({', '.join(wrong)}). Tags "
+                    "are not moved: give another one."
+                )
+            return tagged, True
+        head = api.model_info(repo).sha
+        if head is not None and not _differing(api, repo, head, files):
+            return head, True
+        operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+        # Not upload_folder, which may make several commits; nor over somebody else's commit.
+        made = api.create_commit(
+            repo, operations, commit_message=message, revision=_MAIN, parent_commit=head
+        )
+        if wrong := _differing(api, repo, made.oid, files):
+            raise IntegrityError(
+                f"{repo} holds other bytes than were sent: {', '.join(wrong)}, in commit "
+                f"{made.oid}. It was not tagged."
+            )
+        return made.oid, False
+
+
+def _tagged(api: HfApi, repo: str, tag: str) -> str | None:
+    """The commit of a tag, or None."""
+    tags = api.list_repo_refs(repo).tags
+    return next((ref.target_commit for ref in tags if ref.name == tag), None)
+
+
+def _differing(api: HfApi, repo: str, commit: str, files: dict[str, Path]) -> list[str]:
+    """Names of the files that a commit has not, or with other bytes."""
+    entries = api.list_repo_tree(repo, revision=commit)
+    there = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    return sorted(n for n, path in files.items() if n not in there or not _same(there[n], path))
+
+
+def _same(entry: RepoFile, path: Path) -> bool:
+    digest = entry.lfs.sha256 if entry.lfs is not None else entry.blob_id
+    return entry.size == path.stat().st_size and matches(path, digest or "")
+
+
+def read_back(repo: str, commit: str, files: dict[str, Path], cache: Path) -> dict[str, Path]:
+    """Download all files of a commit as anybody would, without a token, and compare them.
+
+    Args:
+        repo: The repository.
+        commit: The commit.
+        files: What was sent.
+        cache: An empty folder.
+
+    Returns:
+        The downloaded file of each name.
+
+    Raises:
+        IntegrityError: If a file came with other bytes.
+        WeightsError: If one cannot be had without a token.
+    """
+    found = {}
+    for name, sent in files.items():
+        found[name], _ = fetch(repo, name, commit, str(cache), anonymous=True)
+        if sha256_of(found[name]) != sha256_of(sent):
+            raise IntegrityError(
+                f"{repo} gives {name} with sha256 {sha256_of(found[name])}; sent was "
+                f"{sha256_of(sent)}. Commit {commit} was not tagged; the same command looks again."
+            )
+    return found
+
+
+def tag_commit(repo: str, commit: str, tag: str) -> None:
+    """Give a commit its tag; one that is there already, of this commit, is right.
+
+    Raises:
+        WeightsError: If the tag names another commit, or the Hub refuses.
+    """
+    api = HfApi(library_name="keras_pdenets")
+    with _explained(repo):
+        try:
+            if _tagged(api, repo, tag) is None:
+                api.create_tag(repo, tag=tag, revision=commit)
+        except HfHubHTTPError as error:
+            if status_of(error) != 409:  # somebody was faster
+                raise
+        if (found := _tagged(api, repo, tag)) != commit:
+            raise WeightsError(f"{repo} has a tag {tag} of another commit, {found}.")
+
+
+def describe_files(files: dict[str, Path]) -> dict[str, dict[str, object]]:
+    """Size and SHA-256 of each file."""
+    return {
+        name: {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        for name, path in sorted(files.items())
+    }

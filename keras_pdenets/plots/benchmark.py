@@ -10,7 +10,8 @@ def plot_benchmark(results, path):
         results: List of `benchmark.Result`s.
         path: The PNG file.
     """
-    figure = new_figure(9, 1.2 + 0.35 * len(results))
+    title = f"number beside a bar: time / {results[0].name}"
+    figure = new_figure(9, 1.4 + 0.35 * len(results), title)
     axes = figure.subplots()
     for place, result in enumerate(reversed(results)):
         low, middle, high = (1e3 * t for t in result.quartiles(result.seconds))
@@ -19,7 +20,7 @@ def plot_benchmark(results, path):
         ratio = result.quartiles(result.ratios)[1]
         axes.text(high, place, f" {ratio:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(results)), [result.name for result in reversed(results)], fontsize=8)
-    axes.set_xlabel(f"ms a step (median, quartiles); beside it: time / {results[0].name}")
-    axes.set_xlim(left=0)
+    axes.set_xlabel("ms a step (median, quartiles)")
+    axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
     axes.grid(axis="x", alpha=0.3)
     save_figure(figure, path)

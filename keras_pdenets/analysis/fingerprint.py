@@ -29,7 +29,7 @@ def fingerprint(values):
     Example:
     >>> import numpy as np
     >>> fingerprint(np.array([3.0, 4.0])).round(3)[:2]
-    array([ 3.536, -4.95 ])
+    array([ 3.536, -0.707])
     """
     flat = np.ravel(values).astype("float64")
     with np.errstate(over="ignore", invalid="ignore"):  # a net that diverged is found by it too

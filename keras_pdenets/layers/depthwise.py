@@ -31,7 +31,8 @@ def shifted_conv(images, kernel, strides, data_format):
 
     Args:
         images: Batch of images whose sides are known.
-        kernel: Tensor or array of shape (height, width, channels, multiplier).
+        kernel: Tensor or array of shape (height, width, channels, multiplier), in the precision of
+            the sums, which is single or double.
         strides: Step (along height, along width).
         data_format: Order of the axes.
 

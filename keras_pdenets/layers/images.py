@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_pdenets.layers.boundary import pad_border
 from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
+from keras_pdenets.layers.precision import widen
 
 
 def check_positive_integer(name, value):
@@ -83,7 +84,7 @@ def bordered_conv(images, kernel, strides, boundary, data_format, depthwise=Fals
         images = pad_border(images, [axis for axis, size in sizes if size == 3], boundary)
         padding = "valid"
     if shifts:
-        return shifted_conv(images, kernel, strides, data_format)
+        return shifted_conv(images, widen(kernel), strides, data_format)
     conv = ops.depthwise_conv if depthwise else ops.conv
     return conv(images, kernel, strides, padding=padding, data_format=data_format)
 

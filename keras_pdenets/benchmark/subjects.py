@@ -106,9 +106,11 @@ def _training_step(model, images, labels, options):
 
 def _exported(model, images, format):
     """The exported net in its own runtime."""
-    folder = tempfile.mkdtemp(prefix="keras_pdenets_benchmark_")
-    report = export.export(model, Path(folder) / "net", format, fuse=False, data=images[:2])
-    predict = export.open_exported(report.path, format)
+    # The runtime holds what it has opened.
+    with tempfile.TemporaryDirectory() as folder:
+        report = export.export(model, Path(folder) / "net", format, fuse=False, data=images[:2])
+        predict = export.open_exported(report.path, format)
+        predict(images[:1])
     return lambda: predict(images)
 
 

@@ -1,12 +1,13 @@
 """Depthwise convolution, in the form that the backend is fastest in.
 
-Milliseconds on two CPU cores (AMD EPYC, Keras 3.15.1), 3x3, 128 channels with 4 kernels each,
-28x28, batch 8, forward / forward and gradients:
+Milliseconds on two CPU cores (AMD EPYC), 3x3, 128 channels with 4 kernels each, 28x28, batch 8:
 
 | | JAX 0.10.2 | TensorFlow 2.21 | torch 2.13 |
 |---|---:|---:|---:|
-| `ops.depthwise_conv` | 15.7 / 13,000 | 5.8 | 2.4 |
-| nine shifted multiply-adds | 0.39 / 150 | 23.5 | 53.3 |
+| `ops.depthwise_conv`, forward | 15.7 | 5.8 | 2.4 |
+| nine shifted multiply-adds, forward | 0.39 | 23.5 | 53.3 |
+
+With gradients, on a machine that had other work too: 13,000 against 150 on JAX.
 
 XLA makes one loop of the second form; its depthwise convolution has none that is made for it, and
 falls back to a plain one for the gradients. On a GPU neither was measured: there the convolution

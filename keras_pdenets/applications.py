@@ -195,7 +195,8 @@ def _find(row, weights, revision, cache_dir, local_files_only):
             f"or a folder. Received: weights={weights!r}"
         )
     if str(weights).startswith("hf://"):
-        return resolve_repo(weights, revision, cache_dir, local_files_only), weights
+        address = f"{weights}@{revision}" if revision else weights
+        return resolve_repo(weights, revision, cache_dir, local_files_only), address
     if revision is not None:
         raise ValueError(
             "`revision` belongs to weights='hf://...'; presets have theirs pinned. "

@@ -1,5 +1,6 @@
 """Whether a net gives on this machine what it gave on ours, and which layer does not."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +155,8 @@ def _source_of(model):
             f"a preset or a golden file. Received: golden=None, model {model.name!r}"
         )
     # "preset NAME (place)", "hf://...", or a path.
-    return report.source.removeprefix("preset ").partition(" (")[0]
+    match = re.fullmatch(r"preset (\S+) \(\w+\)", report.source)
+    return match[1] if match else report.source
 
 
 def _compare(model, golden, source, tolerance):

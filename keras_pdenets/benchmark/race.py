@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import keras
 
@@ -94,7 +96,7 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
         raise ValueError("`contenders` must name at least one. Received: none")
     _check_mode(parsed, setting)
     if memory_limit is None and setting.device == "cpu":
-        memory_limit = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        memory_limit = _free_memory()
     with contextlib.ExitStack() as stack:
         workers = []
         for contender in parsed:
@@ -112,8 +114,28 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
     ]  # fmt: skip
 
 
+def _free_memory():
+    """Bytes that can be had now, what caches of files hold included; None where Linux is not."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1])
+
+
 def _check_mode(contenders, setting):
     for contender in contenders:
+        compiled = contender.place == "torch" and "compile" in contender.options
+        if setting.device != "cpu" and (contender.source == "timm" or compiled):
+            raise ValueError(
+                "`device` must be 'cpu' for timm's nets and compiled ones on torch. "
+                f"Received: device={setting.device!r} for {contender}"
+            )
+        if setting.dtype != "float32" and contender.source == "timm":
+            raise ValueError(
+                "`dtype` must be 'float32' for timm's nets. "
+                f"Received: dtype={setting.dtype!r} for {contender}"
+            )
         if setting.mode == "training" and (
             contender.place != contender.backend or "fold" in contender.options
         ):

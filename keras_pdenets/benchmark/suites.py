@@ -6,7 +6,7 @@ from keras_pdenets.benchmark.contender import BACKENDS
 
 _NETS = ("ResNet50", "PDEResNet50", "DecomposedResNet50", "HyperbolicResNet50")
 _SMALL = ("PreActResNet20", "PDEPreActResNet20", "DecomposedPreActResNet20")
-# What every word is preceded by, so that the first is the reference.
+# The first word of each is the reference. `training` and `training50` are for mode="training".
 SUITES = {
     "folded": tuple(f"{net}+fold@{{backend}}" for net in _NETS),
     "training": tuple(f"{net}@{{backend}}" for net in _SMALL),

@@ -54,7 +54,7 @@ def _publish(options):
                 preset, repo, options.yes, options.tag, options.sample, options.data_dir,
                 plot_predictions,
             )  # fmt: skip
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, ImportError) as error:
             # One that fails does not keep the others away.
             if options.preset != "all":
                 raise

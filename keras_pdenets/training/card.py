@@ -162,8 +162,8 @@ def _files(preset, row):
 `{preset.sha256}`. Tensors of two and more axes are stored in 16 bits, vectors in 32. \
 Architecture: `{options}`.
 - `golden.safetensors`: a few images, their logits and a fingerprint of every layer, for `verify`.
-- On the Hub, `model.keras`: the same net for inference, folded into Keras' own layers (batch \
-norms inside the convolutions); `config.json`, `metadata.json` and `model.weights.h5` are its parts.
+- On the Hub, `model.keras`: the same net for inference, folded into Keras' own layers; \
+`config.json`, `metadata.json` and `model.weights.h5` are its parts.
 
 Input {checkpoint.input_shape}, pixels 0-255, which are normalised inside the model with mean \
 {checkpoint.mean} and standard deviation {checkpoint.std}. Output: probabilities of \

@@ -134,6 +134,12 @@ class TensorflowDevices(DeviceGroup):
 
     def average_gradients(self, optimizer):
         """Have the norm of the whole gradient clipped: Keras clips before it adds them up."""
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if inner is not None and inner.global_clipnorm is not None:
+            raise NotImplementedError(
+                "`gradient_norm` with mixed_float16 on several devices needs torch or JAX: Keras "
+                f"clips every device's part. Received: global_clipnorm={inner.global_clipnorm}"
+            )
         if optimizer.global_clipnorm is None:
             return
         # The sum on every device, over the size, comes out of Keras' own sum as it is.

@@ -65,8 +65,9 @@ def torch_devices(devices, worker=None):
         stack.callback(torch.distributed.destroy_process_group)
         stack.enter_context(keras.device(place))
         yield TorchDevices(torch, place, rank, size)
-        for process in others:
-            process.wait()
+        for number, process in enumerate(others, start=1):
+            if process.wait():
+                raise RuntimeError(f"Process {number} of {size} ended with {process.returncode}.")
 
 
 def _found(kind, count, accelerators):
@@ -84,7 +85,12 @@ def _started(worker, joined):
     process = subprocess.Popen(
         [sys.executable, "-c", _WORK],
         stdin=subprocess.PIPE,
-        env={**os.environ, "KERAS_BACKEND": "torch"},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "torch",
+            # Where this process found its modules, its others must.
+            "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
+        },
     )
     try:
         pickle.dump((worker, joined), process.stdin)

@@ -56,8 +56,9 @@ def fold(model, decomposed="measure", data=None, portable=False):
     convolution and a 1x1 convolution behind it become one where that has no more products; complete
     chains of flow steps are the activation again; what does nothing at inference is dropped.
 
-    The result is for inference: it has no batch norm to train with. It holds Keras' own layers and
-    operations only, so that it opens without this package, unless the report lists what was left.
+    The result is for inference: a batch norm behind a linear layer is gone; others, such as those
+    of a pre-activation net behind its sums, stay. It holds Keras' own layers and operations only,
+    so that it opens without this package, unless the report lists what was left.
 
     Args:
         model: Any functional or sequential Keras model, models inside it included. It is not

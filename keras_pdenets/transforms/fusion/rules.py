@@ -86,7 +86,7 @@ class Rules:
         alone = pending_of(layer, None, (kernel, bias), name)
         alone.form = self.form
         follows = _absorbs(x, _axis(layer)) and x.config.get("groups", 1) == 1
-        if follows and alone.pointwise and _cheaper(x, kernel):
+        if follows and alone.pointwise and _cheaper(x, kernel) and _as_precise(x, layer):
             self.merged[name] = x.config["name"]
             return x.followed_by(kernel.reshape(kernel.shape[-2:]), bias, name)
         alone.source = tensor_of(x)
@@ -238,6 +238,11 @@ def _axis(layer):
     """Axis of the channels of what a layer mixes."""
     first = getattr(layer, "data_format", None) == "channels_first"
     return 1 if first and not isinstance(layer, layers.Dense) else -1
+
+
+def _as_precise(x, layer):
+    """Whether two linear layers compute in the same precision."""
+    return x.config["dtype"].name == layer.dtype_policy.name
 
 
 def _cheaper(first, kernel):

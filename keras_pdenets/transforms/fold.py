@@ -71,7 +71,7 @@ def fold(model, decomposed="measure", data=None, portable=False):
         portable: For a file that another backend opens. If not, convolutions get the form that is
             fastest on this one: on torch the order channels_first between two views, which
             TensorFlow has not on a CPU; on JAX on a CPU depthwise ones as sums of shifted images
-            and 1x1 ones as dense layers.
+            and 1x1, 1x3 and 3x1 ones as dense layers.
 
     Returns:
         The new `keras.Model` and a `FoldReport`.

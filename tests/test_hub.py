@@ -24,12 +24,14 @@ from loopback_client import TEMPLATE, lead_here
 from loopback_hub import LoopbackHub
 
 import keras_pdenets
+from keras_pdenets.analysis import record_golden
 from keras_pdenets.hub import download, resolve
 from keras_pdenets.hub import prefetch as prefetching
 from keras_pdenets.hub.causes import without_secrets
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.files import write_weights
+from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.presets import Checkpoint, Preset
 
 once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
@@ -162,7 +164,7 @@ ROWS = [
     Row("no such host", (_elsewhere("http://hub.invalid"),), UnreachableError, "no connection"),
     Row("login page", (_fault("page", PROBE),), WeightsError, "comes from no Hub"),
     Row("bytes cut once", (_fault("cut", BODY, 1000, times=1),)),
-    Row("bytes always cut", (_fault("cut", BODY, 1000),), UnreachableError, "cut twice"),
+    Row("bytes always cut", (_fault("cut", BODY, 1000),), UnreachableError, "was cut; try again"),
     Row("short bytes once", (_fault("truncate", BODY, 1000, times=1),), bodies=2),
     Row("always short", (_fault("truncate", BODY, 1000),), UnreachableError, "fewer bytes",
         bodies=2),
@@ -293,6 +295,29 @@ def _check_what_is_left(row, hub, preset, data, monkeypatch):
     hub.log.clear()
     assert resolve.resolve(preset)[1] == "cache"
     assert hub.log == []
+
+
+# --- other caches ------------------------------------------------------------------------------
+
+
+@once
+def test_verify_looks_into_the_cache_of_the_weights(hub, data, tmp_path):
+    build = keras_pdenets.PDEPreActResNet20
+    (tmp_path / FILE).write_bytes(data)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1))
+    write_golden(record_golden(build(weights=tmp_path / FILE), images), tmp_path / GOLDEN_FILE)
+    hub.add(REPO, {GOLDEN_FILE: (tmp_path / GOLDEN_FILE).read_bytes()})
+    for folder, ask in (
+        ("one", lambda cache: build(weights=ADDRESS, cache_dir=cache)),
+        ("two", lambda cache: ADDRESS),
+    ):
+        cache = str(tmp_path / folder)
+        given = None if folder == "one" else cache
+        assert keras_pdenets.verify(ask(cache), cache_dir=given).agrees
+        found = (tmp_path / folder).glob("*/snapshots/*/*")
+        assert sorted(path.name for path in found) == [GOLDEN_FILE, FILE]
+    # The client's own, which is not the one of the weights.
+    assert not (tmp_path / "cache").exists()
 
 
 # --- names, secrets ----------------------------------------------------------------------------

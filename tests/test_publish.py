@@ -18,12 +18,18 @@ from loopback_client import environment, lead_here
 from loopback_hub import LoopbackHub
 
 import keras_pdenets
+from keras_pdenets.benchmark import Result
 from keras_pdenets.cli import publish as command
+from keras_pdenets.hub import resolve
+from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.golden import read_golden
 from keras_pdenets.plots import plot_predictions
 from keras_pdenets.presets import PRESETS_FILE, read_presets
+from keras_pdenets.training import Recipe
 from keras_pdenets.training import publish as publishing
+from keras_pdenets.training.card import card
+from keras_pdenets.training.speed import Speed, read_speed, write_speed
 
 pytestmark = [
     pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend"),
@@ -37,7 +43,15 @@ FILES = {
     "metadata.json", "model.keras", "model.safetensors", "model.weights.h5", "predictions.png",
     "recipe.json",
 }  # fmt: skip
-prepare = publishing._prepare
+prepare, measure, measured = publishing._prepare, publishing.evaluate, {}
+
+
+def _measured_once(checkpoint, path, *arguments):
+    """What `evaluate` gives: seconds, once for each content of a file."""
+    key = (sha256_of(path), *arguments)
+    if key not in measured:
+        measured[key] = measure(checkpoint, path, *arguments)
+    return measured[key]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +60,7 @@ def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     preset = dataclasses.replace(keras_pdenets.get_preset(NAME), repo=REPO)
     source = publishing.CHECKOUT_WEIGHTS / NAME
-    return prepare(preset, folder, source, plot_predictions, None)
+    return prepare(preset, source / preset.file, folder, source, plot_predictions, None)
 
 
 @pytest.fixture
@@ -59,12 +73,13 @@ def hub(tmp_path, monkeypatch, prepared):
         hub.table = tmp_path / "presets.json"
         shutil.copyfile(PRESETS_FILE, hub.table)
         monkeypatch.setattr(publishing, "_prepare", _copy_of(prepared))
+        monkeypatch.setattr(publishing, "evaluate", _measured_once)
         hub.folder = tmp_path
         yield hub
 
 
 def _copy_of(prepared):
-    def copy(preset, folder, *_):
+    def copy(preset, weights, folder, *_):
         return {name: Path(shutil.copy(path, folder)) for name, path in prepared.items()}
 
     return copy
@@ -98,6 +113,8 @@ def test_a_dry_run_sends_nothing(hub, prepared, monkeypatch):
 
 def test_publish_then_load_in_fresh_processes(hub, prepared, record_property):
     done = _publish(hub)
+    # The client has had the card checked, which the real Hub does.
+    assert hub.count("POST", "/api/validate-yaml") == 1
     commits, tags, revision = _state(hub)
     assert (commits, tags, revision) == (1, {TAG: done.commit}, done.commit)
     assert read_presets(hub.table)[NAME].repo == REPO
@@ -109,17 +126,16 @@ def test_publish_then_load_in_fresh_processes(hub, prepared, record_property):
     again = _publish(hub)
     assert (again.commit, again.reused) == (done.commit, True)
     assert _state(hub) == (1, {TAG: done.commit}, done.commit)
-    card = ModelCard.load(prepared["README.md"])
-    card.validate()
-    assert card.data.eval_results[0].metric_value == 0.9315
-    assert card.data.pipeline_tag == "image-classification"
+    data = ModelCard.load(prepared["README.md"]).data
+    assert data.eval_results[0].metric_value == 0.9315
+    assert data.pipeline_tag == "image-classification"
     golden = read_golden(prepared["golden.safetensors"])
     exponents = np.exp(golden.logits.astype("float64"))
     wanted = exponents / exponents.sum(1, keepdims=True)
     for backend in ("torch", "jax", "tensorflow"):
         if importlib.util.find_spec(backend):
             differences = _fresh(hub, backend, done.commit, prepared["model.keras"], wanted)
-            record_property(backend, str(differences))  # for pytest --junitxml
+            record_property(backend, str(differences))  # pytest --junitxml=F -o junit_family=xunit1
             assert max(differences) < 1e-5
 
 
@@ -178,6 +194,30 @@ def test_a_corrupted_read_back_leaves_no_tag_and_no_row(hub):
     assert _state(hub) == (1, {TAG: done.commit}, done.commit)
 
 
+def test_a_tag_whose_answer_is_lost(hub):
+    """The Hub has set it, and nobody knows: the message must not say that it is not there."""
+    hub.fail("cut", "/tag/", 0)
+    with pytest.raises(UnreachableError, match=f"may have its tag {TAG} or not; the same") as e:
+        _publish(hub)
+    assert "Nothing was tagged" not in str(e.value)
+    commits, tags, revision = _state(hub)
+    assert (commits, len(tags), revision) == (1, 1, None)
+    hub.faults.clear()
+    done = _publish(hub)
+    assert done.reused
+    assert _state(hub) == (1, {TAG: done.commit}, done.commit)
+
+
+def test_a_private_repository_cannot_be_read_back(hub):
+    """By its owner, whose token is right: the message must not speak of it."""
+    _publish(hub)
+    hub.repos[REPO].private = True
+    with pytest.raises(WeightsError, match="asked without a token, as by anybody; make it") as e:
+        _publish(hub)
+    assert "private, gated or gone" in str(e.value)
+    assert "token in use" not in str(e.value)
+
+
 @pytest.mark.parametrize("step", ["upload", "commit", "read", "tag", "row"])
 def test_what_ends_it_leaves_nothing_half_done(hub, step, monkeypatch):
     """Every step fails once; the same call goes on and makes nothing twice."""
@@ -227,9 +267,6 @@ def test_refusals_of_the_hub(hub, monkeypatch):
     with pytest.raises(UnreachableError, match="somebody else has committed meanwhile"):
         _publish(hub, tag="v0.3.0")
     hub.faults.clear()
-    hub.repos[REPO].private = True
-    with pytest.raises(WeightsError, match="gone, misspelt, or private"):
-        _publish(hub)
     monkeypatch.setenv("HF_TOKEN", "hf_stale")
     with pytest.raises(WeightsError, match="refuses access") as caught:
         _publish(hub)
@@ -242,11 +279,56 @@ def test_refusals_of_the_hub(hub, monkeypatch):
 
 def test_files_that_are_not_the_rows_are_refused(tmp_path):
     preset = keras_pdenets.get_preset(NAME)
+    source = publishing.CHECKOUT_WEIGHTS / NAME
+    weights = source / preset.file
     with pytest.raises(ValueError, match="is missing: publish from a checkout"):
-        prepare(preset, tmp_path, tmp_path / "nowhere", None, None)
+        prepare(preset, weights, tmp_path, tmp_path / "nowhere", None, None)
     other = dataclasses.replace(preset, golden={**preset.golden, "sha256": "0" * 64})
     with pytest.raises(IntegrityError, match="is not the one that the row knows"):
-        prepare(other, tmp_path, publishing.CHECKOUT_WEIGHTS / NAME, None, None)
+        prepare(other, weights, tmp_path, source, None, None)
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+def test_where_the_weights_come_from(hub, place, monkeypatch):
+    """The folder that was given, or the repository of the row: not the new one, still empty."""
+    given, change = hub.folder / "weights", {}
+    weights = publishing.CHECKOUT_WEIGHTS / NAME / "model.safetensors"
+    if place == "folder":
+        shutil.copytree(weights.parent, given / NAME)
+    else:
+        commit = hub.add("someone/old", {weights.name: weights.read_bytes()})
+        change = {"repo": "someone/old", "revision": commit}
+    monkeypatch.setattr(resolve, "CHECKOUT_WEIGHTS", hub.folder / "nowhere")
+    done = _publish(hub, change=change, weights_folder=given)
+    assert _state(hub) == (1, {TAG: done.commit}, done.commit)
+    assert bool(hub.count("HEAD", "/someone/old/resolve/")) == (place == "hub")
+
+
+# --- cards -------------------------------------------------------------------------------------
+
+SPEED = Speed({"torch": 2310.4, "jax": 98.6}, 64, 15, "A processor, 2 cores.", "2026-01-31")
+
+
+@pytest.mark.parametrize("name", keras_pdenets.list_presets())
+def test_the_shipped_cards_are_those_that_are_made(name):
+    folder = publishing.CHECKOUT_WEIGHTS / name
+    recipe, speed = Recipe.from_file(folder / "recipe.json"), read_speed(folder)
+    text = card(keras_pdenets.get_preset(name), recipe, speed=speed)
+    assert text == (folder / "README.md").read_text(encoding="utf-8")
+    assert ("images a second" in text) == (speed is not None)
+
+
+def test_speed_on_a_card(tmp_path):
+    preset = keras_pdenets.get_preset("plain_net20_fashion_mnist")
+    recipe = Recipe.from_file(publishing.CHECKOUT_WEIGHTS / preset.name / "recipe.json")
+    assert read_speed(tmp_path) is None
+    write_speed(SPEED, tmp_path)
+    assert read_speed(tmp_path) == SPEED
+    text = card(preset, recipe, speed=SPEED)
+    assert "\n| images a second, folded, batch 64 | torch 2,310, jax 99 |\n\n" in text
+    assert "median of 15 steps, backends in turn, 2026-01-31, A processor, 2 cores. `keras-" in text
+    lines = text.splitlines()
+    assert [line for line in card(preset, recipe).splitlines() if line not in lines] == []
 
 
 def test_the_commands(hub, capsys):
@@ -266,3 +348,31 @@ def test_the_commands(hub, capsys):
     assert "as published" in capsys.readouterr().out
     assert run("verify", NAME, "--tolerance", "1e-12") == 1
     assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_the_command_that_times(hub, monkeypatch, capsys):
+    name = "plain_net20_fashion_mnist"
+    shutil.copytree(publishing.CHECKOUT_WEIGHTS / name, hub.folder / name)
+    monkeypatch.setattr(resolve, "CHECKOUT_WEIGHTS", hub.folder)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    asked = []
+
+    def run_benchmark(words, setting):
+        asked.extend([words, setting])
+        return [Result(word, 1, None, (0.1, 0.5, 0.2), (1.0,), None) for word in words]
+
+    monkeypatch.setattr("keras_pdenets.benchmark.run_benchmark", run_benchmark)
+    parser = argparse.ArgumentParser()
+    command.add_commands(parser.add_subparsers())
+    options = parser.parse_args(["speed", name, "--batch", "10", "--rounds", "3"])
+    assert options.run(options) == 0
+    words, setting = asked
+    assert f"{name}+fold@torch" in words
+    assert (setting.size, setting.channels, setting.classes) == (28, 1, 10)
+    assert (setting.batch, setting.rounds, setting.mode) == (10, 3, "inference")
+    speed = read_speed(hub.folder / name)
+    assert speed.images_per_second == dict.fromkeys(speed.images_per_second, 50.0)
+    assert len(speed.images_per_second) == len(words)
+    assert speed.where.startswith("OMP_NUM_THREADS=1, ")
+    assert "| images a second, folded, batch 10 |" in (hub.folder / name / "README.md").read_text()
+    assert f"{name}: {{" in capsys.readouterr().out

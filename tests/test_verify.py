@@ -1,6 +1,7 @@
-"""Golden logits, and the layer that is named where they differ."""
+"""Golden files: the weight that was changed and the layer that differs are named."""
 
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from conftest import BACKEND, build, fill
 from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
-from keras_pdenets.analysis.fingerprint import fingerprint
+from keras_pdenets.analysis.fingerprint import fingerprints, weight_digests
 from keras_pdenets.analysis.verification import record_golden, verify
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.files import write_weights
@@ -29,13 +30,22 @@ def net():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small net of one's own: weight file, golden file."""
-    folder = tmp_path_factory.mktemp("own")
-    model = fill(build("pde_preact_resnet20", channels=1, config={"num_blocks": 1}))
-    write_weights(model, folder / "model.safetensors", CHECKPOINT)
-    model = keras_pdenets.PDEPreActResNet20(weights=folder)
-    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1))
-    write_golden(record_golden(model, images), folder / GOLDEN_FILE)
+    return _publish(CHECKPOINT, tmp_path_factory.mktemp("own"))
+
+
+def _publish(checkpoint, folder):
+    """Weight file and golden file of a net."""
+    channels, config = checkpoint.input_shape[-1], checkpoint.options
+    model = fill(build(checkpoint.architecture, channels=channels, config=config))
+    write_weights(model, folder / "model.safetensors", checkpoint, float16=True)
+    images = np.random.default_rng(0).integers(0, 256, (3, *checkpoint.input_shape))
+    write_golden(record_golden(_load(checkpoint, folder), images), folder / GOLDEN_FILE)
     return folder
+
+
+def _load(checkpoint, folder):
+    row = keras_pdenets.presets.ARCHITECTURES[checkpoint.architecture]
+    return getattr(keras_pdenets, row.builder)(weights=folder)
 
 
 def _values(weight):
@@ -46,10 +56,63 @@ def test_it_agrees_on_this_backend(net):
     report = verify(net)
     assert report.agrees
     assert report.layers == len(net.layers) - 1
+    assert report.weights == len(net.weights)
+    assert report.changed == ()
     # Measured: 5e-6 and 1.2e-6 at most, over 7 checkpoints and 3 backends.
     assert report.largest < 2e-5
     assert report.logits < 1e-5
     assert str(report).endswith("as published")
+
+
+# Kinds of layers with weights in each.
+NETS = {
+    "pde_preact_resnet20": 4, "decomposed_preact_resnet20": 4, "hyperbolic_resnet56": 5,
+}  # fmt: skip
+
+
+# JAX compiles each net, and each again for every change.
+@pytest.mark.parametrize("name", NETS if BACKEND != "jax" else ["pde_preact_resnet20"])
+def test_any_single_weight_names_its_layer(name, tmp_path):
+    """Some layers of every kind; most of their outputs move less than is allowed."""
+    checkpoint = dataclasses.replace(CHECKPOINT, architecture=name)
+    model = _load(checkpoint, _publish(checkpoint, tmp_path))
+    rng = np.random.default_rng(0)
+    kinds = {}
+    for layer in model.layers:
+        if layer.weights:
+            kinds.setdefault(type(layer).__name__, []).append(layer)
+    assert len(kinds) == NETS[name]
+    most = 1 if BACKEND == "jax" else 3
+    for layer in (layer for kind in kinds.values() for layer in rng.permutation(kind)[:most]):
+        found = layer.weights[rng.integers(len(layer.weights))]
+        before = _values(found)
+        after = before.copy()
+        after.flat[rng.integers(before.size)] += 1e-2
+        found.assign(after)
+        report = verify(model)
+        found.assign(before)
+        assert report.changed == (found.path,)
+        assert found.path.startswith(f"{layer.name}/")
+        assert not report.agrees
+        # What the net computes is never blamed on a layer before it.
+        names = [layer.name for layer in model.layers]
+        assert report.first is None or names.index(report.first) >= names.index(layer.name)
+        assert f"1 of {report.weights} weights changed ({found.path})" in str(report)
+
+
+@once
+def test_every_weight_is_compared(net):
+    """All of them, not one of a kind: by digests alone, which takes no images."""
+    published = weight_digests(net)
+    assert set(published) == {w.path for w in net.weights}
+    for found in net.weights:
+        before = _values(found)
+        after = before.copy()
+        after.flat[before.size - 1] += 1e-2
+        found.assign(after)
+        changed = weight_digests(net)
+        found.assign(before)
+        assert [p for p in published if changed[p] != published[p]] == [found.path]
 
 
 @pytest.mark.parametrize(
@@ -66,8 +129,8 @@ def test_one_changed_weight_names_its_layer(net, layer, weight):
     found.assign(before)
     assert not report.agrees
     assert report.first == layer
-    assert weight in report.weights
-    assert f"The first layer that differs is {layer}" in str(report)
+    assert report.changed == (f"{layer}/{weight}",)
+    assert f"The first layer whose output differs is {layer}" in str(report)
 
 
 def test_swapped_gamma_and_beta_are_found(net):
@@ -79,7 +142,18 @@ def test_swapped_gamma_and_beta_are_found(net):
     norm.gamma.assign(gamma)
     norm.beta.assign(beta)
     assert report.first == "stage2_block0_bn1"
+    assert report.changed == ("stage2_block0_bn1/gamma", "stage2_block0_bn1/beta")
     assert not report.logits <= report.tolerance
+
+
+@once
+def test_right_weights_and_another_arithmetic(net, monkeypatch):
+    """A backend that computes a layer in another way: the weights are not blamed."""
+    layer = net.get_layer("stage1_block0_bn0")
+    monkeypatch.setattr(layer, "epsilon", 0.1)
+    report = verify(net)
+    assert (report.changed, report.first) == ((), layer.name)
+    assert "All weights are right: backend or machine compute something else" in str(report)
 
 
 @once
@@ -90,7 +164,7 @@ def test_nan_is_a_difference(net):
     report = verify(net)
     found.assign(before)
     assert report.first == "stage0_block0_bn0"
-    assert not report.agrees
+    assert report.changed == ("stage0_block0_bn0/beta",)
 
 
 @once
@@ -121,7 +195,14 @@ def test_other_forms_of_the_same_net(net):
     with pytest.raises(ValueError, match="`tolerance` must be given for a net in half precision"):
         verify(half)
     assert verify(half, tolerance=0.1).agrees
-    assert not verify(half, tolerance=1e-4).agrees
+    report = verify(half, tolerance=1e-4)
+    assert not report.agrees
+    assert report.changed == ()  # its variables are in 32 bits
+    short = keras_pdenets.PDEPreActResNet20(weights=PRESET, dtype="bfloat16")
+    report = verify(short, tolerance=0.1)
+    assert report.agrees
+    head = {w.path for w in short.weights if w.dtype == "float32"}
+    assert report.weights == len(head) < 10
 
 
 @once
@@ -136,7 +217,21 @@ def test_weights_of_ones_own(folder):
         report = verify(untrained, golden)
         assert report.first == "preprocessing"
     # The name of a preset and the file of another.
-    assert verify(PRESET, find_golden("resnet20_fashion_mnist")).first == "stem_conv"
+    report = verify(PRESET, find_golden("resnet20_fashion_mnist"))
+    assert report.first == "stem_conv"
+    assert report.changed[0] == "stem_conv/kernel"
+    assert "(stem_conv/kernel, " in str(report)
+    assert ", ...)" in str(report)
+
+
+@once
+def test_a_golden_file_is_known_by_what_it_holds(folder, tmp_path):
+    named = shutil.copy(folder / "model.safetensors", tmp_path / "golden_retriever.safetensors")
+    shutil.copy(folder / GOLDEN_FILE, tmp_path)
+    assert verify(named).agrees
+    assert verify(_load(CHECKPOINT, folder), named).agrees
+    other = shutil.copy(folder / GOLDEN_FILE, tmp_path / "numbers.safetensors")
+    assert verify(named, other).agrees
 
 
 @once
@@ -163,17 +258,41 @@ def test_golden_files_that_are_none(folder, tmp_path):
     write_golden(dataclasses.replace(golden, layers=golden.layers[1:]), bad)
     with pytest.raises(keras_pdenets.WeightsError, match="contradicts itself"):
         read_golden(bad)
-    for text in ("[1]", '{"layers": [1]}', "{", '{"layers": 3}'):
+    none = dataclasses.replace(golden, layers=(), fingerprints=golden.fingerprints[:0])
+    for empty in (none, dataclasses.replace(golden, weights={})):
+        write_golden(empty, bad)
+        with pytest.raises(keras_pdenets.WeightsError, match="names no layers, or no weights"):
+            read_golden(bad)
+    old = {"keras_pdenets_golden": f'{{"layers": {list(golden.layers)}}}'.replace("'", '"')}
+    save_file(load_file(folder / GOLDEN_FILE), bad, metadata=old)
+    with pytest.raises(keras_pdenets.WeightsError, match="of an earlier version, without digests"):
+        read_golden(bad)
+    for text in ("[1]", '{"layers": [1]}', "{", '{"layers": 3}', '{"layers": ["a"], "weights": 1}'):
         save_file(load_file(folder / GOLDEN_FILE), bad, metadata={"keras_pdenets_golden": text})
         with pytest.raises(keras_pdenets.WeightsError, match="is no golden file"):
             read_golden(bad)
 
 
 @once
-def test_signs_are_the_same_for_ever():
-    numbers = fingerprint(np.arange(1, 6))
-    wanted = np.array([11.0, *fingerprint(np.arange(1, 6))[1:] ** 2]) ** 0.5
-    np.testing.assert_allclose(np.abs(numbers), wanted)
-    assert (np.round(numbers[1:] * 5**0.5) % 2 == 1).all()
-    # Eight sums that change by the same amount each would be one.
-    assert len(set(np.round(numbers[1:], 6))) > 3
+def test_fingerprints_are_the_same_for_ever():
+    """Against the formula in whole numbers of Python: SplitMix64 of the place, bit by bit."""
+    arrays = [np.arange(1.0, 6.0), np.full((2, 3), -2.0)]
+    for values, found in zip(arrays, fingerprints(arrays), strict=True):
+        flat = values.ravel().tolist()
+        sums = [0.0] * 8
+        for place, value in enumerate(flat, start=1):
+            bits = _split_mix(place)
+            for j in range(8):
+                sums[j] += value if bits >> j & 1 else -value
+        wanted = [sum(v * v for v in flat) / len(flat), *(s * abs(s) / len(flat) for s in sums)]
+        np.testing.assert_allclose(found * np.abs(found), wanted, rtol=1e-12)
+        # Eight sums that change by the same amount each would be one.
+        assert len(set(np.round(found[1:], 6))) > 3
+
+
+def _split_mix(place):
+    mask = 2**64 - 1
+    z = place * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return z ^ z >> 31

@@ -1,4 +1,4 @@
-"""Whether a net gives on this machine what it gave on ours, and which layer does not."""
+"""Whether a net has our weights and gives what it gave on our machine, and which layer does not."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_pdenets import applications
-from keras_pdenets.analysis.fingerprint import fingerprint, outputs_of
+from keras_pdenets.analysis.fingerprint import fingerprints, outputs_of, weight_digests
+from keras_pdenets.hub.download import cache_of
 from keras_pdenets.hub.files import read_checkpoint
 from keras_pdenets.hub.golden import Golden, find_golden, read_golden
 from keras_pdenets.hub.repos import resolve_repo
@@ -16,6 +17,7 @@ from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
 
 _TOLERANCE = 1e-4
 _HEAD = "classifier"
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -25,54 +27,73 @@ class VerifyReport:
     Args:
         source: Weights or golden file that the net was compared with.
         backend: Backend of Keras here.
-        layers: Number of layers compared.
+        weights: Number of variables compared; 0 for a net that holds them in half precision.
+        changed: Paths of those that have other values, in the order of the layers.
+        layers: Number of layers whose outputs were compared.
         logits: Largest difference of the logits; None without the classifier.
-        largest: Largest difference of a layer.
-        first: First layer, in the order of the graph, that differs by more than the tolerance.
+        largest: Largest difference of a layer's output.
+        first: First layer, in the order of the graph, whose output differs by more than the
+            tolerance.
         difference: Its difference.
-        weights: Names of its weights.
         tolerance: Largest difference that counts as equal.
     """
 
     source: str
     backend: str
+    weights: int
+    changed: tuple[str, ...]
     layers: int
     logits: float | None
     largest: float
     first: str | None
     difference: float | None
-    weights: tuple[str, ...]
     tolerance: float
 
     @property
     def agrees(self) -> bool:
-        """Whether logits and layers are those of the golden file."""
+        """Whether weights, logits and layers are those of the golden file."""
         close = self.logits is None or self.logits <= self.tolerance
-        return self.first is None and close
+        return not self.changed and self.first is None and close
 
     def __str__(self) -> str:
-        """The report in a line or two."""
+        """The report in a few lines."""
         logits = "no logits" if self.logits is None else f"logits within {self.logits:.1e}"
         line = (
-            f"{self.source} on {self.backend}: {logits}, {self.layers} layers within "
-            f"{self.largest:.1e} (allowed: {self.tolerance:.0e}): "
+            f"{self.source} on {self.backend}: {self._weights()}, {logits}, {self.layers} layers "
+            f"within {self.largest:.1e} (allowed: {self.tolerance:.0e}): "
         )
         if self.agrees:
             return line + "as published"
+        return "\n".join([line + "DIFFERS", self._outputs()])
+
+    def _weights(self):
+        if not self.weights:
+            return "weights not compared (half precision)"
+        if not self.changed:
+            return f"{self.weights} weights equal"
+        shown = ", ".join(self.changed[:_SHOWN]) + ", ..." * (len(self.changed) > _SHOWN)
+        return f"{len(self.changed)} of {self.weights} weights changed ({shown})"
+
+    def _outputs(self):
+        if self.first is None and self.changed:
+            return "The weights alone show it: no output differs by more than what is allowed."
         if self.first is None:
-            return line + "DIFFERS in the logits alone"
-        names = ", ".join(self.weights) or "none: look at the backend's arithmetic"
-        return (
-            line + f"DIFFERS\nThe first layer that differs is {self.first}, by "
-            f"{self.difference:.1e}; what comes before it agrees. Its weights: {names}"
+            return "The logits alone differ."
+        text = (
+            f"The first layer whose output differs is {self.first}, by {self.difference:.1e}; what "
+            "comes before it agrees."
         )
+        if self.weights and not self.changed:
+            return f"{text} All weights are right: backend or machine compute something else."
+        return text
 
 
 def record_golden(model, images):
     """The golden numbers of a net.
 
     Args:
-        model: A net with a classifier.
+        model: A net with a classifier, in float32, with the weights of its file: in 16 bits they
+            are rounded.
         images: A few images, channels last, of whole numbers 0-255.
 
     Returns:
@@ -80,15 +101,18 @@ def record_golden(model, images):
     """
     images = np.asarray(images, "float32")
     outputs = outputs_of(model, images)
-    prints = np.stack([fingerprint(value) for value in outputs.values()])
-    return Golden(images, outputs[_HEAD].astype("float32"), tuple(outputs), prints)
+    return Golden(
+        images, outputs[_HEAD].astype("float32"), tuple(outputs), fingerprints(outputs.values()),
+        weight_digests(model),
+    )  # fmt: skip
 
 
-def verify(model_or_preset, golden=None, tolerance=None):
-    """Compute the golden logits of a checkpoint here and compare them, layer by layer if need be.
+def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
+    """Compare weights and outputs of a net here with those that were published, layer by layer.
 
-    A file's hash proves that the weights are the published ones. This proves what is made of them:
-    values assigned to the wrong variables, weights that were changed since, a backend or a
+    The weights must be equal to the last bit: a single one that was changed is named, and so are
+    values assigned to the wrong variables. Logits and outputs of the layers, computed from a few
+    images, must be close: where they are not and the weights are right, it is the backend or the
     processor that computes something else.
 
     Args:
@@ -98,7 +122,10 @@ def verify(model_or_preset, golden=None, tolerance=None):
             itself; None: that of the model's own weights.
         tolerance: Largest difference that counts as equal, relative to the size of each layer's
             output. None: 1e-4, for nets in float32. Half precision has 1e-2 to 1e-1, and so have
-            graphics cards that shorten float32 (TF32).
+            graphics cards that shorten float32 (TF32). It does not apply to weights; they are not
+            compared where the net holds them in half precision.
+        cache_dir: Folder of the Hub's cache. None: the one that the model's weights came from, or
+            the client's.
 
     Returns:
         A `VerifyReport`; its `agrees` says yes or no.
@@ -115,8 +142,10 @@ def verify(model_or_preset, golden=None, tolerance=None):
     """
     model, source = model_or_preset, golden
     if isinstance(model_or_preset, str | Path):
-        model, source = _build(str(model_or_preset)), golden or model_or_preset
-    source = _source_of(model) if source is None else str(source)
+        model, source = _build(str(model_or_preset), cache_dir), golden or model_or_preset
+    if source is None:
+        source, own = _source_of(model)
+        cache_dir = cache_dir or own
     if tolerance is None:
         tolerance = _TOLERANCE
         short = {layer.compute_dtype for layer in model.layers} & {"float16", "bfloat16"}
@@ -125,29 +154,27 @@ def verify(model_or_preset, golden=None, tolerance=None):
                 "`tolerance` must be given for a net in half precision, such as 0.1. "
                 f"Received: tolerance=None, a model that computes in {', '.join(short)}"
             )
-    path = Path(source)
-    is_golden = path.name.startswith("golden") and path.is_file()
-    return _compare(model, read_golden(path if is_golden else find_golden(source)),
-                    source, float(tolerance))  # fmt: skip
+    return _compare(model, read_golden(find_golden(str(source), cache_dir)), str(source),
+                    float(tolerance))  # fmt: skip
 
 
-def _build(weights):
+def _build(weights, cache_dir):
     """The net that weights belong to, as they say themselves."""
     if weights in list_presets():
         checkpoint = get_preset(weights).checkpoint
     elif weights.startswith("hf://"):
-        checkpoint = read_checkpoint(resolve_repo(weights, None, None, False))
+        checkpoint = read_checkpoint(resolve_repo(weights, None, cache_dir, False))
     elif Path(weights).exists():
         path = Path(weights)
         checkpoint = read_checkpoint(path / "model.safetensors" if path.is_dir() else path)
     else:
         checkpoint = get_preset(weights).checkpoint  # the error with the nearest names
     builder = getattr(applications, ARCHITECTURES[checkpoint.architecture].builder)
-    return builder(weights=weights, dtype="float32")
+    return builder(weights=weights, dtype="float32", cache_dir=cache_dir)
 
 
 def _source_of(model):
-    """The weights that a model was built with, as `find_golden` knows them."""
+    """The weights that a model was built with, as `find_golden` knows them, and their cache."""
     report = getattr(model, "load_report", None)
     if report is None:
         raise ValueError(
@@ -156,40 +183,48 @@ def _source_of(model):
         )
     # "preset NAME (place)", "hf://...", or a path.
     match = re.fullmatch(r"preset (\S+) \(\w+\)", report.source)
-    return match[1] if match else report.source
+    return match[1] if match else report.source, cache_of(report.path)
 
 
 def _compare(model, golden, source, tolerance):
     """The report on a model and golden numbers."""
     _check_inputs(model, golden)
     outputs = outputs_of(model, golden.inputs)
-    wanted = dict(zip(golden.layers, golden.fingerprints, strict=True))
+    digests = weight_digests(model)
     head = outputs.get(_HEAD)
-    if head is not None and head.shape != golden.logits.shape:
-        del outputs[_HEAD]  # a classifier of its own
+    if head is not None and head.shape != golden.logits.shape:  # a classifier of its own
+        del outputs[_HEAD]
         head = None
+        digests = {path: d for path, d in digests.items() if not path.startswith(f"{_HEAD}/")}
     common = [name for name in golden.layers if name in outputs]
-    if len(common) < len(golden.layers) // 2:
+    if 2 * len(common) < len(golden.layers):
         raise ValueError(
             f"`model` must be the net of {source}: it has {len(common)} of its "
             f"{len(golden.layers)} layers. Received: model {model.name!r}"
         )
+    known = [path for path in digests if path in golden.weights]
+    wanted = dict(zip(golden.layers, golden.fingerprints, strict=True))
     differences = {}
-    for name in common:
+    for name, found in zip(common, fingerprints([outputs[n] for n in common]), strict=True):
         size = float(wanted[name][0]) or 1.0
-        differences[name] = np.abs(fingerprint(outputs[name]) - wanted[name]).max() / size
+        differences[name] = float(np.abs(found - wanted[name]).max() / size)
     # Written so that NaN counts as a difference.
     first = next((n for n, d in differences.items() if not d <= tolerance), None)
     logits = None
     if head is not None:
-        logits = float(np.abs(head - golden.logits).max() / np.abs(golden.logits).max())
-    layer = model.get_layer(first) if first else None
+        logits = float(np.abs(head - golden.logits).max() / (np.abs(golden.logits).max() or 1.0))
     return VerifyReport(
-        source, keras.backend.backend(), len(common), logits,
-        float(np.max(list(differences.values()))), first,
-        float(differences[first]) if first else None,
-        tuple(w.name for w in layer.weights) if layer else (), tolerance,
-    )  # fmt: skip
+        source=source,
+        backend=keras.backend.backend(),
+        weights=len(known),
+        changed=tuple(path for path in known if digests[path] != golden.weights[path]),
+        layers=len(common),
+        logits=logits,
+        largest=float(np.max(list(differences.values()))),
+        first=first,
+        difference=differences.get(first),
+        tolerance=tolerance,
+    )
 
 
 def _check_inputs(model, golden):

@@ -1,4 +1,8 @@
-"""The commands that publish checkpoints and verify them."""
+"""The commands that publish checkpoints, verify and time them."""
+
+import datetime
+import importlib.util
+import os
 
 
 def add_commands(commands):
@@ -20,9 +24,11 @@ def add_commands(commands):
     publish.add_argument("--data-dir", help="folder of TensorFlow Datasets")
     publish.set_defaults(run=_publish)
 
-    verify = commands.add_parser("verify", help="compute the golden logits of weights here")
+    verify = commands.add_parser(
+        "verify", help="compare weights, and what this machine makes of them, with the published"
+    )
     verify.add_argument("weights", help="a preset, hf://organisation/repo[@revision] or a file")
-    verify.add_argument("--tolerance", type=float, help="largest relative difference (1e-4)")
+    verify.add_argument("--tolerance", type=float, help="largest difference of outputs (1e-4)")
     verify.set_defaults(run=_verify)
 
     refresh = commands.add_parser(
@@ -30,6 +36,14 @@ def add_commands(commands):
     )
     refresh.add_argument("preset", help="name of a preset, or all")
     refresh.set_defaults(run=_refresh)
+
+    speed = commands.add_parser(
+        "speed", help="time a folded preset on the CPU, for its card (for developers)"
+    )
+    speed.add_argument("preset", help="name of a preset, or all")
+    speed.add_argument("--batch", type=int, default=64, help="images in a step (64)")
+    speed.add_argument("--rounds", type=int, default=15, help="steps of each backend (15)")
+    speed.set_defaults(run=_speed)
 
 
 def _names(options):
@@ -80,4 +94,34 @@ def _refresh(options):
     for name in _names(options):
         preset = refresh(name)
         print(f"{name}: {preset.golden}")
+    return 0
+
+
+def _speed(options):
+    from keras_pdenets.benchmark import Setting, run_benchmark
+    from keras_pdenets.benchmark.contender import BACKENDS
+    from keras_pdenets.benchmark.results import where
+    from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
+    from keras_pdenets.presets import get_preset
+    from keras_pdenets.training.release import refresh
+    from keras_pdenets.training.speed import Speed, write_speed
+
+    backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    threads = os.environ.get("OMP_NUM_THREADS")
+    limit = f"OMP_NUM_THREADS={threads}, " if threads else ""
+    for name in _names(options):
+        checkpoint = get_preset(name).checkpoint
+        size, _, channels = checkpoint.input_shape
+        setting = Setting(size=size, channels=channels, classes=checkpoint.classes,
+                          batch=options.batch, rounds=options.rounds)  # fmt: skip
+        results = run_benchmark([f"{name}+fold@{backend}" for backend in backends], setting)
+        rates = {
+            backend: round(options.batch / result.quartiles(result.seconds)[1], 1)
+            for backend, result in zip(backends, results, strict=True)
+        }
+        place, today = limit + where(setting.device), datetime.date.today().isoformat()
+        speed = Speed(rates, options.batch, options.rounds, place, today)
+        write_speed(speed, CHECKOUT_WEIGHTS / name)
+        refresh(name, CHECKOUT_WEIGHTS)
+        print(f"{name}: {rates}", flush=True)
     return 0

@@ -18,9 +18,10 @@ _NETWORK = {
     "ConnectTimeout": "no connection in time; look at the network, a firewall or HF_ENDPOINT",
     "ConnectError": "no connection; look at the network, a firewall or HF_ENDPOINT",
     "TimeoutException": "the Hub is silent; try again later",
-    "RemoteProtocolError": "the connection was cut twice; try again later",
-    "ReadError": "the connection was cut twice; try again later",
+    "RemoteProtocolError": "the connection was cut; try again later",
+    "ReadError": "the connection was cut; try again later",
 }
+_CLOSED = {"GatedRepoError", "RepositoryNotFoundError"}
 _CUT = {"RemoteProtocolError", "ReadError"}
 _SHORT = "onsistency check failed"  # how the client says that fewer bytes came than announced
 
@@ -56,7 +57,9 @@ def _names(error: BaseException) -> set[str]:
     return {kind.__name__ for kind in type(error).__mro__}
 
 
-def explain(error: Exception, repo: str, file: str, revision: str | None) -> tuple[str, bool]:
+def explain(
+    error: Exception, repo: str, file: str, revision: str | None, anonymous: bool = False
+) -> tuple[str, bool]:
     """What went wrong, and whether the same call may succeed later.
 
     Args:
@@ -64,13 +67,18 @@ def explain(error: Exception, repo: str, file: str, revision: str | None) -> tup
         repo: Hub repository.
         file: File in it.
         revision: Revision, or None for the main branch.
+        anonymous: Whether it was asked without a token, on purpose.
 
     Returns:
         A sentence without its full stop, and True for a Hub that is down, busy or silent.
     """
     names = _names(error)
     if isinstance(error, HfHubHTTPError):
-        return _answer(names, status_of(error), repo, file, revision)
+        status = status_of(error)
+        if anonymous and (not _CLOSED.isdisjoint(names) or status in _FORBIDDEN):
+            closed = f"{repo} is private, gated or gone"
+            return f"{closed}: it was asked without a token, as by anybody; make it public", False
+        return _answer(names, status, repo, file, revision)
     # LocalEntryNotFoundError is what the client makes of a Hub that went away after our probe.
     if "FileMetadataError" in names or "LocalEntryNotFoundError" in names:
         return "the Hub did not answer a second time; try again later", True

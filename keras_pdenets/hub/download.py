@@ -44,6 +44,13 @@ def cached_file(repo: str, file: str, revision: str | None, cache_dir: str | Non
     return Path(found) if isinstance(found, str) else None
 
 
+def cache_of(path: Path) -> str | None:
+    """The Hub's cache that a file lies in, or None for a file from elsewhere."""
+    # cache/models--organisation--repository/snapshots/commit/file
+    in_cache = len(path.parents) > 3 and path.parents[1].name == "snapshots"
+    return str(path.parents[3]) if in_cache else None
+
+
 def _expanded(cache_dir: str | None) -> str | None:
     # The client knows "~" when it downloads, and not when it looks into the cache.
     return None if cache_dir is None else str(Path(cache_dir).expanduser())
@@ -91,7 +98,7 @@ def fetch(
     except WeightsError:
         raise
     except Exception as error:  # the client's network errors have no common base
-        cause, passing = explain(error, repo, file, revision)
+        cause, passing = explain(error, repo, file, revision, anonymous)
         kind = UnreachableError if passing else WeightsError
         # The client's own text may hold a token or a signed address: it is not shown.
         raise kind(f"{url_of(repo, file, revision)} could not be fetched: {cause}.") from None

@@ -32,6 +32,7 @@ class LoadReport:
         adapted: Paths of those whose values were fitted to another number of input channels.
         initialised: Paths of those that kept their random start, because the head is new.
         unused: Keys of the file that the model has no variable for (a head left out).
+        path: The file.
     """
 
     source: str
@@ -39,6 +40,7 @@ class LoadReport:
     adapted: list[str] = field(default_factory=list)
     initialised: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    path: Path | None = None
 
     def __str__(self) -> str:
         """One line."""
@@ -114,7 +116,7 @@ def load_weights(
             not fit the model. In either case the model is as before.
     """
     path = Path(path)
-    report = LoadReport(source or str(path))
+    report = LoadReport(source or str(path), path=path)
     with opened(path) as (file, header):
         # The very file that is read from, not another of the same name.
         if sha256 is not None and sha256_of_open(file) != sha256:

@@ -1,4 +1,4 @@
-"""Golden files: a few inputs, the logits that belong to them, and a fingerprint of every layer."""
+"""Golden files: a few inputs, their logits, every layer's fingerprint and every weight's digest."""
 
 import json
 from dataclasses import dataclass, replace
@@ -28,12 +28,14 @@ class Golden:
         logits: The net's logits of them.
         layers: Names of its layers, in the order of the graph.
         fingerprints: A few numbers of each layer's output, of shape (layers, `FINGERPRINT_SIZE`).
+        weights: Digest of each variable's values, by its path.
     """
 
     inputs: np.ndarray
     logits: np.ndarray
     layers: tuple[str, ...]
     fingerprints: np.ndarray
+    weights: dict[str, str]
 
 
 def write_golden(golden: Golden, path: Path) -> None:
@@ -49,7 +51,8 @@ def write_golden(golden: Golden, path: Path) -> None:
         "logits": golden.logits.astype("float32"),
         "fingerprints": golden.fingerprints.astype("float32"),
     }
-    header = {_HEADER_KEY: json.dumps({"layers": golden.layers}), "format": "np"}
+    record = {"layers": golden.layers, "weights": golden.weights}
+    header = {_HEADER_KEY: json.dumps(record), "format": "np"}
     save_tensors(tensors, Path(path), header)
 
 
@@ -60,14 +63,14 @@ def read_golden(path: Path) -> Golden:
         path: The safetensors file.
 
     Raises:
-        WeightsError: If it is no golden file, or not a whole one.
+        WeightsError: If it is no golden file, or not a whole one, or an earlier version wrote it.
     """
     with opened(Path(path)) as (file, header):
-        layers = _layers(header)
+        layers, weights = _record(header, path)
         shapes = {name: entry.shape for name, entry in header.tensors.items()}
         axes = {name: len(shape) for name, shape in shapes.items()}
-        if layers is None or axes != _AXES:
-            raise WeightsError(f"{path} is no golden file of this package.")
+        if axes != _AXES:
+            raise _no_golden_file(path)
         if (
             shapes["inputs"][0] != shapes["logits"][0]
             or 0 in shapes["logits"]
@@ -76,40 +79,60 @@ def read_golden(path: Path) -> Golden:
             raise WeightsError(f"{path} is a golden file that contradicts itself.")
         values = {name: read_tensor(file, entry) for name, entry in header.tensors.items()}
     arrays = {name: value.astype("float32") for name, value in values.items()}
-    return Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"])
+    return Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"], weights)
 
 
-def _layers(header: Header) -> tuple[str, ...] | None:
-    """Names of the layers, or None where the header has none."""
+def _record(header: Header, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Names of the layers and digests of the weights, out of the header."""
     try:
         record = parse_json(header.metadata[_HEADER_KEY])
-        names = record["layers"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    fits = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if fits else None
+        names, weights = record["layers"], record.get("weights")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _no_golden_file(path) from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _no_golden_file(path)
+    if weights is None:
+        raise WeightsError(
+            f"{path} is a golden file of an earlier version, without digests of the weights. Ask "
+            "its author for a new one; hub.golden.write_golden and analysis.record_golden make it."
+        )
+    if not isinstance(weights, dict) or not all(isinstance(d, str) for d in weights.values()):
+        raise _no_golden_file(path)
+    if not names or not weights:
+        raise WeightsError(f"{path} is a golden file that names no layers, or no weights.")
+    return tuple(names), weights
 
 
-def find_golden(weights: str, cache_dir: str | None = None, revision: str | None = None) -> Path:
+def _no_golden_file(path: Path) -> WeightsError:
+    return WeightsError(f"{path} is no golden file of this package.")
+
+
+def find_golden(weights: str, cache_dir: str | None = None) -> Path:
     """The golden file that belongs to weights.
 
     Args:
         weights: Name of a preset (its golden file has a pinned hash too),
             `"hf://organisation/repo[@revision]"`, or a weight file or its folder, beside or in
-            which the golden file lies.
+            which the golden file lies, or that file itself, whatever its name.
         cache_dir: Folder of the Hub's cache, or None for its default.
-        revision: Revision of a `hf://` repository, if it is given apart.
 
     Raises:
         ValueError: If there is no such preset.
         WeightsError: If the golden file cannot be had.
     """
     if weights.startswith("hf://"):
-        return resolve_repo(weights, revision, cache_dir, False, GOLDEN_FILE)
+        return resolve_repo(weights, None, cache_dir, False, GOLDEN_FILE)
     path = Path(weights)
     if weights not in list_presets() and (path.exists() or path.suffix):
+        if path.is_file() and _is_golden(path):
+            return path
         return (path if path.is_dir() else path.parent) / GOLDEN_FILE
     preset = get_preset(weights)
     if preset.golden is None:
         raise WeightsError(f"Preset {preset.name!r} has no golden file yet.")
     return resolve(replace(preset, **preset.golden), cache_dir)[0]
+
+
+def _is_golden(path: Path) -> bool:
+    with opened(path) as (_, header):
+        return _HEADER_KEY in header.metadata

@@ -22,7 +22,10 @@ def _is_pinned(path: Path, preset: Preset) -> bool:
 
 
 def resolve(
-    preset: Preset, cache_dir: str | None = None, local_files_only: bool = False
+    preset: Preset,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    weights_folder: str | Path | None = None,
 ) -> tuple[Path, str]:
     """Path of the preset's weight file and the source that it came from.
 
@@ -34,6 +37,7 @@ def resolve(
         preset: The row.
         cache_dir: Folder of the Hub's cache, or None for its default.
         local_files_only: Do not ask the network.
+        weights_folder: Another `weights/` than that of this checkout.
 
     Raises:
         IntegrityError: If there are bytes, but not the pinned ones.
@@ -48,7 +52,7 @@ def resolve(
             return path, "mirror"
         if path.is_file():
             raise IntegrityError(_refusal(preset, [path], f"of {MIRROR_VARIABLE}"))
-    path = CHECKOUT_WEIGHTS / preset.name / preset.file
+    path = Path(weights_folder or CHECKOUT_WEIGHTS) / preset.name / preset.file
     if _is_pinned(path, preset):
         return path, "checkout"
     if path.is_file():

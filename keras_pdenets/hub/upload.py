@@ -27,8 +27,8 @@ def check_target(repo: str, tag: str, files: dict[str, Path]) -> None:
 
 
 @contextmanager
-def _explained(repo: str) -> Iterator[None]:
-    """Turn the client's errors into one sentence without secrets."""
+def _explained(repo: str, state: str) -> Iterator[None]:
+    """Turn the client's errors into one sentence without secrets, and the state that is left."""
     try:
         yield
     except WeightsError:
@@ -43,7 +43,7 @@ def _explained(repo: str) -> Iterator[None]:
         kind = UnreachableError if passing else WeightsError
         # The client's own text may hold a token or a signed address: it is not shown.
         raise kind(
-            f"{repo} could not be published: {cause}. Nothing was tagged; the same command goes on."
+            f"{repo} could not be published: {cause}. {state}; the same command goes on."
         ) from None
 
 
@@ -64,7 +64,7 @@ def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> t
     """
     check_target(repo, tag, files)
     api = HfApi(library_name="keras_pdenets")
-    with _explained(repo):
+    with _explained(repo, "Nothing was tagged"):
         api.create_repo(repo, exist_ok=True)
         tagged = _tagged(api, repo, tag)
         if tagged is not None:
@@ -142,7 +142,8 @@ def tag_commit(repo: str, commit: str, tag: str) -> None:
         WeightsError: If the tag names another commit, or the Hub refuses.
     """
     api = HfApi(library_name="keras_pdenets")
-    with _explained(repo):
+    # Where the answer is lost, the Hub may have set the tag all the same.
+    with _explained(repo, f"{commit} may have its tag {tag} or not"):
         try:
             if _tagged(api, repo, tag) is None:
                 api.create_tag(repo, tag=tag, revision=commit)

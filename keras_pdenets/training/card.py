@@ -21,13 +21,14 @@ _DATA = {
 }
 
 
-def card(preset, recipe, picture=False):
+def card(preset, recipe, picture=False, speed=None):
     """The card of a preset, in Markdown, with the metadata that the Hub reads before it.
 
     Args:
         preset: The row.
         recipe: How it was trained.
         picture: Whether `predictions.png` lies beside the card.
+        speed: A `Speed`, or None where nobody has measured it.
 
     Returns:
         The text.
@@ -37,7 +38,7 @@ def card(preset, recipe, picture=False):
         f"---\n{_metadata(preset, row).to_yaml()}\n---\n",
         f"# {preset.name}\n\n`{row.builder}` ({row.reference}), trained on `{preset.dataset}`.\n",
         _usage(preset, row),
-        _results(preset, recipe),
+        _results(preset, recipe, speed),
     ]
     if picture:
         parts.append(
@@ -77,7 +78,7 @@ def _usage(preset, row):
 import keras_pdenets
 
 model = keras_pdenets.{row.builder}(weights="{preset.name}")  # pixels 0-255 in, softmax out
-print(keras_pdenets.verify(model))  # computes the golden logits here
+print(keras_pdenets.verify(model))  # weights and outputs: as published?
 ```
 
 `weights="hf://{preset.repo}"` loads the Hub's copy. Without this package, on any backend:
@@ -91,7 +92,7 @@ model = keras.saving.load_model(hf_hub_download("{preset.repo}", "model.keras"))
 """
 
 
-def _results(preset, recipe):
+def _results(preset, recipe, speed):
     """The table of results."""
     metrics, (parameters, operations) = preset.metrics, _size(preset.checkpoint)
     sample = metrics.get("sample_accuracy")
@@ -112,9 +113,25 @@ def _results(preset, recipe):
 | the same with the weights in 32 bits | {metrics["test_accuracy_float32"]:.2f} % |
 | cross-entropy | {metrics["test_loss"]:.4f} |
 {sample_line}| trainable parameters | {parameters:,} |
-{count}
+{count}{_speed_line(speed)}
 `keras-pdenets evaluate --preset {preset.name}` gives the first number again.
-"""
+{_speed_note(preset, speed)}"""
+
+
+def _speed_line(speed):
+    if speed is None:
+        return ""
+    rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in speed.images_per_second.items())
+    return f"| images a second, folded, batch {speed.batch} | {rates} |\n"
+
+
+def _speed_note(preset, speed):
+    if speed is None:
+        return ""
+    return (
+        f"Speed: median of {speed.rounds} steps, backends in turn, {speed.date}, {speed.where} "
+        f"`keras-pdenets speed {preset.name}` measures it again.\n"
+    )
 
 
 def _size(checkpoint):
@@ -161,7 +178,9 @@ def _files(preset, row):
 - `{preset.file}`: the net to train on, safetensors, {preset.size:,} bytes, SHA-256 \
 `{preset.sha256}`. Tensors of two and more axes are stored in 16 bits, vectors in 32. \
 Architecture: `{options}`.
-- `golden.safetensors`: a few images, their logits and a fingerprint of every layer, for `verify`.
+- `golden.safetensors`, for `verify`: a digest of every weight, by which it names any that was \
+changed; a few images, their logits and a fingerprint of every layer's output, by which it \
+names the layer where a backend or a processor computes something else.
 - On the Hub, `model.keras`: the same net for inference, folded into Keras' own layers; \
 `config.json`, `metadata.json` and `model.weights.h5` are its parts.
 

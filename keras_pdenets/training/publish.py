@@ -1,6 +1,6 @@
 """From a preset of this checkout to a Hub repository that was seen to work, and its row.
 
-1. The file with the pinned hash is loaded strictly, and its golden logits are computed.
+1. The file with the pinned hash is loaded strictly, and compared with its golden file.
 2. Its accuracy is measured and must be that of the card.
 3. All files go up in one commit, on top of the one that was seen.
 4. The Hub's sizes and hashes are compared.
@@ -38,6 +38,7 @@ from keras_pdenets.presets import ARCHITECTURES, PRESETS_FILE, Preset, write_pre
 from keras_pdenets.training.card import PICTURE, card
 from keras_pdenets.training.native import NATIVE_FILE, PARTS, write_native
 from keras_pdenets.training.recipe import Recipe
+from keras_pdenets.training.speed import read_speed
 from keras_pdenets.training.trainer import LOG, RECIPE, WEIGHTS, evaluate
 
 METADATA_FILE = "keras_pdenets.json"
@@ -108,7 +109,8 @@ def publish(
             which takes seconds and no data set; else on the whole test split.
         data_dir: Folder of TFDS, for the test split.
         draw: `plots.plot_predictions`, which stands above this package, or None for no picture.
-        weights_folder: Folder with the preset's recipe, log and golden file.
+        weights_folder: Folder of the presets' folders, with recipe, log and golden file; weights
+            that are missing there come from where the row says that they are now.
         presets_file: The table that gets the new row.
 
     Returns:
@@ -121,10 +123,13 @@ def publish(
     """
     tag = tag or f"v{version('keras-pdenets')}"
     check_target(repo, tag, {})
+    # Before the row gets the new repository, which does not have them yet.
+    weights, _ = resolve(preset, weights_folder=weights_folder)
     preset = dataclasses.replace(preset, repo=repo)
-    measured = _measure(preset, resolve(preset)[0], sample, data_dir)
+    measured = _measure(preset, weights, sample, data_dir)
     with tempfile.TemporaryDirectory() as folder:
-        files = _prepare(preset, Path(folder), Path(weights_folder) / preset.name, draw, data_dir)
+        source = Path(weights_folder) / preset.name
+        files = _prepare(preset, weights, Path(folder), source, draw, data_dir)
         text = files["README.md"].read_text(encoding="utf-8")
         done = Publication(preset, repo, tag, describe_files(files), text, measured)
         if not really:
@@ -156,19 +161,19 @@ def _measure(preset, path, sample, data_dir):
 
 
 def _verified(weights, golden):
-    """Raise IntegrityError unless weights give their golden logits."""
+    """Raise IntegrityError unless weights and what they give are those of the golden file."""
     report = verify(weights, golden)
     if not report.agrees:
         raise IntegrityError(f"{report}. It is not published.")
 
 
-def _prepare(preset, folder, source, draw, data_dir):
+def _prepare(preset, weights, folder, source, draw, data_dir):
     """Put all files of the repository in a folder; the same preset makes the same bytes."""
     for name in (RECIPE, LOG, GOLDEN_FILE):
         if not (source / name).is_file():
             raise ValueError(f"{source / name} is missing: publish from a checkout.")
         shutil.copyfile(source / name, folder / name)
-    shutil.copyfile(resolve(preset)[0], folder / WEIGHTS)
+    shutil.copyfile(weights, folder / WEIGHTS)
     golden = folder / GOLDEN_FILE
     if preset.golden is None or sha256_of(golden) != preset.golden["sha256"]:
         raise IntegrityError(f"{source / GOLDEN_FILE} is not the one that the row knows.")
@@ -181,7 +186,7 @@ def _prepare(preset, folder, source, draw, data_dir):
         answers = model.predict(images, verbose=0)
         draw(images, labels, answers, preset.checkpoint.class_names, folder / PICTURE)
     recipe = Recipe.from_file(folder / RECIPE)
-    text = card(preset, recipe, picture=draw is not None)
+    text = card(preset, recipe, picture=draw is not None, speed=read_speed(source))
     (folder / "README.md").write_text(text, encoding="utf-8")
     files = {path.name: path for path in folder.iterdir()}
     named = {name: files[name] for name in (WEIGHTS, GOLDEN_FILE, NATIVE_FILE, *PARTS)}

@@ -16,6 +16,7 @@ from keras_pdenets.presets import Preset, get_preset, write_preset
 from keras_pdenets.training import state
 from keras_pdenets.training.card import card
 from keras_pdenets.training.recipe import Recipe
+from keras_pdenets.training.speed import SPEED, read_speed
 from keras_pdenets.training.trainer import (
     LOG,
     RECIPE,
@@ -110,6 +111,7 @@ def pin(
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
             shutil.copyfile(run / name, folder / name)
+    (folder / SPEED).unlink(missing_ok=True)  # of the net that was there before
     (folder / "README.md").write_text(card(preset, recipe), encoding="utf-8")
     write_preset(preset, *([presets_file] if presets_file else []))
     return preset
@@ -131,10 +133,11 @@ def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
     preset = get_preset(name)
     folder = Path(weights_folder) / name
     if preset.golden is None:
-        golden = _record(preset.checkpoint, resolve(preset)[0], folder / GOLDEN_FILE)
+        weights, _ = resolve(preset, weights_folder=weights_folder)
+        golden = _record(preset.checkpoint, weights, folder / GOLDEN_FILE)
         preset = dataclasses.replace(preset, golden=golden)
         write_preset(preset, *([presets_file] if presets_file else []))
-    text = card(preset, Recipe.from_file(folder / RECIPE))
+    text = card(preset, Recipe.from_file(folder / RECIPE), speed=read_speed(folder))
     (folder / "README.md").write_text(text, encoding="utf-8")
     return preset
 

@@ -42,12 +42,106 @@ def test_sets_of_photographs_need_a_size(name, tmp_path):
             load_dataset(name, "train", 2, data_dir=str(tmp_path))
 
 
+def test_archives_that_one_has_to_fetch_oneself_are_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"should contain two files: ILSVRC2012_img_train"):
+        load_dataset("imagenet2012[::10]", "train", 2, image_size=64, data_dir=str(tmp_path))
+
+
 def test_a_set_without_labels_is_refused(tmp_path):
     with (
         tfds.testing.mock_data(num_examples=3),
         pytest.raises(ValueError, match="image classification set of TFDS"),
     ):
         load_dataset("coco/2017", "train", 2, data_dir=str(tmp_path))
+
+
+def test_some_classes_of_a_set(tmp_path):
+    with tfds.testing.mock_data(num_examples=60):
+        images, labels = _arrays(load_dataset("cifar10", "train", 7, data_dir=str(tmp_path)))
+        source = DataSource("cifar10[1::3]", "train", str(tmp_path))
+        some, anew = _arrays(source.batches(7))
+        names = class_names("cifar10", str(tmp_path))
+        assert class_names("cifar10[1::3]", str(tmp_path)) == tuple(names[i] for i in (1, 4, 7))
+        shuffled = _arrays(source.batches(5, seed=3))[1]
+    kept = np.isin(labels, (1, 4, 7))
+    assert 5 < kept.sum() < 60
+    assert source.num_examples == kept.sum()
+    np.testing.assert_array_equal(some, images[kept])
+    np.testing.assert_array_equal(anew, [{1: 0, 4: 1, 7: 2}[label] for label in labels[kept]])
+    assert len(shuffled) == 5 * (kept.sum() // 5)
+
+
+def test_some_classes_of_a_set_of_photographs(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 255, (*rng.integers(8, 40, 2), 3), "uint8") for _ in range(60)]
+    files = [tf.io.encode_png(image).numpy() for image in pixels]
+    examples = {"image": files, "label": rng.integers(0, 1000, 60) // 3, "file_name": [""] * 60}
+    decoded = []
+
+    def as_dataset(self, split, decoders=None, **kwargs):
+        decoded.append(not decoders)
+        files = tf.data.Dataset.from_tensor_slices(examples)
+        return files.map(lambda file: self.info.features.decode_example(file, decoders=decoders))
+
+    with tfds.testing.mock_data(as_dataset_fn=as_dataset):
+        whole = DataSource("imagenet2012", "train", str(tmp_path)).batches(60, 32)
+        images, labels = _arrays(whole)
+        source = DataSource("imagenet2012[::10]", "train", str(tmp_path))
+        some, anew = _arrays(source.batches(60, 32))
+        assert len(class_names("imagenet2012[::10]", str(tmp_path))) == 100
+    kept = labels % 10 == 0
+    assert kept.any()
+    assert source.num_examples == kept.sum()
+    np.testing.assert_array_equal(some, images[kept])
+    np.testing.assert_array_equal(anew, labels[kept] // 10)
+    assert decoded == [True, False]  # images that are left out are not decoded
+
+
+@pytest.mark.parametrize("name", ["cifar10[", "cifar10[3]", "cifar10[a:]", "cifar10[:2]x"])
+def test_bad_slices_of_classes_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="a slice of the labels behind it"):
+        load_dataset(name, "train", data_dir=str(tmp_path))
+
+
+def test_slices_without_images_are_refused(tmp_path):
+    with tfds.testing.mock_data(num_examples=1):
+        with pytest.raises(ValueError, match="at least one of the 10 classes of cifar10"):
+            load_dataset("cifar10[10:]", "train", data_dir=str(tmp_path))
+        label = _arrays(load_dataset("cifar10", "train", data_dir=str(tmp_path)))[1][0]
+        with pytest.raises(ValueError, match="'train' of cifar10 holds no image of slice"):
+            load_dataset(f"cifar10[{label + 1}:]", "train", data_dir=str(tmp_path))
+
+
+def test_random_areas_are_parts_of_the_image(tmp_path):
+    side, number = 32, 200
+    grid = np.mgrid[:side, :side].transpose(1, 2, 0) * 7
+    ramps = np.concatenate([grid, grid[..., :1]], -1).astype("uint8")  # row and column of a pixel
+
+    def as_dataset(self, split, **kwargs):
+        tf = pytest.importorskip("tensorflow")
+        data = {"image": np.stack([ramps] * number), "label": np.zeros(number, "int64")}
+        return tf.data.Dataset.from_tensor_slices(data)
+
+    with tfds.testing.mock_data(as_dataset_fn=as_dataset):
+        batches = load_dataset("cifar10", "train", number, crop="area", data_dir=str(tmp_path))
+        images, _ = _arrays(batches)
+        small, _ = _arrays(
+            load_dataset("cifar10", "train", 9, 8, crop="area", data_dir=str(tmp_path))
+        )
+    assert images.shape == (number, side, side, 3)
+    assert small.shape == (number, 8, 8, 3)
+    ends = images[..., :2].max((1, 2)), images[..., :2].min((1, 2))
+    heights, widths = ((ends[0] - ends[1]) / 7 + 1).T
+    np.testing.assert_allclose(heights, heights.round(), atol=1e-4)
+    shares = heights * widths / side**2
+    assert shares.min() > 0.06  # 0.08 before the sides are rounded
+    assert shares.min() < 0.2
+    assert shares.max() > 0.9
+    # Sides of 8 pixels and more, each rounded.
+    assert (widths < (heights + 1) * 4 / 3 + 1).all()
+    assert (heights < (widths + 1) * 4 / 3 + 1).all()
+    assert len({tuple(corner) for corner in ends[1].round()}) > 50
 
 
 def test_bad_arguments():

@@ -40,6 +40,11 @@ def add_commands(commands):
     sweep.add_argument("--out", type=Path, help="folder of the runs (default: runs/SWEEP)")
     sweep.add_argument("--limit-minutes", type=float, help="stop before an epoch that ends later")
     sweep.add_argument("--plots-only", action="store_true", help="train nothing, draw what is done")
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="first steps of the shallowest and deepest net"
+    )
+    sweep.add_argument("--steps", type=int, default=2, help="training steps of a dry run (2)")
+    sweep.add_argument("--batch", type=int, help="images in a step of a dry run")
     sweep.add_argument("--data-dir", help="folder of TensorFlow Datasets")
     sweep.set_defaults(run=_sweep)
 
@@ -123,6 +128,8 @@ def _sweep(options):
     from keras_pdenets.search.sweep import collect, exponents
 
     sweep = Sweep.from_file(options.sweep)
+    if options.dry_run:
+        return _dry_run(sweep, options)
     out = options.out or Path("runs") / options.sweep.stem
     if options.plots_only:
         rows = collect(sweep, out)
@@ -134,4 +141,19 @@ def _sweep(options):
     plot_sweep(rows, out)
     for line in exponents(rows):
         print(line)
+    if sweep.reference:
+        print(sweep.reference)
+    return 0
+
+
+def _dry_run(sweep, options):
+    from keras_pdenets.search.sweep import dry_run_sweep
+
+    for recipe, parameters, losses in dry_run_sweep(
+        sweep, options.steps, options.batch, options.data_dir
+    ):
+        shown = ", ".join(f"{loss:.3f}" for loss in losses)
+        print(f"{recipe.preset}: {parameters:,} weights; losses {shown}")
+    if sweep.reference:
+        print(sweep.reference)
     return 0

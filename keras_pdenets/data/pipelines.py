@@ -9,14 +9,18 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.data import fashion_mnist
+from keras_pdenets.data.classes import chosen_labels, select_classes, split_name
 from keras_pdenets.data.extras import require
 from keras_pdenets.data.sample import SAMPLE_CLASSES, load_sample
 
 SAMPLE = "sample"
+AREA = "area"
 
 _IN_MEMORY_BYTES = 2**30
 _SHUFFLE_BYTES = 2**28
 _RESIZE_MARGIN = 256 / 224  # the shorter side before the crop, as in ResNet's protocol
+# Share of the image, and width by height, of a random part: Szegedy et al. 2014, arXiv 1409.4842.
+_AREAS, _RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def _tensorflow():
@@ -48,15 +52,21 @@ def prepare(name, data_dir=None):
             folder = Path(str(builder.data_dir)).parent / "originals"
             fashion_mnist.lay_originals(folder)
             config.manual_dir = str(folder)
-        builder.download_and_prepare(download_config=config)
+        try:
+            builder.download_and_prepare(download_config=config)
+        except AssertionError as error:  # files that only their reader may fetch: ImageNet's
+            raise FileNotFoundError(str(error)) from error
     return builder
 
 
 def class_names(name, data_dir=None):
-    """Names of the classes of a TFDS set, in the order of the labels."""
+    """Names of the classes of a TFDS set (or of `"set[slice]"`), in the order of the labels."""
     if name == SAMPLE:
         return SAMPLE_CLASSES
-    return tuple(prepare(name, data_dir).info.features["label"].names)
+    name, classes = split_name(name)
+    builder = prepare(name, data_dir)
+    names = builder.info.features["label"].names
+    return tuple(names if classes is None else (names[i] for i in chosen_labels(builder, classes)))
 
 
 def load_dataset(
@@ -75,13 +85,16 @@ def load_dataset(
     Args:
         name: Name of any TFDS image classification set: `"fashion_mnist"`, `"mnist"`,
             `"cifar10"`, `"cifar100"`, `"imagenette"`, `"imagenet2012"` and others; or `"sample"`
-            for the bundled sample, which is one split whatever its name.
+            for the bundled sample, which is one split whatever its name. A slice behind the name
+            takes the images of some labels and numbers these anew: `"imagenet2012[::10]"` is
+            every tenth class, `"cifar10[:2]"` the first two.
         split: Split in TFDS's notation, such as `"train"` or `"test[:1000]"`.
         batch_size: Images in a batch.
         image_size: Side in pixels that images are brought to, or None for the set's own size.
         flip: Mirror one half of the images left to right.
         crop: Pixels of zeros put around an image before a random crop to its old size; 4 in the
-            papers. Both come before the change of size.
+            papers. Both come before the change of size. `"area"`: a random part of 8 to 100 % of
+            the image, brought to the size, as is usual on ImageNet.
         seed: None: the set's own order, all images. An integer: shuffled, the last, incomplete
             batch dropped; the same seed and epoch give the same batches (as long as the global
             seed, `keras.utils.set_random_seed`, is the same or was never set).
@@ -113,11 +126,15 @@ class DataSource:
 
     @functools.cached_property
     def _builder(self):
-        return prepare(self.name, self.data_dir)
+        return prepare(split_name(self.name)[0], self.data_dir)
 
     @functools.cached_property
     def _stream(self):
-        return self._builder.as_dataset(split=self.split, as_supervised=True)
+        classes = split_name(self.name)[1]
+        if classes is None:
+            return self._builder.as_dataset(split=self.split, as_supervised=True)
+        tfds = require("tensorflow_datasets", "data")
+        return select_classes(self._builder, self.split, classes, _tensorflow(), tfds)
 
     @functools.cached_property
     def num_examples(self):
@@ -152,11 +169,11 @@ class DataSource:
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
         """Batches for one epoch; arguments as in `load_dataset`."""
         tf = _tensorflow()
-        for argument, value, low in (("batch_size", batch_size, 1), ("crop", crop, 0)):
-            if not isinstance(value, int) or value < low:
-                raise ValueError(
-                    f"`{argument}` must be an integer >= {low}. Received: {argument}={value!r}"
-                )
+        check_crop(crop)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(
+                f"`batch_size` must be an integer >= 1. Received: batch_size={batch_size!r}"
+            )
         if image_size is None and None in self.image_shape:
             raise ValueError(f"`image_size` must be given: the images of {self.name} differ.")
         examples = self._examples
@@ -172,6 +189,12 @@ class DataSource:
         return examples.batch(batch_size, drop_remainder=seed is not None).prefetch(2)
 
 
+def check_crop(crop):
+    """Raise ValueError unless `crop` is what `load_dataset` takes."""
+    if crop != AREA and (not isinstance(crop, int) or crop < 0):
+        raise ValueError(f"`crop` must be an integer >= 0 or {AREA!r}. Received: crop={crop!r}")
+
+
 def _mix(seed, epoch):
     return (seed * 1_000_003 + epoch) % 2**31
 
@@ -181,13 +204,30 @@ def _change(index, example, *, tf, size, flip, crop, seed):
     image, label = example
     if flip:
         image = tf.image.stateless_random_flip_left_right(image, (seed, 2 * index))
-    if crop:
+    if crop == AREA:
+        image = _cut_area(tf, image, size, (seed, 2 * index + 1))
+    elif crop:
         shape = image.shape if None not in image.shape else tf.shape(image)
         padded = tf.pad(image, [(crop, crop), (crop, crop), (0, 0)])
         image = tf.image.stateless_random_crop(padded, shape, (seed, 2 * index + 1))
     if size is not None and tuple(image.shape[:2]) != (size, size):
         image = _resize(tf, image, size)
     return tf.cast(image, "float32"), label
+
+
+def _cut_area(tf, image, size, seed):
+    """A random part of an image, brought to a square or to the size of the image."""
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros((1, 0, 4)),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=_RATIOS,
+        area_range=_AREAS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    part = tf.slice(image, begin, extent)
+    return tf.image.resize(part, image.shape[:2] if size is None else (size, size), antialias=True)
 
 
 def _resize(tf, image, size):

@@ -12,6 +12,7 @@ from keras_pdenets.hub.files import load_weights
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.search.space import STARTS
 from keras_pdenets.training import Recipe, train
+from keras_pdenets.training.first_steps import first_steps
 from keras_pdenets.training.recipe import read_json
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model
 
@@ -28,6 +29,9 @@ class Sweep:
         depths: Blocks in each section, one net for each.
         starts: Names of starts (`SearchSpace.start`), all depths for each.
         split: Images of the recipe's data set that are measured.
+        batch_sizes: Pairs of a number of blocks and the images in a step of nets of up to so many,
+            rising; deeper nets take the recipe's.
+        reference: What a paper states, which the results are printed beside; empty if nothing.
 
     Raises:
         ValueError: If a field is out of range.
@@ -45,6 +49,8 @@ class Sweep:
     depths: tuple[int, ...] = (2, 4, 8, 16, 32)
     starts: tuple[str, ...] = ("zero",)
     split: str = "test[:1000]"
+    batch_sizes: tuple[tuple[int, int], ...] = ()
+    reference: str = ""
 
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check them."""
@@ -54,6 +60,15 @@ class Sweep:
             object.__setattr__(self, "recipe", Recipe(**self.recipe))
         for depth in self.depths:
             check_positive_integer("depths", depth)
+        object.__setattr__(self, "batch_sizes", tuple(tuple(pair) for pair in self.batch_sizes))
+        for number in (n for pair in self.batch_sizes for n in pair):
+            check_positive_integer("batch_sizes", number)
+        limits = [pair[0] for pair in self.batch_sizes]
+        if limits != sorted(set(limits)) or any(len(pair) != 2 for pair in self.batch_sizes):
+            raise ValueError(
+                "`batch_sizes` must be pairs of blocks and images, with rising blocks. "
+                f"Received: batch_sizes={self.batch_sizes}"
+            )
         unknown = [start for start in self.starts if start not in STARTS]
         if unknown:
             raise ValueError(f"`starts` must be of {', '.join(STARTS)}. Received: {unknown}")
@@ -65,12 +80,13 @@ class Sweep:
 
     def recipe_of(self, start: str, depth: int) -> Recipe:
         """The recipe of one net."""
-        checkpoint = self.recipe.checkpoint
+        checkpoint, batch_size = self.recipe.checkpoint, self.recipe.batch_size
         options = {**checkpoint.options, **STARTS[start], "num_blocks": depth}
         return replace(
             self.recipe,
             preset=f"{self.recipe.preset}_{start.replace('/', '_')}_{depth}",
             checkpoint=replace(checkpoint, options=options),
+            batch_size=next((b for most, b in self.batch_sizes if depth <= most), batch_size),
         )
 
 
@@ -109,6 +125,27 @@ def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
             report = measure_perturbation(model, images.batches(100, recipe.image_size(0)))
             report.write_csv(run / _BLOCKS)
     return collect(sweep, folder)
+
+
+def dry_run_sweep(sweep, steps=2, batch_size=None, data_dir=None):
+    """Take the shallowest and the deepest net through their first steps; keep nothing.
+
+    Args:
+        sweep: The `Sweep`.
+        steps: Number of training steps.
+        batch_size: Images in a step; None: as in the sweep.
+        data_dir: Folder of TFDS.
+
+    Yields:
+        Recipe, number of trainable weights, and the loss of each step.
+    """
+    source = DataSource(sweep.recipe.dataset, sweep.recipe.train_split, data_dir)
+    for start in sweep.starts:
+        for depth in sorted({min(sweep.depths), max(sweep.depths)}):
+            recipe = sweep.recipe_of(start, depth)
+            if batch_size is not None:
+                recipe = replace(recipe, batch_size=batch_size)
+            yield recipe, *first_steps(recipe, source, steps)
 
 
 def collect(sweep, folder):

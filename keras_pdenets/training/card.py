@@ -157,11 +157,15 @@ epoch ships. `log.csv` follows `{recipe.log_split}`.
 - Batch {recipe.batch_size}, {recipe.optimizer}, peak learning rate {recipe.learning_rate} after \
 {recipe.warmup_epochs} epochs of warm-up, weight decay {recipe.weight_decay} of kernels\
 {", sigma, b and c" if recipe.decay_pde else ""}, label smoothing {recipe.label_smoothing}, \
-{"flips, " if recipe.flip else ""}crops by {recipe.crop} px, gradient norm \
+{"flips, " if recipe.flip else ""}{_crops(recipe.crop)}, gradient norm \
 {recipe.gradient_norm or "free"}, average of weights {recipe.ema or "off"}, {recipe.dtype}.
 - {training["minutes"]} minutes on {training["hardware"]}; {training["software"]}; seed \
 {training["seed"]}; {training["runs"]} run. {training["remark"]}
 """
+
+
+def _crops(crop):
+    return "crops of random areas" if crop == "area" else f"crops by {crop} px"
 
 
 def beginning(recipe):

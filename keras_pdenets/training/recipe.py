@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.data.pipelines import check_crop
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.presets import Checkpoint
+from keras_pdenets.training.peers import checkpoint_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Recipe:
     Args:
         preset: Name of the checkpoint.
         checkpoint: The model.
-        dataset: TFDS name of the data.
+        dataset: TFDS name of the data, or of some of its classes (`data.load_dataset`).
         train_split: Split to train on.
         test_split: Split that `evaluate` and the card report.
         log_split: Part of the test split that the log follows; nothing is chosen by it.
@@ -54,7 +56,7 @@ class Recipe:
         dtype: Keras dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         jit_compile: `"auto"`, true or false, as in `keras.Model.compile`.
         flip: Mirror one half of the images.
-        crop: Pixels of padding before a random crop.
+        crop: Pixels of padding before a random crop, or `"area"` (`data.load_dataset`).
         seed: Seed of weights, order and augmentation.
     """
 
@@ -78,18 +80,19 @@ class Recipe:
     dtype: str = "float32"
     jit_compile: bool | str = "auto"
     flip: bool = True
-    crop: int = 4
+    crop: int | str = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Check every number; the message names the field."""
         if isinstance(self.checkpoint, dict):
-            object.__setattr__(self, "checkpoint", Checkpoint(**self.checkpoint))
+            object.__setattr__(self, "checkpoint", checkpoint_of(self.checkpoint))
         stages = tuple(Stage(**s) if isinstance(s, dict) else s for s in self.stages)
         object.__setattr__(self, "stages", stages)
         for stage in stages:
             check_positive_integer("stages.epochs", stage.epochs)
         check_positive_integer("batch_size", self.batch_size)
+        check_crop(self.crop)
         if self.optimizer not in ("sgd", "adamw"):
             raise ValueError(
                 f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"

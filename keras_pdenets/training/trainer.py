@@ -18,6 +18,7 @@ from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, list_pre
 from keras_pdenets.training import state
 from keras_pdenets.training.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
+from keras_pdenets.training.peers import Peer, build_peer
 from keras_pdenets.transforms import grow
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
@@ -39,17 +40,19 @@ class _Capture(keras.callbacks.Callback):
 
 def build_model(checkpoint, dtype=None, sides=(None, None)):
     """The untrained model of a `Checkpoint`, for images of any size, without softmax."""
-    row = ARCHITECTURES[checkpoint.architecture]
     options = ModelOptions(
         # The sides are open for the resolution schedule, so recipes name the stem of a ResNet.
         (*sides, checkpoint.input_shape[-1]),
-        name=row.name,
+        name=checkpoint.architecture,
         classes=checkpoint.classes,
         classifier_activation=None,
         preprocessing=checkpoint.preprocessing,
         data_format="channels_last",
         dtype=dtype,
     )
+    if isinstance(checkpoint, Peer):
+        return build_peer(checkpoint, options)
+    row = ARCHITECTURES[checkpoint.architecture]
     return FAMILIES[row.family].build(config_of(row, checkpoint.options), options)
 
 
@@ -98,7 +101,7 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
     source = DataSource(recipe.dataset, recipe.train_split, data_dir)
     test = DataSource(recipe.dataset, recipe.log_split, data_dir)
     with group.scope():
-        model = _compiled(recipe, source)
+        model = compiled_model(recipe, source)
     group.average_gradients(model.optimizer)
     # The first process decides: the others may be on machines without the folder.
     history = group.share(_resume(model, recipe, folder) if group.first else None)
@@ -120,7 +123,7 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
     return history
 
 
-def _compiled(recipe, source):
+def compiled_model(recipe, source):
     """The model of a recipe with its optimizer, all variables made."""
     model = build_model(recipe.checkpoint, recipe.dtype)
     if isinstance(model, RematModel) and keras.backend.backend() == "tensorflow":
@@ -195,7 +198,7 @@ def _epoch(model, recipe, source, test, epoch, verbose, group):
     )
     logs = group.mean({key: values[-1] for key, values in fitted.history.items()})
     with group.alone():
-        evaluated = group.to_evaluate(model, lambda: _compiled(recipe, source))
+        evaluated = group.to_evaluate(model, lambda: compiled_model(recipe, source))
         measured = evaluated.evaluate(test.batches(500, size), verbose=0, return_dict=True)
     row = {"epoch": epoch + 1, "image_size": size or source.image_shape[0]}
     row |= logs | {f"test_{key}": value for key, value in measured.items()}
@@ -240,6 +243,7 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
     source = DataSource(dataset, split, data_dir)
-    result = model.evaluate(source.batches(500), verbose=0, return_dict=True)
+    size = checkpoint.input_shape[0] if None in source.image_shape else None
+    result = model.evaluate(source.batches(500, size), verbose=0, return_dict=True)
     accuracy = 100.0 * result["accuracy"]
     return {"accuracy": accuracy, "loss": result["loss"], "images": source.num_examples}

@@ -1,0 +1,87 @@
+"""The command `zoo`: many nets, trained alike."""
+
+from pathlib import Path
+
+
+def add_commands(commands):
+    """Add the command to the parser."""
+    zoo = commands.add_parser("zoo", help="train many nets alike, and compare them")
+    actions = zoo.add_subparsers(required=True, metavar="ACTION")
+
+    run = actions.add_parser("run", help="train what is missing, or go on with it")
+    run.add_argument("protocol", type=Path, help="a protocol file, such as those of tuning/zoo")
+    run.add_argument("--out", type=Path, help="folder of the runs (default: runs/PROTOCOL)")
+    run.add_argument("--only", action="append", metavar="RUN", help="this run, such as pde-seed1")
+    run.add_argument("--limit-minutes", type=float, help="stop a run before an epoch ends later")
+    run.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    run.add_argument("--devices", metavar="N|all|KIND:N", help="as in `train`")
+    run.set_defaults(run=_run)
+
+    dry = actions.add_parser("dry-run", help="the first steps of every net, nothing kept")
+    dry.add_argument("protocol", type=Path)
+    dry.add_argument("--only", action="append", metavar="NET", help="this net")
+    dry.add_argument("--steps", type=int, default=2, help="training steps (2)")
+    dry.add_argument("--batch", type=int, help="images in a step (default: the recipe's)")
+    dry.add_argument("--data-dir", help="folder of TensorFlow Datasets")
+    dry.set_defaults(run=_dry_run)
+
+    table = actions.add_parser("table", help="table.md, table.csv and pictures of finished runs")
+    table.add_argument("folder", type=Path, help="folder of the runs")
+    table.add_argument("--protocol", type=Path, help="order of the nets and the papers' figures")
+    table.add_argument("--out", type=Path, help="where to write (default: the folder of the runs)")
+    table.add_argument("--readme", type=Path, help="put the table between the marks in this file")
+    table.set_defaults(run=_table)
+
+
+def _run(options):
+    from keras_pdenets.zoo import Protocol, run_protocol
+
+    protocol = Protocol.from_file(options.protocol)
+    folder = options.out or Path("runs") / options.protocol.stem
+    papers = {entry.name: entry.paper for entry in protocol.entries}
+    missing = []
+    for name, result in run_protocol(
+        protocol, folder, options.only, options.limit_minutes, options.data_dir, options.devices
+    ):
+        if result is None:
+            missing.append(name)
+            continue
+        paper = f"; paper: {papers[result.entry]}" if papers[result.entry] else ""
+        print(f"{name}: {result.accuracy:.2f} % on {result.images} images{paper}")
+    if missing:
+        print(f"Not finished: {', '.join(missing)}. The same command goes on.")
+    print(f"keras-pdenets zoo table {folder} --protocol {options.protocol}")
+    return 0
+
+
+def _dry_run(options):
+    from keras_pdenets.zoo import Protocol, dry_run
+
+    protocol = Protocol.from_file(options.protocol)
+    for entry, parameters, losses in dry_run(
+        protocol, options.steps, options.batch, options.only, options.data_dir
+    ):
+        shown = ", ".join(f"{loss:.3f}" for loss in losses)
+        print(f"{entry.name}: {parameters:,} weights; losses {shown}; paper: {entry.paper or '-'}")
+    if protocol.reference:
+        print(protocol.reference)
+    return 0
+
+
+def _table(options):
+    from keras_pdenets.plots import plot_zoo
+    from keras_pdenets.zoo import Protocol, read_results
+    from keras_pdenets.zoo.table import markdown, put_into, write_table
+
+    protocol = Protocol.from_file(options.protocol) if options.protocol else None
+    results, unfinished = read_results(options.folder)
+    if not results:
+        raise ValueError(f"No run in {options.folder} is finished: {', '.join(unfinished)}.")
+    out = options.out or options.folder
+    write_table(results, out, unfinished, protocol)
+    plot_zoo(results, out)
+    text = markdown(results, unfinished, protocol)
+    if options.readme:
+        put_into(options.readme, (options.protocol or options.folder).stem, text)
+    print(text)
+    return 0

@@ -1,0 +1,87 @@
+"""Nets of `keras.applications` that a recipe trains beside those of the model table."""
+
+import inspect
+from dataclasses import dataclass
+
+import keras
+
+from keras_pdenets.builders.common import make_input
+from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of, lookup
+
+PREFIX = "keras:"
+
+
+@dataclass(frozen=True)
+class Peer(Checkpoint):
+    """A net of `keras.applications`, named `"keras:MobileNetV3Large"` as `architecture`.
+
+    Its `options` are arguments of the function there. Such a net is trained and compared;
+    `read_checkpoint` refuses its weight file, since a file never names code outside the table.
+
+    Example:
+    >>> from keras_pdenets.training.peers import checkpoint_of
+    >>> checkpoint_of({"architecture": "keras:MobileNet", "input_shape": (32, 32, 3), "classes": 2})
+    Peer(architecture='keras:MobileNet', input_shape=(32, 32, 3), classes=2, options={}, \
+mean=(127.5,), std=(127.5,), class_names=())
+    """
+
+    def __post_init__(self) -> None:
+        """Turn the lists that JSON gives into tuples, and check the name and the options."""
+        for name in ("input_shape", "mean", "std", "class_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_net(self.architecture, self.options)
+
+
+def is_peer(architecture):
+    """Whether an architecture is a net of `keras.applications`."""
+    return str(architecture).startswith(PREFIX)
+
+
+def checkpoint_of(fields):
+    """The `Checkpoint`, or the `Peer`, of a dictionary of its fields."""
+    return (Peer if is_peer(fields.get("architecture")) else Checkpoint)(**fields)
+
+
+def check_net(architecture, options):
+    """Raise ValueError unless there is such a net and it takes such options."""
+    if not is_peer(architecture):
+        config_of(lookup("architecture", architecture, ARCHITECTURES), dict(options))
+        return
+    known = inspect.signature(_function(architecture)).parameters
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"`options` of {architecture} must be of {', '.join(known)}. Received: {unknown}"
+        )
+
+
+def _function(architecture):
+    name = architecture.removeprefix(PREFIX)
+    function = getattr(keras.applications, name, None)
+    if not inspect.isfunction(function):
+        raise ValueError(f"`architecture` must name a net of keras.applications. Received: {name}")
+    return function
+
+
+def build_peer(peer, options):
+    """The untrained model of a `Peer` behind our normalisation, with logits in 32 bits.
+
+    Args:
+        peer: The `Peer`.
+        options: `builders.ModelOptions`: input, classes, preprocessing and precision.
+    """
+    inputs, images = make_input(options)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.dtype)  # these functions have no argument for it
+    try:
+        net = _function(peer.architecture)(
+            input_tensor=images,
+            weights=None,
+            classes=options.classes,
+            classifier_activation=None,
+            **peer.options,
+        )
+    finally:
+        keras.config.set_dtype_policy(policy)
+    logits = keras.layers.Activation("linear", dtype="float32", name="float32_logits")(net.output)
+    return keras.Model(inputs, logits, name=options.name)

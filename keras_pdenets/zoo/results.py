@@ -1,0 +1,115 @@
+"""What the runs of a protocol came to, one small file each."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.training.recipe import Recipe
+from keras_pdenets.training.trainer import RECIPE
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Args:
+        entry: Name of the net in the protocol.
+        seed: Its seed.
+        recipe: The recipe, as in `recipe.json`.
+        accuracy: On the test split, in percent, of the weights after the last epoch.
+        loss: Cross-entropy there.
+        images: Number of test images.
+        parameters: Trainable weights.
+        operations: Operations of the folded net for an image, 2 for each product.
+        epoch_seconds: Median time of an epoch at the images' own size.
+        machine: What it ran on.
+        history: Rows of the log.
+    """
+
+    entry: str
+    seed: int
+    recipe: dict[str, Any]
+    accuracy: float
+    loss: float
+    images: int
+    parameters: int
+    operations: int
+    epoch_seconds: float
+    machine: str
+    history: list[dict[str, float]]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What must be the same in all runs that are compared: the recipe without the net."""
+        shared = {k: v for k, v in self.recipe.items() if k not in ("preset", "seed")}
+        model = {k: v for k, v in shared["checkpoint"].items()
+                 if k not in ("architecture", "options")}  # fmt: skip
+        return shared | {"checkpoint": model}
+
+    @property
+    def net(self) -> dict[str, Any]:
+        """The net itself."""
+        return {k: self.recipe["checkpoint"][k] for k in ("architecture", "options")}
+
+
+def write_result(result: Result, folder: Path) -> None:
+    """Write the result of a run into its folder, whole or not at all."""
+    text = json.dumps(asdict(result), indent=1) + "\n"
+    replace_file(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def read_result(folder: Path) -> Result:
+    """The result in the folder of a run.
+
+    Raises:
+        ValueError: If the file is not one, or the recipe beside it is another.
+    """
+    path = folder / RESULT
+    try:
+        result = Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not the result of a run: {error}") from error
+    if (folder / RECIPE).is_file():
+        beside = json.loads(Recipe.from_file(folder / RECIPE).to_json())
+        if beside != result.recipe:
+            raise ValueError(
+                f"{path} is of another recipe than {folder / RECIPE}. Remove one of the two."
+            )
+    return result
+
+
+def read_results(folder: Path) -> tuple[list[Result], list[str]]:
+    """The results in the folder of a protocol, and the runs that are not finished.
+
+    Raises:
+        FileNotFoundError: If there is no run in it.
+        ValueError: If the runs were trained by different recipes: they are not comparable.
+    """
+    folder = Path(folder)
+    runs = sorted(path for path in folder.glob("*-seed*") if path.is_dir())
+    if not runs:
+        raise FileNotFoundError(f"There is no run in {folder}: `keras-pdenets zoo run` makes them.")
+    done = [path for path in runs if (path / RESULT).is_file()]
+    results = [read_result(path) for path in done]
+    for result, path in zip(results[1:], done[1:], strict=True):
+        _check_alike(results[0].protocol, result.protocol, done[0], path)
+    nets: dict[str, tuple[dict[str, Any], Path]] = {}
+    for result, path in zip(results, done, strict=True):
+        net, first = nets.setdefault(result.entry, (result.net, path))
+        _check_alike(net, result.net, first, path)
+    return results, [path.name for path in runs if path not in done]
+
+
+def _check_alike(first: dict[str, Any], other: dict[str, Any], path: Path, where: Path) -> None:
+    different = [
+        f"{k} {first[k]!r} and {other.get(k)!r}" for k in first if first[k] != other.get(k)
+    ]
+    if different:
+        raise ValueError(
+            f"Runs of different recipes cannot stand in one table: {path} and {where} have "
+            f"{'; '.join(different)}."
+        )

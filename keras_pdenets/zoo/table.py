@@ -1,0 +1,112 @@
+"""The table of a protocol's runs, as Markdown and CSV, and its place in a README."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_pdenets.hub.atomic import replace_file
+
+
+def rows_of(results, protocol=None):
+    """One dictionary for each net, in the order of the protocol.
+
+    The spread is the standard deviation over the seeds; the difference is paired: to the first
+    net's run with the same seed.
+    """
+    papers = {} if protocol is None else {e.name: e.paper for e in protocol.entries}
+    names = [name for name in papers if any(r.entry == name for r in results)]
+    names += sorted({r.entry for r in results} - set(names))
+    by_name = {name: {r.seed: r for r in results if r.entry == name} for name in names}
+    first = by_name[names[0]]
+    return [_row(name, by_name[name], first, papers.get(name, "")) for name in names]
+
+
+def _row(name, runs, first, paper):
+    accuracies = np.array([run.accuracy for run in runs.values()])
+    pairs = [run.accuracy - first[seed].accuracy for seed, run in runs.items() if seed in first]
+    some = next(iter(runs.values()))
+    return {
+        "net": name,
+        "architecture": some.net["architecture"],
+        "parameters": some.parameters,
+        "operations": some.operations,
+        "accuracy": float(accuracies.mean()),
+        "spread": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
+        "runs": len(accuracies),
+        "difference": float(np.mean(pairs)) if pairs else None,
+        "epoch_seconds": float(np.median([run.epoch_seconds for run in runs.values()])),
+        "paper": paper,
+    }
+
+
+def markdown(results, unfinished=(), protocol=None):
+    """The table in Markdown, with what the numbers are of."""
+    rows = rows_of(results, protocol)
+    lines = [
+        f"| net | parameters | MFLOP an image | accuracy, % | runs | less `{rows[0]['net']}` "
+        "| s an epoch | paper |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        spread = "" if row["spread"] is None else f" ± {row['spread']:.2f}"
+        difference = "" if row["difference"] is None else f"{row['difference']:+.2f}"
+        lines.append(
+            f"| `{row['net']}` | {row['parameters']:,} | {row['operations'] / 1e6:.1f} "
+            f"| {row['accuracy']:.2f}{spread} | {row['runs']} | {difference} "
+            f"| {row['epoch_seconds']:.0f} | {row['paper']} |"
+        )
+    lines += ["", _caption(results)]
+    if protocol is not None and protocol.reference:
+        lines.append(f'Column "paper": {protocol.reference}.')
+    if unfinished:
+        lines.append(f"Not finished: {', '.join(unfinished)}.")
+    return "\n".join(lines)
+
+
+def _caption(results):
+    recipe = results[0].recipe
+    stages = ", ".join(
+        f"{s['epochs']} epochs at {s['image_size'] or recipe['checkpoint']['input_shape'][0]} px"
+        for s in recipe["stages"]
+    )
+    machines = "; ".join(sorted({r.machine for r in results}))
+    return (
+        f"{recipe['dataset']}, {results[0].images:,} images of `{recipe['test_split']}`, the last "
+        f"epoch; mean ± standard deviation over seeds, difference by seed. All nets: {stages}, "
+        f"batch {recipe['batch_size']}, {recipe['optimizer']}, peak rate "
+        f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}. {machines}."
+    )
+
+
+def write_table(results, folder, unfinished=(), protocol=None):
+    """Write `table.md` and `table.csv` into a folder, each whole or not at all."""
+    folder = Path(folder)
+    rows = rows_of(results, protocol)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(folder / "table.csv", lambda path: path.write_text(text.getvalue()))
+    table = markdown(results, unfinished, protocol) + "\n"
+    replace_file(folder / "table.md", lambda path: path.write_text(table, encoding="utf-8"))
+
+
+def put_into(readme, name, text):
+    """Replace what stands between the marks of a section: `<!-- zoo NAME -->`, `<!-- /zoo -->`.
+
+    Raises:
+        ValueError: If the file has not exactly one such section.
+    """
+    readme = Path(readme)
+    old = readme.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- zoo {re.escape(name)} -->\n).*?(<!-- /zoo -->)", re.DOTALL)
+    if len(pattern.findall(old)) != 1:
+        raise ValueError(
+            f"`readme` must hold one section from `<!-- zoo {name} -->` to `<!-- /zoo -->`. "
+            f"Received: {readme}, with {len(pattern.findall(old))}"
+        )
+    new = pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old)
+    replace_file(readme, lambda path: path.write_text(new, encoding="utf-8"))

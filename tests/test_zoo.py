@@ -1,0 +1,147 @@
+"""Nets trained alike: what is missing is run, and only what is comparable stands in a table."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+from keras_pdenets.cli import main
+from keras_pdenets.zoo import Entry, Protocol, read_results, run_protocol
+from keras_pdenets.zoo.results import RESULT, write_result
+from keras_pdenets.zoo.table import markdown, put_into, rows_of
+
+SMALL = {"num_blocks": 1, "filters": [4, 8, 8]}
+CHECKPOINT = {"input_shape": [28, 28, 1], "classes": 10, "mean": [72.9], "std": [90.0],
+              "class_names": list("abcdefghij")}  # fmt: skip
+PROTOCOL = {
+    "entries": [
+        {"name": "conv", "architecture": "preact_resnet20", "options": SMALL, "paper": "93.49"},
+        {"name": "pde", "architecture": "pde_preact_resnet20", "options": SMALL},
+    ],
+    "seeds": [0, 1],
+    "recipe": {
+        "checkpoint": CHECKPOINT, "dataset": "sample", "stages": [{"epochs": 2, "image_size": 7}],
+        "batch_size": 100, "warmup_epochs": 0.5, "jit_compile": BACKEND == "jax",
+    },
+    "reference": "a paper, other data",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All runs of the protocol, the last of them interrupted once."""
+    folder = tmp_path_factory.mktemp("zoo")
+    protocol = Protocol(**PROTOCOL)
+    stopped = list(run_protocol(protocol, folder, only=["pde-seed1"], limit_minutes=0))
+    assert stopped == [("pde-seed1", None)]
+    assert list(dict(run_protocol(protocol, folder))) == [
+        "conv-seed0", "pde-seed0", "conv-seed1", "pde-seed1"
+    ]  # fmt: skip
+    return folder
+
+
+def test_finished_runs_are_not_run_again(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.safetensors")}
+    again = dict(run_protocol(Protocol(**PROTOCOL), folder))
+    assert len(before) == 8
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*.safetensors")}
+    assert all(result.images == 1000 for result in again.values())
+    assert again["pde-seed0"].parameters < again["conv-seed0"].parameters
+    assert again["conv-seed0"].accuracy != again["conv-seed1"].accuracy
+
+
+def test_a_run_from_scratch_gives_the_result_again(folder, tmp_path):
+    first = dict(run_protocol(Protocol(**PROTOCOL), folder, only=["pde-seed1"]))["pde-seed1"]
+    second = dict(run_protocol(Protocol(**PROTOCOL), tmp_path, only=["pde-seed1"]))["pde-seed1"]
+    assert second.loss == pytest.approx(first.loss, rel=1e-2)
+    assert second.accuracy == pytest.approx(first.accuracy, abs=1.0)
+
+
+def test_the_table_is_that_of_the_runs(folder):
+    results, unfinished = read_results(folder)
+    assert not unfinished
+    rows = {row["net"]: row for row in rows_of(results, Protocol(**PROTOCOL))}
+    assert list(rows) == ["conv", "pde"]
+    by_run = {(r.entry, r.seed): r.accuracy for r in results}
+    conv, pde = ([by_run[name, seed] for seed in (0, 1)] for name in ("conv", "pde"))
+    assert rows["pde"]["accuracy"] == pytest.approx(sum(pde) / 2)
+    assert rows["pde"]["spread"] == pytest.approx(abs(pde[0] - pde[1]) / np.sqrt(2))
+    assert rows["pde"]["difference"] == pytest.approx((sum(pde) - sum(conv)) / 2)
+    text = markdown(results, ["pde-seed2"], Protocol(**PROTOCOL))
+    assert "| 93.49 |" in text
+    assert "Not finished: pde-seed2" in text
+    assert "a paper, other data" in text
+
+
+def test_half_written_runs_are_named_and_left_out(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "runs")
+    (tmp_path / "runs" / "pde-seed1" / RESULT).unlink()
+    (tmp_path / "runs" / "pde-seed2").mkdir()
+    results, unfinished = read_results(tmp_path / "runs")
+    assert len(results) == 3
+    assert unfinished == ["pde-seed1", "pde-seed2"]
+    (tmp_path / "runs" / "conv-seed0" / RESULT).write_text('{"entry": ')
+    with pytest.raises(ValueError, match="is not the result of a run"):
+        read_results(tmp_path / "runs")
+    with pytest.raises(FileNotFoundError, match="There is no run in"):
+        read_results(tmp_path)
+
+
+def test_mixed_recipes_are_refused(folder, tmp_path):
+    results, _ = read_results(folder)
+    for result, changed in zip(
+        results, [{}, {"batch_size": 50}, {"seed": 5}, {"preset": "x"}], strict=True
+    ):
+        run = tmp_path / f"{result.entry}-seed{result.seed}"
+        run.mkdir()
+        write_result(dataclasses.replace(result, recipe=result.recipe | changed), run)
+    with pytest.raises(ValueError, match="batch_size 100 and 50"):
+        read_results(tmp_path)
+    shutil.copytree(folder, tmp_path / "runs")
+    other = PROTOCOL | {"recipe": PROTOCOL["recipe"] | {"batch_size": 50}}
+    with pytest.raises(ValueError, match="holds a run of another recipe"):
+        list(run_protocol(Protocol(**other), tmp_path / "runs"))
+
+
+def test_the_command_writes_table_pictures_and_section(folder, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "small.json").write_text(json.dumps(PROTOCOL))
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- zoo small -->\nold\n<!-- /zoo -->\nafter\n")
+    where = ["--protocol", str(tmp_path / "small.json"), "--out", str(tmp_path / "out")]
+    assert main(["zoo", "table", str(folder), *where, "--readme", str(readme)]) == 0
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert readme.read_text() == f"before\n<!-- zoo small -->\n{table}<!-- /zoo -->\nafter\n"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"table.md", "table.csv", "learning_curves.png", "sizes.png"}
+    with pytest.raises(ValueError, match="hold one section from `<!-- zoo other -->`"):
+        put_into(readme, "other", table)
+    assert main(["zoo", "run", str(tmp_path / "small.json"), "--out", str(folder)]) == 0
+    assert "conv-seed0: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [1, 1]}, "`seeds` must not be empty or hold anything twice"),
+        ({"entries": []}, "`entries` must not be empty"),
+        ({"recipe": {"dataset": "sample"}}, "`recipe` must hold the fields of a recipe"),
+        ({"recipe": PROTOCOL["recipe"] | {"seed": 1}}, "`recipe` must leave seed to the runs"),
+        ({"recipe": PROTOCOL["recipe"] | {"colour": 1}}, "colour"),
+    ],
+)
+def test_bad_protocols(change, message):
+    with pytest.raises(ValueError, match=message):
+        Protocol(**PROTOCOL | change)
+
+
+def test_bad_entries():
+    with pytest.raises(ValueError, match="`name` must match"):
+        Entry("../up", "preact_resnet20")
+    with pytest.raises(ValueError, match="`architecture` must be one of"):
+        Entry("net", "resnet19")
+    with pytest.raises(ValueError, match="`only` must name runs"):
+        list(run_protocol(Protocol(**PROTOCOL), "nowhere", only=["conv-seed7"]))

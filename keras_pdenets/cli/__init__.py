@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from keras_pdenets.cli import benchmark, depth, export, publish
+from keras_pdenets.cli import benchmark, depth, export, publish, zoo
 
 
 def main(arguments=None):
@@ -54,6 +54,7 @@ def _parser():
     export.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
+    zoo.add_commands(commands)
 
     presets = commands.add_parser("presets", help="list the checkpoints")
     presets.set_defaults(run=_presets)

@@ -7,7 +7,7 @@ import keras
 
 from keras_pdenets.layers import Hardball, HardTanh, Softball
 
-_ACTIVATIONS = (
+ACTIVATIONS = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.LeakyReLU, keras.layers.PReLU,
     keras.layers.ELU, Softball, Hardball, HardTanh,
 )  # fmt: skip
@@ -35,6 +35,17 @@ class ResidualBlock:
     shortcut: Any
     output: Any
     post_activation: bool
+
+    @property
+    def total(self):
+        """Tensor of shortcut + residual, before an activation."""
+        return _parents(self.output)[0] if self.post_activation else self.output
+
+    @property
+    def residual(self):
+        """Tensor of the residual: the summand that is not the shortcut."""
+        first, second = _parents(self.total)
+        return second if first is self.shortcut else first
 
 
 def find_blocks(model):
@@ -174,7 +185,7 @@ def _walk_back(tensor, targets):
 
 def _activation_behind(consumers):
     """Output of the activation that alone reads a tensor, or None."""
-    if len(consumers) == 1 and isinstance(consumers[0].operation, _ACTIVATIONS):
+    if len(consumers) == 1 and isinstance(consumers[0].operation, ACTIVATIONS):
         return consumers[0].output_tensors[0]
     return None
 

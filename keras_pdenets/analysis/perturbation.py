@@ -1,7 +1,5 @@
 """How far the data travel through a residual net, block by block."""
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.analysis.graph import find_blocks, flatten
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.analysis.streams import batches_of, check_finite
+from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.operators.stopping import stopping_rule
 
 
@@ -106,15 +105,7 @@ class PerturbationReport:
 
     def write_csv(self, path: Any) -> None:
         """Write one row for each block, whole or not at all."""
-
-        def write(temporary: Any) -> None:
-            names = list(BlockPerturbation.__dataclass_fields__)
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(names)
-                writer.writerows([getattr(b, n) for n in names] for b in self.blocks)
-
-        replace_file(path, write)
+        write_rows(path, [vars(block) for block in self.blocks])
 
     def __str__(self) -> str:
         """One line for each section."""
@@ -149,30 +140,22 @@ class PerturbationProbe:
         """Measure on a batch of images, an iterable of batches or a data set."""
         sums = np.zeros((len(self.blocks), 5))
         count = 0
-        for batch in _batches(images, batch_size):
+        for batch in batches_of(self._model, images, batch_size):
             values = np.asarray(self._model.predict_on_batch(batch), dtype="float64")
-            self._check(values, count)
+            check_finite(values, self._describe, count)
             norm, change = values[..., 0], values[..., 1]
             positive = norm > 0
             scaled = np.divide(change, norm, out=np.zeros_like(change), where=positive)
             columns = norm, change, scaled, scaled**2, positive
             sums += np.stack([column.sum(axis=0) for column in columns], axis=-1)
             count += len(values)
-        if not count:
-            raise ValueError("`images` must hold at least one image. Received: none")
         return PerturbationReport(
             count, tuple(_entry(b, s, count) for b, s in zip(self.blocks, sums, strict=True))
         )
 
-    def _check(self, values, count):
-        bad = np.argwhere(~np.isfinite(values))
-        if len(bad):
-            image, block, what = bad[bad[:, 1].argmin()]
-            raise ValueError(
-                f"Block {self.blocks[block].name!r} gives "
-                f"{'a non-finite change' if what else 'non-finite features'} for image "
-                f"{count + image}: the net has diverged, or the image holds NaN."
-            )
+    def _describe(self, block, what):
+        change = "a non-finite change" if what else "non-finite features"
+        return f"Block {self.blocks[block].name!r} gives {change}"
 
 
 def _norm(x):
@@ -194,18 +177,6 @@ def _entry(block, sums, count):
         float(np.sqrt(variance / max(positive, 1))),
         int(count - positive),
     )
-
-
-def _batches(images, batch_size) -> Iterator[Any]:
-    if hasattr(images, "shape"):
-        for start in range(0, len(images), batch_size):
-            yield images[start : start + batch_size]
-        return
-    batches = images if not hasattr(images, "num_batches") else (
-        images[i] for i in range(images.num_batches)
-    )  # fmt: skip
-    for batch in batches:
-        yield np.asarray(batch[0] if isinstance(batch, tuple | list) else batch)
 
 
 def measure_perturbation(model, images, batch_size=128):
@@ -230,8 +201,8 @@ def measure_perturbation(model, images, batch_size=128):
         A `PerturbationReport`.
 
     Raises:
-        ValueError: If the model has no residual block or no graph, there is no image, or a block
-            gives values that are not finite (the message names it).
+        ValueError: If the model has no residual block or no graph, there is no image or one of
+            another shape, or a block gives values that are not finite (the message names it).
 
     Example:
     >>> import keras_pdenets

@@ -1,0 +1,190 @@
+"""Energies and action of a net made of differential operators."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.analysis.tables import write_rows
+from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.operators import pde_basis, pde_coefficients
+
+_OFFSETS = np.array([-1.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class LayerAction:
+    r"""Energies of the operators of one layer, along x and along y.
+
+    Arrays have the shape (2, input channels, filters); energies are NaN where $\sigma^2 \le 0$.
+
+    Args:
+        name: Name of the layer.
+        variance: $\sigma^2$, in pixels squared.
+        drift: b, in pixels.
+        growth: c.
+        kinetic: T at the given velocity.
+        potential: V.
+    """
+
+    name: str
+    variance: np.ndarray
+    drift: np.ndarray
+    growth: np.ndarray
+    kinetic: np.ndarray
+    potential: np.ndarray
+
+    @property
+    def lagrangian(self):
+        """L = T - V, of shape (2, input channels, filters)."""
+        return self.kinetic - self.potential
+
+    @property
+    def left_out(self):
+        """Number of operators without energies."""
+        return int((~(self.variance > 0)).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class PathIntegral:
+    """Energies along the depth of a net. Its arrays have the shape (layers,).
+
+    Args:
+        velocity: Velocity of the path along x and along y, in pixels a layer.
+        layers: One entry for each layer, in the order of the graph.
+    """
+
+    velocity: float
+    layers: tuple[LayerAction, ...]
+
+    @property
+    def kinetic(self):
+        """Median of T over the operators of each layer."""
+        return self._medians("kinetic")
+
+    @property
+    def potential(self):
+        """Median of V over the operators of each layer."""
+        return self._medians("potential")
+
+    @property
+    def lagrangian(self):
+        """Median of L over the operators of each layer; NaN where none has one."""
+        return self._medians("lagrangian")
+
+    @property
+    def action(self):
+        """Sum of the median L from the first layer to each; a layer without one adds nothing."""
+        return np.nancumsum(self.lagrangian)
+
+    @property
+    def left_out(self):
+        """Number of operators without energies."""
+        return sum(layer.left_out for layer in self.layers)
+
+    def _medians(self, name):
+        found = [getattr(layer, name) for layer in self.layers]
+        found = [values[np.isfinite(values)] for values in found]
+        return np.array([np.median(values) if values.size else np.nan for values in found])
+
+    def write_csv(self, path):
+        """Write one row for each layer, whole or not at all."""
+        columns = ("kinetic", "potential", "lagrangian", "action")
+        lines = zip(*(getattr(self, name) for name in columns), strict=True)
+        write_rows(
+            path,
+            [
+                {"layer": layer.name, **dict(zip(columns, line, strict=True)),
+                 "operators": layer.variance.size, "left_out": layer.left_out}
+                for layer, line in zip(self.layers, lines, strict=True)
+            ],
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        """Action and what was left out, in a line."""
+        operators = sum(layer.variance.size for layer in self.layers)
+        return (
+            f"{len(self.layers)} PDE layers, action {self.action[-1]:.4g} at velocity "
+            f"{self.velocity:g}; {self.left_out} of {operators} operators left out "
+            "(sigma^2 is not positive)"
+        )
+
+
+def path_integral(model, velocity=0.0):
+    r"""Kinetic and potential energy, Lagrangian and action of the PDE layers of a net.
+
+    $$H(p) = \tfrac12\sigma^2 p^2 - ibp - c, \qquad
+      T(\dot x) = \frac{(\dot x + b)^2}{2\sigma^2}, \qquad V = c - \log\sigma, \qquad
+      L = T - V, \qquad S = \sum_t L_t$$
+
+    Eq. (36) and (38)-(40), Yin et al. 2019, arXiv 1904.07568: a path of the data through pixels,
+    one layer a step, contributes $e^{-S}$. They are for one dimension,
+    $\partial_t u = \tfrac12\sigma^2\partial_{xx} u + b\,\partial_x u + c\,u$ (Eq. 18). A layer of
+    `PDEConv2D` is that equation on images that change along x alone, and another one along y: the
+    factors of $\partial_{xx}$, $\partial_x$ and 1 in its operator are $\tfrac12\sigma^2$, b and c.
+    Without `normalize` the stencils are multiples of the derivatives; that is counted in.
+
+    Energies need $\sigma^2 > 0$. Where it is not, they are NaN, and the report says how many
+    operators were left out. $1/\sigma^2$ has no mean over operators whose $\sigma$ is normally
+    distributed, so a layer is summed up by its medians.
+
+    What lies between the layers is left out: batch norms, activations, shortcuts (the paper's $h_t$
+    is 0), and the mixed derivative, which vanishes on such images.
+
+    Args:
+        model: A functional or sequential Keras model with layers of `PDEConv2D`, models inside it
+            included. Only its weights are read.
+        velocity: $\dot x$ of the path, in pixels a layer, along x and along y alike; 0: the path
+            stays at its pixel.
+
+    Returns:
+        A `PathIntegral`.
+
+    Raises:
+        ValueError: If the model has no graph or no PDE layer, or `velocity` is not finite.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.PDEPreActResNet20(weights=None)
+    >>> energies = keras_pdenets.analysis.path_integral(model)
+    >>> energies.action.shape, energies.left_out
+    ((18,), 0)
+    """
+    velocity = float(velocity)
+    if not np.isfinite(velocity):
+        raise ValueError(f"`velocity` must be finite. Received: velocity={velocity}")
+    layers = [layer for layer in flatten(model).layers if isinstance(layer, PDEConv2D)]
+    if not layers:
+        raise ValueError(
+            "`model` must have PDE layers (`layers.PDEConv2D`): their sigma, b and c make the "
+            f"energies. Received: {model.name!r} without any"
+        )
+    return PathIntegral(velocity, tuple(_energies(layer, velocity) for layer in layers))
+
+
+def _energies(layer, velocity):
+    variance, drift, growth = line_equation(layer)
+    defined = variance > 0
+    variance_there = np.where(defined, variance, np.nan)
+    return LayerAction(
+        layer.name,
+        variance,
+        drift,
+        growth,
+        kinetic=(velocity + drift) ** 2 / (2.0 * variance_there),
+        potential=growth - 0.5 * np.log(variance_there),
+    )
+
+
+def line_equation(layer):
+    r"""$\sigma^2$, b and c of a PDE layer along x and y, each of shape (2, inputs, filters)."""
+    parameters = (
+        np.asarray(ops.convert_to_numpy(w), "float64") for w in (layer.sigma, layer.b, layer.c)
+    )
+    coefficients = pde_coefficients(*parameters)  # (6, n, o)
+    basis = pde_basis(layer.normalize)
+    # Taylor: a stencil acts as its moments. Of the stencils, not of the sum, these are exact.
+    lines = np.stack([basis.sum(axis=1), basis.sum(axis=2)])  # (2, 6, 3): along x, along y
+    moments = np.stack([lines @ _OFFSETS**2, lines @ _OFFSETS, lines.sum(axis=-1)])  # (3, 2, 6)
+    return np.einsum("mak,kno->mano", moments, coefficients)

@@ -1,0 +1,183 @@
+"""What a net still knows when one of its residual blocks is gone, or two have changed places."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_pdenets.analysis.derivatives import evaluate
+from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
+from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
+from keras_pdenets.analysis.perturbation import measure_perturbation
+from keras_pdenets.layers.images import check_positive_integer
+
+
+@dataclass(frozen=True)
+class BlockChanges:
+    """Accuracies of a net with one change at a time.
+
+    Args:
+        change: `"drop"` or `"swap"`.
+        images: Number of images.
+        accuracy: Share of right answers of the net as it is.
+        names: What was changed: names of blocks, or of pairs as `"first <-> second"`.
+        accuracies: Shares with each change, of shape (names,).
+        ratios: Mean of `||h F(x)|| / ||x||` of every block, or the larger one of each pair: the
+            relative change by the block, as `measure_perturbation` has it.
+    """
+
+    change: str
+    images: int
+    accuracy: float
+    names: tuple[str, ...]
+    accuracies: np.ndarray
+    ratios: np.ndarray
+
+    def __str__(self) -> str:
+        """The ratios first: a block that is no small step cannot be missed without loss."""
+        lines = [
+            f"||hF|| / ||x|| is {self.ratios.min():.3g} to {self.ratios.max():.3g}, median "
+            f"{np.median(self.ratios):.3g}",
+            f"accuracy of the whole net on {self.images} images: {self.accuracy:.4f}",
+        ]
+        rows = zip(self.names, self.ratios, self.accuracies, strict=True)
+        return "\n".join(
+            [*lines, *(f"{self.change} {n}: {a:.4f} (ratio {r:.3g})" for n, r, a in rows)]
+        )
+
+
+def drop_blocks(model, images, labels, batch_size=128):
+    r"""Accuracy of a net without one of its residual blocks, for every block.
+
+    $$x_{l+1} = x_l + h F_l(x_l) \quad\to\quad x_{l+1} = x_l$$
+
+    Veit et al. 2016, arXiv 1605.06431, section 4.1. Where the shortcut is a projection it stays,
+    and so does an activation behind the sum. A block that is a small step can be missed; look at
+    the ratios first.
+
+    Args:
+        model: Any functional or sequential Keras model with residual blocks and one output of
+            shape (batch, classes). It is not changed: the calls of its layers are made without the
+            block.
+        images: Array of images.
+        labels: Integers of shape (images,).
+        batch_size: Images in a step.
+
+    Returns:
+        A `BlockChanges`.
+
+    Raises:
+        ValueError: If the model has no residual block, or an argument is out of range.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import drop_blocks
+    >>> images, labels = keras_pdenets.data.load_sample()
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> drop_blocks(model, images[:20], labels[:20]).accuracies.shape
+    (9,)
+    """
+    bench = _Bench(model, images, labels, batch_size)
+    changes = {block.name: _dropped(block.total, block.shortcut) for block, _ in bench.blocks}
+    return bench.report("drop", changes, bench.ratios)
+
+
+def swap_blocks(model, images, labels, batch_size=128):
+    r"""Accuracy of a net with two neighbouring blocks in each other's place, for every such pair.
+
+    $$x_{l+2} = B_{l+1}(B_l(x_l)) \quad\to\quad x_{l+2} = B_l(B_{l+1}(x_l)), \qquad
+      B_l(x) = x + h F_l(x)$$
+
+    The two differ by the commutator of the steps, of the order h^2; Veit et al. 2016,
+    arXiv 1605.06431, section 4.3, shuffle blocks at random. Pairs are blocks in a row whose
+    inputs and outputs have one shape, and of which nothing else reads what is inside.
+
+    Args:
+        model: As in `drop_blocks`; it is not changed.
+        images: Array of images.
+        labels: Integers of shape (images,).
+        batch_size: Images in a step.
+
+    Returns:
+        A `BlockChanges`.
+
+    Raises:
+        ValueError: If the model has no residual block or no such pair, or an argument is out of
+            range.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import swap_blocks
+    >>> images, labels = keras_pdenets.data.load_sample()
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> len(swap_blocks(model, images[:20], labels[:20]).names)
+    6
+    """
+    bench = _Bench(model, images, labels, batch_size)
+    changes, ratios = {}, []
+    spans = [span for _, span in bench.blocks]
+    for index, (first, second) in enumerate(itertools.pairwise(spans)):
+        if bench.may_swap(first, second):
+            changes[f"{first.name} <-> {second.name}"] = _swapped(first, second)
+            ratios.append(max(bench.ratios[index : index + 2]))
+    if not changes:
+        raise ValueError(
+            "`model` must have two neighbouring residual blocks of one shape. Received: model "
+            f"{model.name!r}, whose {len(spans)} blocks have no such pair"
+        )
+    return bench.report("swap", changes, ratios)
+
+
+def _dropped(total, shortcut):
+    """Changes that put the shortcut in place of a sum, and what must be known for that."""
+    return {id(total): lambda _, known: known[id(shortcut)]}, []
+
+
+def _swapped(first, second):
+    """Changes that put the blocks in the other order in place of the second one's output."""
+    return {id(second.end): lambda _, known: first(second(known[id(first.start)]))}, [first.start]
+
+
+class _Bench:
+    """A model and its data, ready to be run with changes."""
+
+    def __init__(self, model, images, labels, batch_size):
+        self.batch_size = check_positive_integer("batch_size", batch_size)
+        self.flat = check_model(model)
+        self.images = check_images(self.flat, images)
+        self.labels = check_labels(self.flat, labels, len(self.images))
+        self.blocks = block_spans(self.flat)
+        self.nodes = nodes_of(self.flat)
+        report = measure_perturbation(model, self.images, batch_size)
+        self.ratios = [block.scaled for block in report.blocks]
+
+    def report(self, change, changes, ratios):
+        """The accuracies with each of the changes."""
+        accuracies = [self.accuracy(*parts) for parts in changes.values()]
+        return BlockChanges(
+            change, len(self.images), self.accuracy({}, []), tuple(changes),
+            np.array(accuracies), np.array(ratios),
+        )  # fmt: skip
+
+    def accuracy(self, changes, kept):
+        """Share of right answers, with values changed on the way."""
+        entry = id(self.flat.inputs[0])
+
+        def outputs(x):
+            return execute(self.nodes, {entry: x}, [*self.flat.outputs, *kept], changes)[:1]
+
+        found = [
+            evaluate(outputs, x)[0].argmax(axis=1) for (x,) in batches(self.batch_size, self.images)
+        ]
+        return float(np.mean(np.concatenate(found) == self.labels))
+
+    def may_swap(self, first, second):
+        """Whether two spans follow each other, have one shape, and nothing else reads inside."""
+        shapes = {tuple(t.shape) for t in (first.start, first.end, second.end)}
+        if first.end is not second.start or len(shapes) > 1 or first.sides or second.sides:
+            return False
+        own = {id(node) for node in (*first.nodes, *second.nodes)}
+        inside = {id(t) for node in (*first.nodes, *second.nodes) for t in node.output_tensors}
+        inside.remove(id(second.end))
+        read = {id(t) for n in self.nodes if id(n) not in own for t in n.input_tensors}
+        return not inside & read

@@ -1,0 +1,138 @@
+"""What learned convolutions do to waves."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_pdenets import layers
+from keras_pdenets.layers.images import check_positive_integer
+
+
+@dataclass(frozen=True, eq=False)
+class FourierSymbols:
+    """Symbols of convolution kernels.
+
+    Args:
+        frequencies: Ascending, in radians a pixel, from -pi (even size); shape (size,).
+        symbols: Complex factors, indexed by the frequency along y, the frequency along x, the
+            input channel and the filter.
+    """
+
+    frequencies: np.ndarray
+    symbols: np.ndarray
+
+    @property
+    def amplitude(self):
+        """How much each wave is enlarged: the modulus of the symbols."""
+        return np.abs(self.symbols)
+
+
+def fourier_symbols(layer_or_kernel, size=32):
+    r"""Fourier symbols of the kernels of a convolution.
+
+    $$\hat K(p_x, p_y) = \sum_{i,j} K_{ij}\, e^{\mathrm{i}\,(i\,p_y + j\,p_x)}$$
+
+    with rows i and columns j counted from the middle of the kernel: the factor by which the layer
+    multiplies the wave $e^{\mathrm{i}(x p_x + y p_y)}$ on a periodic grid. Eq. (22), Yin et al.
+    2019, arXiv 1904.07568, on the grid in place of the continuum, where $\partial_{xx}$ becomes
+    $2\cos p_x - 2$ and a central difference $\mathrm{i} \sin p_x$. Strides and bias are no part of
+    it.
+
+    Args:
+        layer_or_kernel: A layer that `kernel_of` knows, or its kernel: an array of shape (height,
+            width) or (height, width, input channels, filters).
+        size: Number of frequencies along each axis; a positive integer.
+
+    Returns:
+        A `FourierSymbols` with `size * size * channels * filters` complex numbers.
+
+    Raises:
+        ValueError: If `size` is out of range, the kernel has another rank, or the layer has none.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import fourier_symbols
+    >>> waves = fourier_symbols(np.array([[1.0, -2.0, 1.0]]), size=4)
+    >>> waves.symbols[0, :, 0, 0].real.round(6) + 0.0  # 2 cos p - 2
+    array([-4., -2.,  0., -2.])
+    """
+    size = check_positive_integer("size", size)
+    kernel = kernel_of(layer_or_kernel)
+    frequencies = 2 * np.pi * np.fft.fftshift(np.fft.fftfreq(size))
+    waves = []
+    for sides in kernel.shape[:2]:
+        # Keras pads an even kernel more behind than before.
+        places = np.arange(sides) - (sides - 1) // 2
+        waves.append(np.exp(1j * np.outer(frequencies, places)))  # (size, sides)
+    symbols = np.einsum("pi,qj,ijno->pqno", *waves, kernel, optimize=True)
+    return FourierSymbols(frequencies, symbols)
+
+
+def kernel_of(layer_or_kernel):
+    """The kernel of a two-dimensional convolution layer, as an array.
+
+    Args:
+        layer_or_kernel: A built `Conv2D` or `DepthwiseConv2D` of Keras, a `PDEConv2D`,
+            `DecomposedConv2D` (the product of its two kernels), `DepthwiseStencil2D` or
+            `PolynomialConv2D` of degree 0; or an array of two or four axes.
+
+    Returns:
+        Array in 64 bits of shape (height, width, input channels, filters), with the zeros of a
+        dilation; of a depthwise layer, filters are those of a channel.
+
+    Raises:
+        ValueError: If it is no such layer or array, or the layer is not built.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis.fourier import kernel_of
+    >>> kernel_of(np.ones((3, 3))).shape
+    (3, 3, 1, 1)
+    """
+    if not isinstance(layer_or_kernel, keras.layers.Layer):
+        return _checked_array(layer_or_kernel)
+    layer = layer_or_kernel
+    if not layer.built:
+        raise ValueError(f"`layer_or_kernel` must be built. Received: {layer.name!r} without input")
+    if isinstance(layer, layers.PDEConv2D):
+        return _array(layer.assemble_kernel())
+    if isinstance(layer, layers.DecomposedConv2D):
+        row, column = _array(layer.row_kernel), _array(layer.column_kernel)
+        return np.einsum("jnm,imo->ijno", row[0], column[:, 0])
+    slopes = getattr(layer, "slope_kernels", ())
+    if isinstance(layer, _PLAIN) and not slopes:
+        return _dilated(_array(layer.kernel), getattr(layer, "dilation_rate", (1, 1)))
+    reason = ", whose kernel changes from place to place" if slopes else ""
+    raise ValueError(
+        "`layer_or_kernel` must be a two-dimensional convolution with one kernel everywhere. "
+        f"Received: {layer.name!r} of type {type(layer).__name__}{reason}"
+    )
+
+
+_PLAIN = (
+    keras.layers.Conv2D, keras.layers.DepthwiseConv2D,
+    layers.DepthwiseStencil2D, layers.PolynomialConv2D,
+)  # fmt: skip
+
+
+def _array(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor), "float64")
+
+
+def _checked_array(kernel):
+    found = np.asarray(kernel, "float64")
+    if found.ndim not in (2, 4) or not found.size:
+        raise ValueError(
+            "`layer_or_kernel` must be a layer, or a kernel of shape (height, width) or (height, "
+            f"width, input channels, filters). Received: shape {found.shape}"
+        )
+    return found.reshape((*found.shape, 1, 1)[:4])
+
+
+def _dilated(kernel, rates):
+    sides = [(side - 1) * rate + 1 for side, rate in zip(kernel.shape[:2], rates, strict=True)]
+    spread = np.zeros((*sides, *kernel.shape[2:]))
+    spread[:: rates[0], :: rates[1]] = kernel
+    return spread

@@ -1,0 +1,132 @@
+"""How large the gradient of the loss is along the depth of a net."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from keras_pdenets.analysis.derivatives import evaluate, vjp
+from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
+from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
+from keras_pdenets.layers.images import check_positive_integer
+
+
+@dataclass(frozen=True)
+class GradientNorms:
+    """Norms of the gradient of each image's loss.
+
+    Args:
+        blocks: Names of the residual blocks, in order.
+        inputs: Norms of the gradient by the input of each block, of shape (blocks, images).
+        outputs: By its output, behind the activation that may follow the sum; the same shape.
+        losses: Losses, of shape (images,).
+    """
+
+    blocks: tuple[str, ...]
+    inputs: np.ndarray
+    outputs: np.ndarray
+    losses: np.ndarray
+
+    def __str__(self) -> str:
+        """One line for each block: mean and standard deviation over the images."""
+        lines = [f"{len(self.losses)} images, mean loss {self.losses.mean():.4g}"]
+        for name, before, behind in zip(self.blocks, self.inputs, self.outputs, strict=True):
+            lines.append(
+                f"{name}: input {before.mean():.4g} +- {before.std():.2g}, "
+                f"output {behind.mean():.4g} +- {behind.std():.2g}"
+            )
+        return "\n".join(lines)
+
+
+def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
+    r"""The norm of the loss's gradient at the input and the output of every residual block.
+
+    $$g_l(x) = \Bigl\| \frac{\partial}{\partial x_l} \bigl(-\log p_y(x)\bigr) \Bigr\|_2$$
+
+    for each image x with label y. In inference, where no image acts on another. Norms are over all
+    pixels and channels; a net whose steps are small has them nearly constant within a section.
+
+    Args:
+        model: Any functional or sequential Keras model with residual blocks and one output of
+            shape (batch, classes). It is not changed.
+        images: Array of images.
+        labels: Integers of shape (images,).
+        from_logits: Whether the model gives logits; None: unless what it gives for the first
+            images are probabilities (not negative, with sum 1).
+        batch_size: Images in a step.
+
+    Returns:
+        A `GradientNorms`.
+
+    Raises:
+        ValueError: If the model has no residual block, an argument is out of range, or a number
+            comes out that is not finite.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import gradient_norms
+    >>> images, labels = keras_pdenets.data.load_sample()
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> gradient_norms(model, images[:8], labels[:8]).outputs.shape
+    (9, 8)
+    """
+    check_positive_integer("batch_size", batch_size)
+    flat = check_model(model)
+    images = check_images(flat, images)
+    labels = check_labels(flat, labels, len(images))
+    spans = [span for _, span in block_spans(flat)]
+    # Tensors between blocks are mostly the output of one and the input of the next.
+    places = {id(t): t for span in spans for t in (span.start, span.end)}
+    nodes, entry = nodes_of(flat), id(flat.inputs[0])
+    *features, first = evaluate(
+        lambda x: execute(nodes, {entry: x}, [*places.values(), *flat.outputs]), images[:batch_size]
+    )
+    shapes = [feature.shape[1:] for feature in features]
+    if from_logits is None:
+        from_logits = not _are_probabilities(first)
+
+    def losses(*values):
+        *moves, x, y = values
+        changes = dict(zip(places, map(_adding, moves), strict=True))
+        (output,) = execute(nodes, {entry: x}, flat.outputs, changes)
+        return _cross_entropy(output, y, from_logits)
+
+    pull, norms, found = vjp(losses), [], []
+    for x, y in batches(batch_size, images, labels):
+        moves = [np.zeros((len(x), *shape), "float32") for shape in shapes]
+        value, gradients = pull(moves, np.ones(len(x), "float32"), x, y)
+        flats = [g.reshape(len(x), -1).astype("float64") for g in gradients]
+        norms.append([np.linalg.norm(g, axis=1) for g in flats])
+        found.append(value.astype("float64"))
+    along = dict(zip(places, np.concatenate(norms, axis=1), strict=True))
+    result = GradientNorms(
+        tuple(span.name for span in spans),
+        np.stack([along[id(span.start)] for span in spans]),
+        np.stack([along[id(span.end)] for span in spans]),
+        np.concatenate(found),
+    )
+    if not (np.isfinite(result.losses).all() and np.isfinite(result.inputs).all()):
+        raise ValueError(
+            "The loss or its gradient is not finite: the net has diverged, or gives a class the "
+            "probability 0 (a model that gives logits has no such end)."
+        )
+    return result
+
+
+def _adding(move):
+    return lambda value, _: value + ops.cast(move, value.dtype)
+
+
+def _are_probabilities(outputs):
+    sums = outputs.astype("float64").sum(axis=1)
+    # Half precision has sums within 1 %.
+    return bool((outputs >= 0).all() and np.allclose(sums, 1, atol=1e-2))
+
+
+def _cross_entropy(outputs, labels, from_logits):
+    """Loss of each image; no probability is cut off, as Keras' loss does at 1e-7."""
+    outputs = ops.cast(outputs, "float32")
+    chosen = ops.one_hot(labels, outputs.shape[1], dtype="float32")
+    if from_logits:
+        return -ops.sum(ops.log_softmax(outputs, axis=-1) * chosen, axis=-1)
+    return -ops.log(ops.sum(outputs * chosen, axis=-1))

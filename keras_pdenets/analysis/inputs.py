@@ -1,0 +1,87 @@
+"""Checks of what is to be measured, before anything is computed."""
+
+import numpy as np
+
+from keras_pdenets.analysis.graph import flatten
+
+
+def check_model(model):
+    """The model without nested models.
+
+    Raises:
+        ValueError: If it shows no graph, or has several inputs.
+    """
+    flat = flatten(model)
+    if len(flat.inputs) != 1:
+        raise ValueError(
+            f"`model` must have one input. Received: model {model.name!r} with {len(flat.inputs)}"
+        )
+    return flat
+
+
+def check_images(flat, images):
+    """The images as the array that the model takes.
+
+    Raises:
+        ValueError: If there is none, they are of another shape than the model's input, or hold
+            numbers that are not finite.
+    """
+    images = np.asarray(images)
+    wanted = tuple(flat.inputs[0].shape)[1:]
+    if images.dtype.kind not in "biuf":
+        raise ValueError(f"`images` must be an array of numbers. Received: {images.dtype}")
+    if images.ndim != len(wanted) + 1 or any(
+        side not in (None, given) for side, given in zip(wanted, images.shape[1:], strict=True)
+    ):
+        raise ValueError(
+            f"`images` must be of shape {('n', *wanted)}, as the model takes them. "
+            f"Received: shape {images.shape}"
+        )
+    if not len(images):
+        raise ValueError("`images` must hold at least one image. Received: none")
+    if not np.isfinite(images).all():
+        raise ValueError("`images` must be finite. Received: NaN or infinite numbers")
+    return images.astype(flat.inputs[0].dtype)
+
+
+def check_labels(flat, labels, count):
+    """The labels as integers below the model's number of classes, one for each image.
+
+    Raises:
+        ValueError: If the model has no row of classes as output, or labels are of another number,
+            no integers or beyond the classes.
+    """
+    shapes = [tuple(output.shape) for output in flat.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 0) < 2:
+        raise ValueError(
+            "`model` must have one output of shape (batch, classes), with two classes or more. "
+            f"Received: {flat.name!r} with outputs of shape {', '.join(map(str, shapes))}"
+        )
+    labels, classes = check_integers(labels, count), shapes[0][1]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ValueError(
+            f"`labels` must be in [0, {classes}), the classes of the model. Received: {wrong[0]}"
+        )
+    return labels
+
+
+def check_integers(labels, count):
+    """Labels as an array of integers, one for each image.
+
+    Raises:
+        ValueError: If they are of another number, or no integers.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"`labels` must be {count} integers, one for each image. "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    return labels
+
+
+def batches(size, *arrays):
+    """Slices of arrays of one length, some of all in a step."""
+    for begin in range(0, len(arrays[0]), size):
+        yield [array[begin : begin + size] for array in arrays]

@@ -1,0 +1,88 @@
+"""Where a net is looked into, from its input to its output: blocks, or layers where it has none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_pdenets import layers as own
+from keras_pdenets.analysis.graph import ACTIVATIONS, find_blocks
+
+# Layers that are one convolution: all their weights but the bias make its kernel.
+CONVOLUTIONS = (
+    keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D, keras.layers.SeparableConv2D,
+    own.PDEConv2D, own.DecomposedConv2D, own.PolynomialConv2D, own.DepthwiseStencil2D,
+)  # fmt: skip
+_STEPS = (own.ClipFlowStep, own.NewtonFlowStep, own.CarryFlowStep)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place along the depth of a net.
+
+    Args:
+        name: Name of the layer; of a block, of the layer that adds.
+        kind: `"block"`, `"activation"` (also within a layer) or `"convolution"`.
+        section: Number of its section: of a block, as `find_blocks` counts; else places in a row
+            whose outputs have one shape.
+        output: Tensor behind the block or the layer.
+        block: The `ResidualBlock`, or None.
+    """
+
+    name: str
+    kind: str
+    section: int
+    output: Any
+    block: Any = None
+
+
+def find_places(flat):
+    """The residual blocks of a flat model; of a plain one, its activations and convolutions.
+
+    Args:
+        flat: A functional model without models inside it.
+
+    Returns:
+        List of `Place`, in the order of the graph.
+
+    Raises:
+        ValueError: If the model has none of them.
+    """
+    try:
+        blocks = find_blocks(flat)
+    except ValueError:  # it has none
+        return _plain_places(flat)
+    return [Place(b.name, "block", b.section, b.output, b) for b in blocks]
+
+
+def _plain_places(flat):
+    places, section, last = [], -1, None
+    for depth in sorted(flat._nodes_by_depth, reverse=True):
+        for node in flat._nodes_by_depth[depth]:
+            kind = _kind(node.operation)
+            if kind is None:
+                continue
+            output = node.output_tensors[0]
+            section += tuple(output.shape) != last
+            last = tuple(output.shape)
+            places.append(Place(node.operation.name, kind, section, output))
+    if not places:
+        raise ValueError(
+            "`model` must have residual blocks, activations or convolutions. "
+            f"Received: {flat.name!r} with none of them in {len(flat.operations)} operations"
+        )
+    return places
+
+
+def _kind(layer):
+    """What a layer is on the way, or None: a softmax gives answers, no features."""
+    function = getattr(layer, "activation", None)
+    if function is keras.activations.softmax:
+        return None
+    bends = function is not None and function is not keras.activations.linear
+    if bends or isinstance(layer, (*ACTIVATIONS, *_STEPS)):
+        return "activation"
+    return "convolution" if isinstance(layer, (*CONVOLUTIONS, own.QuasiLinear2D)) else None

@@ -1,0 +1,130 @@
+"""The 2-norm of every linear layer, between a bound that holds and a value that is reached."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_pdenets.analysis.derivatives import evaluate, vjp
+from keras_pdenets.analysis.execution import nodes_of
+from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.analysis.linear_maps import linear_map, linear_twin
+from keras_pdenets.layers.images import check_positive_integer
+
+# Pixels on an axis whose size is open, where the lower bound is looked for.
+_SIDE = 32
+
+
+@dataclass(frozen=True)
+class SpectralNorms:
+    """2-norms of the linear maps in a net's layers, without biases and activations.
+
+    Args:
+        names: Names of the layers, in the order of the graph.
+        kinds: Names of their classes.
+        upper: Certified upper bounds, of shape (layers,).
+        lower: Norms that an input reaches, up to the rounding of the backend.
+        others: Layers with matrices for which no bound is known; they are left out.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    upper: np.ndarray
+    lower: np.ndarray
+    others: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for each layer."""
+        rows = zip(self.names, self.kinds, self.lower, self.upper, strict=True)
+        lines = [f"{name} ({kind}): {low:.4g} to {high:.4g}" for name, kind, low, high in rows]
+        if self.others:
+            lines.append(f"no bound is known for {', '.join(self.others)}")
+        return "\n".join(lines)
+
+
+def spectral_norms(model, steps=20, seed=0):
+    r"""Bounds of the 2-norm of every convolution and dense layer of a model.
+
+    $$\|K v\| / \|v\| \le \|K\| \le \max_{\theta \in \Theta_{n+k-1}} \sigma_1(\hat K(\theta))$$
+
+    The upper bound is that of `operators.norms.convolution_norm`: certified, for every padding and
+    stride, on images of the size that the model takes. A border of copies (`"replicate"`,
+    `"reflect"`) multiplies it by how much the copies add to the image's norm, at most
+    $\sqrt 2$ an axis from four pixels on; a degree of a `PolynomialConv2D` adds its kernels'. The
+    lower bound is what power iteration with $K^T K$ has reached, K^T as the derivative of the
+    layer itself: a transposed convolution of the backend is not the adjoint where sides are odd
+    and the stride is 2 (40 % off in our measurements).
+
+    Args:
+        model: Any functional or sequential Keras model, models inside it included.
+        steps: Steps of the power iteration; 20 mostly come within a few percent.
+        seed: Seed of its first vector.
+
+    Returns:
+        A `SpectralNorms`.
+
+    Raises:
+        ValueError: If the model has no graph, or no convolution or dense layer.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.analysis import spectral_norms
+    >>> x = keras.Input((8, 8, 1))
+    >>> box = keras.layers.Conv2D(1, 2, strides=2, kernel_initializer="ones")
+    >>> norms = spectral_norms(keras.Model(x, box(x)))
+    >>> norms.lower.round(3), norms.upper.round(3)
+    (array([2.]), array([2.]))
+    """
+    check_positive_integer("steps", steps)
+    flat = flatten(model)
+    found, others = {}, {}
+    for node in nodes_of(flat):
+        layer = node.operation
+        if not isinstance(layer, keras.layers.Layer):
+            continue
+        linear = linear_map(layer)
+        if linear is None:
+            if any(len(weight.shape) > 1 for weight in layer.weights):
+                others[layer.name] = None
+            continue
+        shape = tuple(node.input_tensors[0].shape)
+        # A layer that is called on several sizes has several norms.
+        if (layer.name, shape) not in found:
+            found[layer.name, shape] = (
+                type(layer).__name__,
+                linear.bound(_sides(layer, linear, shape)),
+                _reach(layer, shape, steps, seed),
+            )
+    if not found:
+        raise ValueError(
+            "`model` must have a convolution or a dense layer. Received: model "
+            f"{model.name!r} of {len(flat.operations)} operations without one"
+        )
+    kinds, upper, lower = zip(*found.values(), strict=True)
+    names = tuple(name for name, _ in found)
+    return SpectralNorms(names, kinds, np.array(upper), np.array(lower), tuple(others))
+
+
+def _sides(layer, linear, shape):
+    """Sides of the images that come in, None where they are open."""
+    dims = linear.kernels[0].ndim - 2
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    begin = 2 if first else 1
+    return shape[begin : begin + dims]
+
+
+def _reach(layer, shape, steps, seed):
+    """The norm of what the best of some inputs of norm 1 becomes."""
+    twin = linear_twin(layer, shape)
+    pull = vjp(twin)
+    vector = np.random.default_rng(seed).normal(size=(1, *(side or _SIDE for side in shape[1:])))
+    best = 0.0
+    for _ in range(steps):
+        size = np.linalg.norm(vector)
+        if not size:  # the map gives nothing but zeros
+            break
+        vector = (vector / size).astype(layer.variable_dtype)
+        (image,) = evaluate(lambda x: [twin(x)], vector)
+        best = max(best, float(np.linalg.norm(image.astype("float64"))))
+        vector = pull([vector], image)[1][0].astype("float64")
+    return best

@@ -1,0 +1,34 @@
+"""What Keras has no word for: products with the transposed derivative."""
+
+import importlib
+
+import keras
+
+
+def pullback(function, *primals):
+    r"""Value of a function, and the products $v \mapsto J^T v$ with its transposed derivative.
+
+    `keras.ops.jvp` gives the products with J; of those with its transpose Keras has none, so they
+    are the backend's own.
+
+    Args:
+        function: Function of tensors that returns one tensor.
+        *primals: Tensors that it is differentiated at.
+
+    Returns:
+        The value, and a function of a tensor of its shape that gives one tensor for each primal.
+    """
+    # A backend has the name of its module.
+    module = importlib.import_module(keras.backend.backend())
+    if keras.backend.backend() == "jax":
+        return module.vjp(function, *primals)
+    if keras.backend.backend() == "torch":
+        return module.func.vjp(function, *primals)
+    with module.GradientTape(persistent=True) as tape:
+        tape.watch(primals)
+        value = function(*primals)
+
+    def product(v):
+        return tuple(tape.gradient(value, primals, v, unconnected_gradients="zero"))
+
+    return value, product

@@ -1,0 +1,50 @@
+"""Pictures of receptive fields, and of nets with a block less."""
+
+import numpy as np
+
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_receptive_field(fields, path, title=""):
+    """Write a picture of one or more effective receptive fields, each relative to its largest.
+
+    Args:
+        fields: List of `analysis.ReceptiveField`, such as those of several layers.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(3 * len(fields), 3.6, title)
+    for axes, field in zip(figure.subplots(1, len(fields), squeeze=False)[0], fields, strict=True):
+        weights = field.weights / field.weights.max()
+        axes.imshow(np.log10(np.maximum(weights, 1e-4)), cmap="viridis", vmin=-4, vmax=0)
+        axes.set_title(
+            f"{field.layer}\nwidth {field.width:.1f} of {max(field.support)} pixels", fontsize=8
+        )
+        axes.set_axis_off()
+    save_figure(figure, path)
+
+
+def plot_block_changes(changes, path, title=""):
+    """Write a picture of the accuracy with each block dropped, or each pair of blocks swapped.
+
+    The relative change by each block, which says how much there is to miss, comes above.
+
+    Args:
+        changes: An `analysis.BlockChanges`.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    places = np.arange(len(changes.names))
+    figure = new_figure(max(6, 0.25 * len(places)), 6.5, title)
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.bar(places, changes.ratios, color="tab:orange")
+    above.set_ylabel("||hF|| / ||x||")
+    below.bar(places, 100 * changes.accuracies, color="tab:blue")
+    below.axhline(100 * changes.accuracy, color="black", lw=1, ls="--", label="whole net")
+    below.set_ylabel(f"accuracy (%) after each {changes.change}")
+    below.set_ylim(0, 100)
+    below.legend(fontsize=8, loc="lower right")
+    below.set_xticks(places, changes.names, rotation=90, fontsize=6)
+    for axes in (above, below):
+        axes.grid(axis="y", alpha=0.3)
+    save_figure(figure, path)

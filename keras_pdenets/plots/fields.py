@@ -1,0 +1,132 @@
+"""Pictures of what a net does to the data along its depth, and of how much noise it bears."""
+
+import numpy as np
+
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_feature_variance(reports, path, title=""):
+    """Write figure 5 of Yin 2019, arXiv 1904.07568: variance along the depth.
+
+    Full lines: shortcut + residual, or behind the activations of a plain net. Broken lines: the
+    residual alone, or behind the convolutions of a plain net. Dotted lines divide sections.
+
+    Args:
+        reports: `FeatureVariance` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(8, 4.5, title)
+    axes = figure.subplots()
+    for index, (name, report) in enumerate(reports.items()):
+        color = f"C{index % 10}"
+        places = (np.arange(len(report.names)) + 0.5) / len(report.names)
+        for (label, shown, values), style in zip(_curves(report), ("o-", "s--"), strict=True):
+            if shown.any():
+                axes.plot(
+                    places[shown], values[shown], style, ms=3, color=color, label=f"{name}: {label}"
+                )
+        for start in np.flatnonzero(np.diff(report.sections)):
+            axes.axvline(places[start : start + 2].mean(), color=color, lw=0.5, ls=":")
+    axes.set_xlabel("place in the net (0: input, 1: output)")
+    axes.set_ylabel("variance of the features")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _curves(report):
+    """Label, places and values of the two curves of a net."""
+    kinds = np.array(report.kinds)
+    if (kinds == "block").all():
+        return (
+            ("with shortcut", kinds == "block", report.total),
+            ("residual", kinds == "block", report.residual),
+        )
+    return tuple((f"{k}s", kinds == k, report.output) for k in ("activation", "convolution"))
+
+
+def plot_weight_noise(curves, path, title=""):
+    """Write figure 7 of Yin 2019, arXiv 1904.07568: accuracy against noise on the weights.
+
+    Bars are one standard deviation of the draws.
+
+    Args:
+        curves: `WeightNoise` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(7, 4.5, title)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        order = np.argsort(curve.levels)
+        axes.errorbar(
+            100 * curve.levels[order], 100 * curve.mean[order], 100 * curve.spread[order],
+            fmt="o-", ms=4, capsize=3, label=name,
+        )  # fmt: skip
+    axes.set_xlabel("noise / size of the weight (%)")
+    axes.set_ylabel("accuracy (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def plot_trajectories(ways, path, title="", names=None):
+    """Write figure 4(c) of Yin 2019, arXiv 1904.07568: ways through each stage of a net.
+
+    A ring is the first block of a stage, a disc the last.
+
+    Args:
+        ways: `Trajectories`.
+        path: The PNG file.
+        title: Line above the picture.
+        names: Names of all classes, or None: their numbers.
+    """
+    figure = new_figure(4 * len(ways.stages), 4.2, title)
+    panels = figure.subplots(1, len(ways.stages), squeeze=False)[0]
+    for number, (axes, stage) in enumerate(zip(panels, ways.stages, strict=True)):
+        for way, points in enumerate(np.moveaxis(stage.coordinates, 1, 0)):
+            label = None
+            if ways.classes is not None:
+                label = ways.classes[way] if names is None else names[ways.classes[way]]
+            color = f"C{way % 10}"
+            axes.plot(*points.T, ".-", ms=3, lw=1, color=color, label=label)
+            axes.plot(*points[0], "o", ms=6, mfc="none", color=color)
+            axes.plot(*points[-1], "o", ms=6, color=color)
+        first, second = 100 * stage.explained
+        axes.set_title(f"stage {number + 1}: {len(stage.names)} blocks", fontsize=9)
+        axes.set_xlabel(f"first direction ({first:.0f} % of the variance)", fontsize=8)
+        axes.set_ylabel(f"second direction ({second:.0f} %)", fontsize=8)
+        axes.grid(alpha=0.3)
+    if ways.classes is not None:
+        panels[-1].legend(fontsize=7)
+    save_figure(figure, path)
+
+
+def plot_path_integral(reports, path, title=""):
+    """Write a picture of energies and action along the depth; Yin 2019, arXiv 1904.07568.
+
+    Args:
+        reports: `PathIntegral` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(11, 4.2, title)
+    energies, actions = figure.subplots(1, 2)
+    for name, report in reports.items():
+        depth = np.arange(1, len(report.layers) + 1)
+        color = actions.plot(depth, report.action, "o-", ms=3, label=name)[0].get_color()
+        for values, style, what in (
+            (report.kinetic, "o-", "kinetic T"),
+            (report.potential, "s--", "potential V"),
+            (report.lagrangian, ":", "Lagrangian T - V"),
+        ):
+            energies.plot(depth, values, style, ms=3, color=color, label=f"{name}: {what}")
+    energies.set_ylabel("energy (median of the layer's operators)")
+    actions.set_ylabel("action (sum of the medians of T - V)")
+    for axes in (energies, actions):
+        axes.set_xlabel("PDE layer")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    save_figure(figure, path)

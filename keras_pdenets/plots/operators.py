@@ -1,0 +1,66 @@
+"""Pictures of learned operators: their kernels, and what they do to waves."""
+
+import numpy as np
+
+from keras_pdenets.analysis.fourier import kernel_of
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_operators(layer_or_kernel, path, title="", channels=8, filters=8):
+    """Write a picture of learned kernels; rows are input channels, columns filters.
+
+    Red is positive, blue negative, on one scale for all.
+
+    Args:
+        layer_or_kernel: A convolution layer or its kernel, as in `analysis.fourier_symbols`.
+        path: The PNG file.
+        title: Line above the picture.
+        channels: Largest number of input channels shown.
+        filters: Largest number of filters shown.
+
+    Raises:
+        ValueError: As in `analysis.fourier_symbols`.
+        ImportError: If matplotlib is missing; the message says how to install it.
+    """
+    kernel = kernel_of(layer_or_kernel)[:, :, :channels, :filters]
+    reach = max(float(np.abs(kernel).max()), 1e-12)
+    _grid(kernel, path, title, {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach})
+
+
+def plot_fourier_symbols(waves, path, title="", channels=8, filters=8):
+    """Write a picture of amplitudes against frequency; rows are input channels, columns filters.
+
+    Each map runs from -pi to pi radians a pixel, the constant image in its middle.
+
+    Args:
+        waves: `FourierSymbols`.
+        path: The PNG file.
+        title: Line above the picture.
+        channels: Largest number of input channels shown.
+        filters: Largest number of filters shown.
+
+    Raises:
+        ImportError: If matplotlib is missing; the message says how to install it.
+    """
+    amplitude = waves.amplitude[:, :, :channels, :filters]
+    _grid(amplitude, path, title, {"cmap": "viridis", "vmin": 0, "vmax": float(amplitude.max())})
+
+
+def _grid(maps, path, title, style):
+    """Maps of shape (height, width, rows, columns) beside one another, on one scale."""
+    rows, columns = maps.shape[2:]
+    figure = new_figure(0.9 * columns + 1.5, 0.9 * rows + 0.8, title)
+    # Without it, the labels of the rows are cut off at the edge.
+    figure.get_layout_engine().set(rect=(0.02, 0, 0.98, 1))
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = panels[row, column]
+            drawn = axes.imshow(maps[:, :, row, column], **style)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        panels[row, 0].set_ylabel(f"in {row}", fontsize=7)
+    for column in range(columns):
+        panels[0, column].set_title(f"filter {column}", fontsize=7)
+    figure.colorbar(drawn, ax=panels.ravel().tolist(), shrink=0.8)
+    save_figure(figure, path)

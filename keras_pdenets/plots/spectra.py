@@ -1,0 +1,88 @@
+"""Pictures of norms and singular values along the depth of nets."""
+
+import numpy as np
+
+from keras_pdenets.plots.figure import new_figure, save_figure
+
+
+def plot_spectral_norms(norms, path, title=""):
+    """Write a picture of the 2-norms of a net's layers, from the lower to the upper bound.
+
+    Args:
+        norms: An `analysis.SpectralNorms`.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    places = np.arange(len(norms.names))
+    figure = new_figure(max(6, 0.22 * len(places)), 5, title)
+    axes = figure.subplots()
+    axes.vlines(places, norms.lower, norms.upper, color="tab:blue", lw=3, alpha=0.5)
+    axes.plot(places, norms.upper, "v", ms=4, color="tab:blue", label="upper bound")
+    axes.plot(places, norms.lower, "^", ms=4, color="tab:orange", label="reached")
+    axes.axhline(1.0, color="black", lw=0.5, ls=":")
+    axes.set_xticks(places, norms.names, rotation=90, fontsize=6)
+    axes.set_ylabel("2-norm")
+    _finish(axes, norms.upper)
+    save_figure(figure, path)
+
+
+def plot_gradient_norms(gradients, path, title=""):
+    """Write a picture of the norm of the loss's gradient along the depth of one or more nets.
+
+    Lines are means over the images, bands go from the 10th to the 90th percentile; the first point
+    is the input of the first block, the others are the outputs.
+
+    Args:
+        gradients: `analysis.GradientNorms` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(7, 4.5, title)
+    axes = figure.subplots()
+    for name, found in gradients.items():
+        norms = np.concatenate([found.inputs[:1], found.outputs])
+        places = np.arange(len(norms))
+        line = axes.plot(places, norms.mean(axis=1), "o-", ms=3, label=name)[0]
+        low, high = np.percentile(norms, [10, 90], axis=1)
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
+    axes.set_xlabel("block")
+    axes.set_ylabel("norm of the loss's gradient")
+    _finish(axes, np.concatenate([found.outputs.ravel() for found in gradients.values()]))
+    save_figure(figure, path)
+
+
+def plot_jacobian_spectrum(spectra, path, title=""):
+    """Write a picture of the leading singular values along the depth of one or more nets.
+
+    One line for each singular value, the mean over the images; the first has a band from the
+    smallest to the largest image.
+
+    Args:
+        spectra: `analysis.JacobianSpectrum` by name of the net.
+        path: The PNG file.
+        title: Line above the picture.
+    """
+    figure = new_figure(7, 4.5, title)
+    axes = figure.subplots()
+    for name, spectrum in spectra.items():
+        first, places = spectrum.values[..., 0], np.arange(len(spectrum.names))
+        line = axes.plot(places, first.mean(axis=1), "o-", ms=3, label=name)[0]
+        color = line.get_color()
+        axes.fill_between(places, first.min(axis=1), first.max(axis=1), color=color, alpha=0.2)
+        for values in np.moveaxis(spectrum.values.mean(axis=1), 1, 0)[1:]:
+            axes.plot(places, values, "-", lw=0.7, color=color)
+        axes.set_xticks(places, spectrum.names, rotation=90, fontsize=6)
+    axes.axhline(1.0, color="black", lw=0.5, ls=":")
+    axes.set_ylabel("singular values of the Jacobian")
+    _finish(axes, np.concatenate([s.values.ravel() for s in spectra.values()]))
+    save_figure(figure, path)
+
+
+def _finish(axes, values):
+    """A logarithmic axis where numbers are positive and far apart, and the rest."""
+    if values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

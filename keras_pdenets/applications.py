@@ -5,7 +5,7 @@ import logging
 import textwrap
 from pathlib import Path
 
-from keras_pdenets.builders import FAMILIES, REMAT_OPTIONS, ModelOptions, Preprocessing
+from keras_pdenets.builders import FAMILIES, TRAINING_ONLY, ModelOptions, Preprocessing
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import load_weights, read_checkpoint
 from keras_pdenets.hub.resolve import resolve, resolve_repo
@@ -235,8 +235,8 @@ def _checkpoint_for(row, path, config_options):
     trained = config_of(row, checkpoint.options)
     wanted = config_of(row, {**checkpoint.options, **config_options})
     for key, value in config_options.items():
-        # How gradients are computed is no part of a checkpoint.
-        if key not in REMAT_OPTIONS and getattr(wanted, key) != getattr(trained, key):
+        # How a net is trained is no part of a checkpoint.
+        if key not in TRAINING_ONLY and getattr(wanted, key) != getattr(trained, key):
             raise ValueError(
                 f"`{key}` must be {getattr(trained, key)!r}, as the checkpoint was trained with; "
                 f"weights=None builds another net. Received: {key}={value!r}"

@@ -39,6 +39,7 @@ class Parts:
         dtype: Precision: a Keras dtype policy or its name.
         steps: Residual steps of every ReLU, or None for the ReLU itself.
         promote: Weights of every step (see `layers.ClipFlowStep`).
+        norms: Whether there are batch norms; without them convolutions have biases.
     """
 
     operator: str = "conv"
@@ -47,6 +48,7 @@ class Parts:
     dtype: Any = None
     steps: int | None = None
     promote: str | None = None
+    norms: bool = True
 
     def __post_init__(self):
         """Refuse an operator that does not exist, or options it does not have."""
@@ -63,7 +65,7 @@ class Parts:
             )
 
     def conv(self, x, filters, kernel_size, strides, name, zero=False):
-        """Dense convolution without bias, padded alike on every backend; it may start at zero."""
+        """Dense convolution, padded alike on every backend; it may start at zero."""
         if strides > 1 and kernel_size > 1:
             x = self.pad(x, kernel_size // 2, f"{name}_pad")
         return keras.layers.Conv2D(
@@ -71,7 +73,7 @@ class Parts:
             kernel_size,
             strides,
             padding="same" if strides == 1 else "valid",
-            use_bias=False,
+            use_bias=not self.norms,
             kernel_initializer="zeros" if zero else he_normal(),
             data_format=self.data_format,
             dtype=self.dtype,
@@ -79,7 +81,7 @@ class Parts:
         )(x)
 
     def operate(self, x, filters, strides, name, zero=False):
-        """The 3x3 operator of the residual branch, without bias; it may start at zero."""
+        """The 3x3 operator of the residual branch; it may start at zero."""
         options = dict(self.operator_options)
         if self.operator == "conv":
             if not options:
@@ -88,7 +90,7 @@ class Parts:
         y = _OPERATORS[self.operator](
             filters,
             strides=strides,
-            use_bias=False,
+            use_bias=not self.norms,
             data_format=self.data_format,
             dtype=self.dtype,
             name=name,
@@ -110,6 +112,8 @@ class Parts:
 
     def norm(self, x, name, gain=1.0):
         """Batch norm with the constants of the reference ResNets, not those of Keras."""
+        if not self.norms:
+            return x
         return keras.layers.BatchNormalization(
             axis=channel_axis(self.data_format),
             momentum=0.9,
@@ -137,6 +141,16 @@ class Parts:
     def add(self, x, y, name):
         """Sum of shortcut and residual."""
         return keras.layers.Add(dtype=self.dtype, name=name)([x, y])
+
+    def scale(self, x, factor, name):
+        """A constant times `x`."""
+        return keras.layers.Rescaling(factor, dtype=self.dtype, name=name)(x)
+
+    def drop(self, x, rate, name):
+        """In training 0 for that share of the examples, and more of it for the others."""
+        return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), dtype=self.dtype, name=name)(
+            x
+        )
 
     def norm_relu(self, x, name, index):
         """Batch norm and ReLU."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_pdenets.builders import hyperbolic_resnet as _hyperbolic
-from keras_pdenets.builders.common import START_OPTIONS
 from keras_pdenets.builders.common import ModelOptions as ModelOptions
 from keras_pdenets.builders.common import Preprocessing as Preprocessing
 from keras_pdenets.builders.plain_net import STEPS_OPTIONS, PlainNetConfig, build_plain_net
 from keras_pdenets.builders.preact_resnet import PreActResNetConfig, build_preact_resnet
 from keras_pdenets.builders.remat import REMAT_OPTIONS as REMAT_OPTIONS
 from keras_pdenets.builders.resnet import ResNetConfig, build_resnet
+from keras_pdenets.builders.steps import STEP_OPTIONS
+from keras_pdenets.builders.steps import TRAINING_ONLY as TRAINING_ONLY
 
 _STEM = {"stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.'}
 _OPERATOR_OPTIONS = {
@@ -42,7 +43,7 @@ FAMILIES = {
         {
             **_STEM,
             **_OPERATOR_OPTIONS,
-            **START_OPTIONS,
+            **STEP_OPTIONS,
             **REMAT_OPTIONS,
         },
     ),
@@ -52,7 +53,7 @@ FAMILIES = {
         {
             "num_blocks": "Blocks in a section: an integer, or one for each section.",
             **_OPERATOR_OPTIONS,
-            **START_OPTIONS,
+            **STEP_OPTIONS,
             **REMAT_OPTIONS,
         },
     ),

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.parts import Parts
-from keras_pdenets.blocks.residual import Start
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.layers.images import channel_axis, check_data_format, check_positive_integer
 
@@ -152,34 +151,6 @@ def make_model(config, options, inputs, x):
         raise ValueError(f"`remat` must be True or False. Received: remat={config.remat!r}")
     kind = RematModel if config.remat else keras.Model
     return kind(inputs, make_head(options, x), name=options.name)
-
-
-START_OPTIONS = {
-    "zero_start": "Whether the residual branches start at zero (last convolution, or last batch "
-    "norm, of each block), so that the untrained block is its shortcut.",
-    "step_size": 'Constant factor of the residual branches: a positive number, `"1/L"` with L '
-    "blocks in the section, or None for 1.",
-}
-
-
-def check_start(config):
-    """Raise ValueError unless the fields `zero_start` and `step_size` of a config are valid."""
-    if not isinstance(config.zero_start, bool):
-        raise ValueError(
-            f"`zero_start` must be True or False. Received: zero_start={config.zero_start!r}"
-        )
-    h = config.step_size
-    number = isinstance(h, int | float) and not isinstance(h, bool) and 0 < h < float("inf")
-    if not (h is None or h == "1/L" or number):
-        raise ValueError(
-            f"`step_size` must be a positive number, '1/L' or None. Received: step_size={h!r}"
-        )
-
-
-def make_start(config, blocks):
-    """The `Start` of the blocks of a section."""
-    step_size = 1 / blocks if config.step_size == "1/L" else config.step_size
-    return Start(config.zero_start, step_size)
 
 
 def check_depth(num_blocks, sections, name="num_blocks"):

@@ -5,14 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_pdenets.blocks.residual import preactivation_block
-from keras_pdenets.builders.common import (
-    check_depth,
-    check_start,
-    make_input,
-    make_model,
-    make_parts,
-    make_start,
-)
+from keras_pdenets.builders.common import check_depth, make_input, make_model, make_parts
+from keras_pdenets.builders.steps import check_steps, make_step
 
 
 @dataclass(frozen=True)
@@ -29,6 +23,9 @@ class PreActResNetConfig:
         operator_options: Arguments of the operator's layer, such as `boundary`.
         zero_start: Whether the residual branches start at zero.
         step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
+        scheme: `"euler"`, `"midpoint"`, `"rk4"` or `"backward_euler"` (see `builders.steps`).
+        leak: None, a number in (0, 1) or `"1/depth"` (see `layers.ScaledResidual`).
+        stochastic_depth: Share of the examples that skip the last block in training.
         filters: Width of each section.
         remat: Whether training computes every block twice, to keep its input only.
     """
@@ -38,13 +35,16 @@ class PreActResNetConfig:
     operator_options: Mapping[str, Any] = field(default_factory=dict)
     zero_start: bool = False
     step_size: float | str | None = None
+    scheme: str = "euler"
+    leak: float | str | None = None
+    stochastic_depth: float = 0.0
     filters: tuple[int, ...] = (16, 32, 64)
     remat: bool = False
 
     def __post_init__(self):
-        """Expand `num_blocks` to one number for each section; check the start."""
+        """Expand `num_blocks` to one number for each section; check the steps."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
-        check_start(self)
+        check_steps(self)
 
 
 def build_preact_resnet(config, options):
@@ -55,8 +55,8 @@ def build_preact_resnet(config, options):
     for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
         if stage > 0:
             x = parts.conv(x, filters, 1, 2, f"stage{stage}_transition_conv")
-        start = make_start(config, blocks)
         for block in range(blocks):
-            x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}", start)
+            step = make_step(config, stage, block)
+            x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}", step)
     x = parts.norm_relu(x, "head", 0)
     return make_model(config, options, inputs, x)

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pdenets.layers import BackwardEulerStep
+
 _BLOCK = re.compile(r"(stage\d+_block\d+)_.+")
 REMAT_OPTIONS = {
     "remat": "Whether training computes every block a second time, on the way back, in place of "
@@ -25,8 +27,8 @@ class _Unit:
 
     @property
     def layers(self):
-        """Those of the operations that have variables and a precision."""
-        operations = (node.operation for node in self.nodes)
+        """Those of the operations that have variables and a precision, once each."""
+        operations = dict.fromkeys(node.operation for node in self.nodes)
         return [op for op in operations if isinstance(op, keras.layers.Layer)]
 
 
@@ -65,7 +67,10 @@ class RematModel(keras.Model):
         self._plan = _Plan(_units(self))
         # The model hands the values of the variables to the layers, cast by its own policy.
         policy = self.dtype_policy
-        others = {layer.compute_dtype for unit in self._plan.blocks for layer in unit.layers}
+        layers = (layer for unit in self._plan.blocks for layer in unit.layers)
+        # A model inside a block has no precision of its own, its layers have.
+        parts = (part for layer in layers for part in layer._flatten_layers())
+        others = {part.compute_dtype for part in parts if not isinstance(part, keras.Model)}
         if policy.compute_dtype != policy.variable_dtype and others != {policy.compute_dtype}:
             raise ValueError(
                 "`remat` under a mixed global policy needs blocks of that policy. Received: blocks "
@@ -122,7 +127,9 @@ def _units(model):
         needed = {id(t): t for node in group for t in node.input_tensors}
         inputs = [t for k, t in needed.items() if k not in made]
         outputs = [t for k, t in made.items() if k in ends or consumers.get(k, set()) - {key}]
-        units.append(_Unit(group, inputs, outputs, isinstance(key, str)))
+        # An implicit step keeps nothing but its two ends; TensorFlow cannot differentiate in there.
+        implicit = any(isinstance(node.operation, BackwardEulerStep) for node in group)
+        units.append(_Unit(group, inputs, outputs, isinstance(key, str) and not implicit))
     return units
 
 
@@ -143,18 +150,21 @@ def _run_twice(unit, inputs, training):
     """Outputs of a block, which is computed again for the gradients."""
     weights = [v for layer in unit.layers for v in layer.trainable_variables]
     state = [v for layer in unit.layers for v in layer.non_trainable_variables]
-    variables = weights + state
+    # TensorFlow complains of integers among the arguments: states of random generators.
+    counts = [(v, ops.copy(v.value)) for v in state if not keras.backend.is_float_dtype(v.dtype)]
+    floats = [v for v in state if keras.backend.is_float_dtype(v.dtype)]
+    variables = weights + floats
 
     # As values in, values out: a variable that is assigned in there would be assigned twice, and
     # on JAX would hold a tracer that is gone.
     def pure(*values):
         given, rest = values[: len(inputs)], values[len(inputs) :]
-        with keras.StatelessScope(list(zip(variables, rest, strict=True))) as scope:
+        with keras.StatelessScope([*zip(variables, rest, strict=True), *counts]) as scope:
             outputs = _run(unit, given, training)
         return (*outputs, *(scope.get_current_value(v) for v in state))
 
     # Copies of the state: torch refuses to compute again from what was assigned since.
-    values = [ops.convert_to_tensor(v.value) for v in weights] + [ops.copy(v.value) for v in state]
+    values = [ops.convert_to_tensor(v.value) for v in weights] + [ops.copy(v.value) for v in floats]
     results = keras.remat(pure)(*inputs, *values)
     for variable, value in zip(state, results[len(unit.outputs) :], strict=True):
         variable.assign(value)

@@ -5,15 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_pdenets.blocks.residual import BLOCKS
-from keras_pdenets.builders.common import (
-    check_depth,
-    check_start,
-    make_input,
-    make_model,
-    make_parts,
-    make_start,
-)
+from keras_pdenets.builders.common import check_depth, make_input, make_model, make_parts
 from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.builders.steps import check_steps, make_step
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,9 @@ class ResNetConfig:
             to 64 pixels.
         zero_start: Whether the residual branches start at zero.
         step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
+        scheme: `"euler"`, `"midpoint"`, `"rk4"` or `"backward_euler"` (see `builders.steps`).
+        leak: None, a number in (0, 1) or `"1/depth"` (see `layers.ScaledResidual`).
+        stochastic_depth: Share of the examples that skip the last block in training.
         filters: Width of each stage.
         remat: Whether training computes every block twice, to keep its input only.
     """
@@ -44,6 +41,9 @@ class ResNetConfig:
     stem: str | None = None
     zero_start: bool = False
     step_size: float | str | None = None
+    scheme: str = "euler"
+    leak: float | str | None = None
+    stochastic_depth: float = 0.0
     filters: tuple[int, ...] = (64, 128, 256, 512)
     remat: bool = False
 
@@ -51,7 +51,7 @@ class ResNetConfig:
         """Check the arguments that the layers cannot check."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         check_stem(self.stem)
-        check_start(self)
+        check_steps(self)
 
 
 def build_resnet(config, options):
@@ -60,9 +60,9 @@ def build_resnet(config, options):
     parts = make_parts(config, options)
     x = make_stem(config, options, parts, x)
     for stage, (blocks, filters) in enumerate(zip(config.num_blocks, config.filters, strict=True)):
-        start = make_start(config, blocks)
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
             name = f"stage{stage}_block{block}"
-            x = BLOCKS[config.block](parts, x, filters, strides, name, start)
+            step = make_step(config, stage, block)
+            x = BLOCKS[config.block](parts, x, filters, strides, name, step)
     return make_model(config, options, inputs, x)

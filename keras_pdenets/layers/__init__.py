@@ -1,5 +1,6 @@
 """Keras layers: learnable differential operators, products of them, and their activations."""
 
+from keras_pdenets.layers.backward_euler import BackwardEulerStep as BackwardEulerStep
 from keras_pdenets.layers.balls import Hardball as Hardball
 from keras_pdenets.layers.balls import HardTanh as HardTanh
 from keras_pdenets.layers.balls import Softball as Softball
@@ -14,3 +15,4 @@ from keras_pdenets.layers.pde_conv import PDEConv2D as PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D as PolynomialConv2D
 from keras_pdenets.layers.quasi_linear import QuasiLinear2D as QuasiLinear2D
 from keras_pdenets.layers.scalar_gain import ScalarGain as ScalarGain
+from keras_pdenets.layers.scaled_residual import ScaledResidual as ScaledResidual

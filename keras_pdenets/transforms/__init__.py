@@ -9,6 +9,8 @@ from keras_pdenets.transforms.growth import grow as grow
 from keras_pdenets.transforms.operations import count_operations as count_operations
 from keras_pdenets.transforms.refine import RefineReport as RefineReport
 from keras_pdenets.transforms.refine import refine as refine
+from keras_pdenets.transforms.resample import ResampleReport as ResampleReport
+from keras_pdenets.transforms.resample import resample as resample
 from keras_pdenets.transforms.sparsify import SparsifyReport as SparsifyReport
 from keras_pdenets.transforms.sparsify import prune as prune
 from keras_pdenets.transforms.sparsify import sparsify as sparsify

@@ -1,0 +1,33 @@
+"""What layers share that hold a residual branch as a model."""
+
+import keras
+
+from keras_pdenets.layers.config import SignatureConfig
+
+
+class OnBranch(SignatureConfig, keras.layers.Layer):
+    """A step of $x' = F(x)$, with the residual branch F as a functional model inside the layer.
+
+    The layer gives the increment: added to x, it makes an ordinary residual block.
+    """
+
+    def __init__(self, branch, step_size=1.0, **kwargs):
+        # The layers of the branch cast for themselves; its weights must not be rounded before.
+        super().__init__(autocast=False, **kwargs)
+        if not getattr(branch, "inputs", None) or not hasattr(branch, "operations"):
+            raise ValueError(
+                f"`branch` must be a functional Keras model. Received: {type(branch).__name__}"
+            )
+        if branch.output_shape != branch.input_shape:
+            raise ValueError(
+                "`branch` must have one output, of the shape of its one input. Received: "
+                f"shape {branch.output_shape} from {branch.input_shape}"
+            )
+        if not 0 < step_size < float("inf"):
+            raise ValueError(f"`step_size` must be positive. Received: step_size={step_size}")
+        self.branch = branch
+        self.step_size = float(step_size)
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape

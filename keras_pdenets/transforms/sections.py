@@ -1,0 +1,121 @@
+"""The residual blocks of a net of this package as steps that can be made again."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+_NAME = re.compile(r"(stage(\d+)_block\d+)_.+")
+
+
+@dataclass(frozen=True)
+class Block:
+    """The calls of one block.
+
+    Args:
+        name: Prefix of its layers' names, such as `"stage0_block1"`.
+        calls: Its calls (`fusion.graph.Call`), in order.
+        entry: The symbolic tensor that it begins with.
+        end: Place of the call that adds the step to that; None: its shortcut has weights.
+    """
+
+    name: str
+    calls: list[Any]
+    entry: Any
+    end: int | None
+
+    @property
+    def output(self):
+        """The symbolic tensor that it ends with."""
+        return self.calls[-1].outputs[0]
+
+
+@dataclass
+class Section:
+    """The blocks of a stage.
+
+    Args:
+        fixed: Blocks whose shortcut has weights; they come first.
+        steps: The others.
+        count: Number of steps that are to be made.
+    """
+
+    fixed: list[Block] = field(default_factory=list)
+    steps: list[Block] = field(default_factory=list)
+    count: int = 0
+
+    @property
+    def factor(self):
+        """What the step size has to be multiplied by."""
+        return len(self.steps) / self.count if self.count else 1.0
+
+    def source(self, index):
+        """The block that stands at the time of a new step."""
+        # In integers: rounded times would pick the wrong block for some depths.
+        return self.steps[(2 * index + 1) * len(self.steps) // (2 * self.count)]
+
+
+def read_sections(model, graph):
+    """The sections of a net.
+
+    Args:
+        model: The net.
+        graph: Its `fusion.graph.Graph`.
+
+    Raises:
+        ValueError: If there are no blocks, or they cannot be made again.
+    """
+    calls = {}
+    for call in graph.calls:
+        match = _NAME.fullmatch(call.layer.name)
+        if match:
+            calls.setdefault((int(match[2]), match[1]), []).append(call)
+    if not calls:
+        raise ValueError(
+            "`model` must be a residual net of this package, not nested in another, with layers "
+            f"named stage0_block0_... Received: {model.name!r}"
+        )
+    sections = {}
+    for (stage, name), of_block in calls.items():
+        section = sections.setdefault(stage, Section())
+        block = _block(name, of_block)
+        if block.end is None and section.steps:
+            raise ValueError(
+                f"`model` must have its projections at the beginning of a section. Received: {name}"
+            )
+        (section.fixed if block.end is None else section.steps).append(block)
+    return [sections[stage] for stage in sorted(sections)]
+
+
+def _block(name, calls):
+    made = {id(symbol) for call in calls for symbol in call.outputs}
+    needed = {id(s): s for call in calls for s in symbols_of(call) if id(s) not in made}
+    if len(needed) != 1:
+        raise ValueError(
+            f"`model` must have blocks of one input. Received: {name} with {len(needed)}"
+        )
+    (entry,) = needed.values()
+    ends = [i for i, call in enumerate(calls) if _adds(call, entry)]
+    if not ends:
+        return Block(name, calls, entry, None)
+    behind = [call.layer for call in calls[ends[-1] + 1 :]]
+    # ReLU twice is ReLU once.
+    strange = [x.name for x in behind if not isinstance(x, keras.layers.ReLU)]
+    if strange:
+        raise ValueError(
+            "`model` must have blocks that end in their sum, or in ReLU: another activation would "
+            f"act more often or less. Received: {', '.join(strange)}"
+        )
+    return Block(name, calls, entry, ends[-1])
+
+
+def symbols_of(call):
+    """The symbolic tensors that a call reads."""
+    values = keras.tree.flatten((call.args, call.kwargs))
+    return [value for value in values if isinstance(value, keras.KerasTensor)]
+
+
+def _adds(call, entry):
+    shortcut = any(symbol is entry for symbol in symbols_of(call))
+    return shortcut and isinstance(call.layer, keras.layers.Add)

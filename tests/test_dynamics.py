@@ -1,0 +1,272 @@
+"""Residual blocks as steps of a differential equation: schemes, bounds, options."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, build, fill
+from keras import ops
+
+import keras_pdenets
+from keras_pdenets.analysis import find_blocks
+from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.applications import _checkpoint_for
+from keras_pdenets.blocks.parts import Parts
+from keras_pdenets.blocks.steps import SCHEMES, Step
+from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.layers import PDEConv2D, ScaledResidual
+from keras_pdenets.layers.convolution_bound import convolution_bound
+from keras_pdenets.operators.flows.schemes import SCHEMES as GROWTH
+from keras_pdenets.operators.norms import convolution_norm
+from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA, RungeKutta
+from keras_pdenets.presets import ARCHITECTURES, get_preset
+from keras_pdenets.transforms import fold
+
+# The first forward derivative that torch takes makes torch itself complain.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+TINY = {"num_blocks": (2,), "filters": (4,)}
+MATRIX = np.array([[-0.5, 2.0], [-1.0, -0.3]])
+
+
+def _step_of(scheme, h):
+    """Matrix of one step of x' = A x, out of the block's own layers."""
+
+    def branch(parts, x):
+        weights = keras.initializers.Constant(MATRIX.T)
+        return keras.layers.Dense(2, use_bias=False, kernel_initializer=weights)(x)
+
+    x = keras.Input((2,))
+    y = Step(step_size=h, scheme=scheme).increment(Parts(), x, branch, "block")
+    return keras.Model(x, x + y).predict(np.eye(2, dtype="float32"), verbose=0).T
+
+
+@pytest.mark.parametrize(
+    ("scheme", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4), ("backward_euler", 1)]
+)
+def test_order_of_convergence(scheme, order):
+    exact = GROWTH["exact"].step(MATRIX, 1.0)
+    errors = []
+    for steps in (2, 4):
+        step = _step_of(scheme, 1 / steps)
+        if scheme in GROWTH:
+            np.testing.assert_allclose(step, GROWTH[scheme].step(MATRIX, 1 / steps), atol=1e-6)
+        else:
+            np.testing.assert_allclose(step, np.linalg.inv(np.eye(2) - MATRIX / steps), atol=1e-5)
+        errors.append(np.abs(np.linalg.matrix_power(step.astype("float64"), steps) - exact).max())
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
+
+
+def test_tableaus_check_themselves():
+    for name, scheme in RUNGE_KUTTA.items():
+        errors = []
+        for steps in (10, 20):  # x' = -x^2 from 1: 1 / (1 + t)
+            x = 1.0
+            for _ in range(steps):
+                x = scheme.step(lambda x: -(x**2), x, 1 / steps)
+            errors.append(abs(x - 0.5))
+        assert np.log2(errors[0] / errors[1]) == pytest.approx(scheme.order, abs=0.3), name
+    with pytest.raises(ValueError, match=r"and 0[.]5 where order 1"):
+        RungeKutta("wrong", 1, (0.5,), (0.0, 0.5))
+    with pytest.raises(ValueError, match="`order` must be that of the coefficients"):
+        RungeKutta("midpoint", 3, (0.5,), (0.0, 1.0))
+
+
+class _Bound(keras.layers.Layer):
+    def call(self, kernels):
+        return convolution_bound(kernels[0])[None]
+
+
+def test_the_bound_of_a_convolution_is_never_below_its_norm():
+    side, rng = 4, np.random.default_rng(0)
+    kernels = rng.normal(size=(1000, 3, 3, 2, 3)) * rng.choice([0.0, 1.0], (1000, 3, 3, 1, 1))
+    matrices = np.zeros((1000, side, side, 2, side, side, 3))
+    for i, j in np.ndindex(side, side):
+        for k, m in np.ndindex(3, 3):
+            if 0 <= i + k - 1 < side and 0 <= j + m - 1 < side:
+                matrices[:, i + k - 1, j + m - 1, :, i, j, :] = kernels[:, k, m]
+    norms = np.linalg.norm(matrices.reshape(1000, side * side * 2, -1), 2, axis=(1, 2))
+    layer = _Bound()
+    layer.compute_output_shape = lambda shape: (None,)
+    x = keras.Input((3, 3, 2, 3))
+    bounds = keras.Model(x, layer(x)).predict(kernels, batch_size=1, verbose=0).ravel()
+    assert (bounds >= norms).all()
+    used = norms > 0
+    assert np.median(bounds[used] / norms[used]) < 1.6  # a small image does not use all of a kernel
+    matrix = rng.normal(size=(3, 5)).astype("float32")
+    bound = float(ops.convert_to_numpy(convolution_bound(ops.convert_to_tensor(matrix))))
+    assert 1 < bound / np.linalg.norm(matrix, 2) < 1.05
+
+
+def test_a_scaled_block_never_moves_two_inputs_apart():
+    model = build("preact_resnet20", side=6, config={**TINY, "leak": 0.3, "step_size": 100.0})
+    layer = model.get_layer("stage0_block0_step")
+    rng = np.random.default_rng(0)
+    for variable in layer.variables:
+        variable.assign(rng.normal(size=variable.shape) * 3.0)
+    alpha, bound = (float(ops.convert_to_numpy(v)) for v in (layer.factor(), layer.lipschitz()))
+    assert alpha * bound == pytest.approx(0.3, rel=1e-5)
+    # Near and far pairs, 1,000 of them.
+    x = rng.normal(size=(1000, 6, 6, 4)).astype("float32")
+    other = x + rng.normal(size=x.shape).astype("float32") * np.logspace(-1, 1, 1000)[
+        :, None, None, None
+    ].astype("float32")
+    block = keras.Model(layer.input, layer.input + layer.output)
+    y = block.predict(np.concatenate([x, other]), verbose=0)
+    ratios = np.linalg.norm((y[1000:] - y[:1000]).reshape(1000, -1), axis=1) / np.linalg.norm(
+        (other - x).reshape(1000, -1), axis=1
+    )
+    assert ratios.max() <= 1
+    assert ratios.min() > 0.4  # the leak alone: 0.7
+    # h is the largest factor, and a branch that starts at zero does not divide by its bound.
+    zero = build("pde_preact_resnet20", config={**TINY, "leak": 0.3, "zero_start": True})
+    assert float(ops.convert_to_numpy(zero.get_layer("stage0_block0_step").factor())) == 1
+
+
+@pytest.mark.parametrize("operator", ["conv", "pde", "decomposed"])
+def test_every_operator_has_a_bound(operator):
+    layer = fill(
+        build("preact_resnet20", config={**TINY, "leak": "1/depth", "operator": operator})
+    ).get_layer("stage0_block1_step")
+    assert layer.leak == 0.5
+    impulses = np.zeros((5, 16, 16, 4), "float32")  # and none, for the bias
+    impulses[:4, 8, 8] = np.eye(4)
+    norm = 1.0
+    for index in (0, 1):
+        y = ops.convert_to_numpy(layer.branch.get_layer(f"stage0_block1_conv{index}")(impulses))
+        kernel = np.moveaxis(y[:4] - y[4], 0, 2)[7:10, 7:10]  # (i, h, w, o) -> (h, w, i, o)
+        norm *= convolution_norm(kernel, samples=64)
+    # The norm of a decomposed one is below the product of its two.
+    largest = 1.4 if operator != "decomposed" else 3.0
+    assert 1 < float(ops.convert_to_numpy(layer.lipschitz())) / norm < largest
+
+
+def test_stochastic_depth(images):
+    config = {**TINY, "num_blocks": (4,), "stochastic_depth": 0.4}
+    model = fill(build("preact_resnet20", config=config))
+    drops = [x for x in model.layers if isinstance(x, keras.layers.Dropout)]
+    assert [x.rate for x in drops] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    x = keras.Input(drops[-1].input.shape[1:])
+    same = np.ones((4000, *x.shape[1:]), "float32")
+    y = ops.convert_to_numpy(keras.Model(x, drops[-1](x))(same, training=True))
+    kept = y[:, 0, 0, 0]
+    np.testing.assert_allclose(np.unique(kept), [0, 1 / 0.6], rtol=1e-6)
+    np.testing.assert_array_equal(y, np.broadcast_to(kept[:, None, None, None], y.shape))
+    assert kept.mean() == pytest.approx(1, abs=5 * np.sqrt(0.4 / 0.6 / 4000))
+    # What is predicted is the net without it.
+    plain = fill(build("preact_resnet20", config={**config, "stochastic_depth": 0.0}))
+    predicted = [m.predict(images, verbose=0) for m in (model, plain)]
+    np.testing.assert_allclose(*predicted, atol=1e-6)
+    # A checkpoint does not ask for it.
+    row = ARCHITECTURES["preact_resnet20"]
+    path, _ = resolve(get_preset(row.preset))
+    assert _checkpoint_for(row, path, {"stochastic_depth": 0.2}).architecture == row.name
+
+
+OPTIONS = (
+    ("preact_resnet20", {"scheme": "rk4", "step_size": "1/L"}),
+    ("resnet18", {"scheme": "backward_euler", "step_size": 0.1, "stem": "cifar"}),
+    ("pde_preact_resnet20", {"leak": 0.2, "stochastic_depth": 0.3}),
+)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_options_train_and_come_back_from_a_file(name, options, images, tmp_path):
+    keras.utils.set_random_seed(0)  # it must not skip the step of every example
+    model = fill(build(name, side=8, config={**TINY, "num_blocks": (1,), **options}))
+    images = images[:, :8, :8]
+    model.compile(
+        keras.optimizers.SGD(0.01),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=BACKEND == "jax",
+    )
+    before = [np.array(ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    assert np.isfinite(model.fit(images, np.arange(4), verbose=0).history["loss"]).all()
+    after = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    paths = [v.path for v in model.trainable_variables]
+    triples = zip(paths, after, before, strict=True)
+    still = [path for path, value, old in triples if np.array_equal(value, old)]
+    assert set(still) <= {"stage0_block0_conv1/bias"}  # the head's batch norm takes it off again
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert [v.path for v in again.weights] == [v.path for v in model.weights]
+    predicted = model.predict(images, verbose=0)
+    np.testing.assert_allclose(again.predict(images, verbose=0), predicted, atol=1e-6)
+    (block,) = find_blocks(flatten(model))
+    assert (block.name, block.kind) == ("stage0_block0_add", "identity")
+    folded, report = fold(model, data=images, portable=True)
+    assert report.difference < 1e-5
+    reasons = {"scheme": "BackwardEulerStep has no form", "leak": "ScaledResidual has no form"}
+    if options.get("scheme") == "rk4":
+        assert not report.left
+        assert not any(type(x).__module__.startswith("keras_pdenets") for x in folded.layers)
+    else:
+        assert reasons[next(iter(options))] in report.left["stage0_block0_step"]
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="as in test_remat: ten seconds a net")
+@pytest.mark.parametrize("config", [{"scheme": "midpoint"}, {"scheme": "backward_euler"}])
+def test_blocks_can_be_computed_twice(config, images):
+    """Shared layers, the masks of skipped blocks and implicit steps among them."""
+    config = {**TINY, **config, "step_size": 0.1, "stochastic_depth": 0.9}
+    trained = []
+    for remat in (False, True):
+        keras.utils.set_random_seed(0)
+        model = fill(build("preact_resnet20", side=8, config={**config, "remat": remat}))
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        model.fit(images[:, :8, :8], np.ones((4, 10)), verbose=0)
+        trained.append([ops.convert_to_numpy(v) for v in model.weights])
+    # An implicit step keeps nothing but its two ends as it is.
+    assert len(model.blocks) == (2 if config["scheme"] == "midpoint" else 0)
+    for value, other in zip(*trained, strict=True):
+        np.testing.assert_allclose(other, value, atol=1e-5)
+
+
+def test_names_and_weights_do_not_depend_on_an_explicit_scheme():
+    paths = {
+        scheme: [v.path for v in build("resnet18", config={**TINY, "scheme": scheme}).weights]
+        for scheme in ("euler", "midpoint", "rk4")
+    }
+    assert sorted(paths["euler"]) == sorted(paths["midpoint"]) == sorted(paths["rk4"])
+    with pytest.raises(ValueError, match="`scheme` must be 'euler', as the checkpoint was trained"):
+        keras_pdenets.PreActResNet20(weights="resnet20_fashion_mnist", scheme="rk4")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheme": "heun"}, "`scheme` must be one of euler, midpoint, rk4, backward_euler"),
+        ({"scheme": "backward_euler"}, "needs zero_start=True, or a `step_size` of at most 1/3"),
+        ({"leak": 1.0}, r"`leak` must be in \(0, 1\)"),
+        ({"leak": "1/L"}, r"`leak` must be in \(0, 1\), '1/depth'"),
+        ({"leak": 0.1, "scheme": "rk4"}, "`leak` must be None unless scheme='euler'"),
+        ({"leak": 0.5, "stochastic_depth": 0.6}, "`leak` must not be above 1 - stochastic_depth"),
+        ({"stochastic_depth": 1.0}, r"`stochastic_depth` must be in \[0, 1\)"),
+        ({"step_size": 0.0}, "`step_size` must be a positive number"),
+        ({"zero_start": 1}, "`zero_start` must be True or False"),
+        (
+            {"leak": 0.1, "operator_options": {"boundary": "reflect"}},
+            r"stage0_block0_conv0 \(boundary='reflect' adds to the norm\)",
+        ),
+        (
+            {"leak": 0.1, "operator_options": {"degree": 1}},
+            "its coefficients change from place to place",
+        ),
+    ],
+)
+def test_errors(options, message):
+    assert SCHEMES == ("euler", "midpoint", "rk4", "backward_euler")
+    with pytest.raises(ValueError, match=message):
+        build("preact_resnet20", config={**TINY, **options})
+
+
+def test_errors_of_the_layer():
+    x = keras.Input((4, 4, 2))
+    normed = keras.Model(x, keras.layers.BatchNormalization(name="bn")(x))
+    with pytest.raises(ValueError, match=r"bn \(BatchNormalization has none\)"):
+        ScaledResidual(normed, 0.1)
+    with pytest.raises(ValueError, match="of the shape of its one input"):
+        ScaledResidual(keras.Model(x, PDEConv2D(3)(x)), 0.1)
+    conv = PDEConv2D(2)
+    with pytest.raises(ValueError, match="a layer called twice"):
+        ScaledResidual(keras.Model(x, conv(conv(x))), 0.1)
+    with pytest.raises(ValueError, match="must be a functional Keras model"):
+        ScaledResidual(conv, 0.1)

@@ -1,74 +1,41 @@
-"""Convolutional nets designed as differential equations, for Keras 3."""
+"""Convolutional nets designed as differential equations, for Keras 3.
 
-from keras_pdenets import analysis as analysis
-from keras_pdenets import data as data
-from keras_pdenets import export as export
+The public names stand in `__init__.pyi`, once, for type checkers and for this file (as in SPEC 1 of
+Scientific Python); what is behind a name is imported when it is first used.
+"""
+
+import ast
+import importlib
+from pathlib import Path
+
+# Only what Keras must know by name to open a `.keras` file is imported at once.
 from keras_pdenets import layers as layers
-from keras_pdenets import operators as operators
-from keras_pdenets import training as training
-from keras_pdenets.analysis import VerifyReport as VerifyReport
-from keras_pdenets.analysis import measure_perturbation as measure_perturbation
-from keras_pdenets.analysis import suggest_depth as suggest_depth
-from keras_pdenets.analysis import verify as verify
-from keras_pdenets.applications import VGG16 as VGG16
-from keras_pdenets.applications import DecomposedPreActResNet20 as DecomposedPreActResNet20
-from keras_pdenets.applications import DecomposedPreActResNet32 as DecomposedPreActResNet32
-from keras_pdenets.applications import DecomposedPreActResNet44 as DecomposedPreActResNet44
-from keras_pdenets.applications import DecomposedPreActResNet56 as DecomposedPreActResNet56
-from keras_pdenets.applications import DecomposedPreActResNet110 as DecomposedPreActResNet110
-from keras_pdenets.applications import DecomposedResNet18 as DecomposedResNet18
-from keras_pdenets.applications import DecomposedResNet34 as DecomposedResNet34
-from keras_pdenets.applications import DecomposedResNet50 as DecomposedResNet50
-from keras_pdenets.applications import DecomposedResNet101 as DecomposedResNet101
-from keras_pdenets.applications import HyperbolicResNet18 as HyperbolicResNet18
-from keras_pdenets.applications import HyperbolicResNet20 as HyperbolicResNet20
-from keras_pdenets.applications import HyperbolicResNet34 as HyperbolicResNet34
-from keras_pdenets.applications import HyperbolicResNet38 as HyperbolicResNet38
-from keras_pdenets.applications import HyperbolicResNet50 as HyperbolicResNet50
-from keras_pdenets.applications import HyperbolicResNet56 as HyperbolicResNet56
-from keras_pdenets.applications import HyperbolicResNet74 as HyperbolicResNet74
-from keras_pdenets.applications import HyperbolicResNet101 as HyperbolicResNet101
-from keras_pdenets.applications import PDEPreActResNet20 as PDEPreActResNet20
-from keras_pdenets.applications import PDEPreActResNet32 as PDEPreActResNet32
-from keras_pdenets.applications import PDEPreActResNet44 as PDEPreActResNet44
-from keras_pdenets.applications import PDEPreActResNet56 as PDEPreActResNet56
-from keras_pdenets.applications import PDEPreActResNet110 as PDEPreActResNet110
-from keras_pdenets.applications import PDEResNet18 as PDEResNet18
-from keras_pdenets.applications import PDEResNet34 as PDEResNet34
-from keras_pdenets.applications import PDEResNet50 as PDEResNet50
-from keras_pdenets.applications import PDEResNet101 as PDEResNet101
-from keras_pdenets.applications import PlainNet18 as PlainNet18
-from keras_pdenets.applications import PlainNet20 as PlainNet20
-from keras_pdenets.applications import PlainNet34 as PlainNet34
-from keras_pdenets.applications import PlainNet56 as PlainNet56
-from keras_pdenets.applications import PreActResNet20 as PreActResNet20
-from keras_pdenets.applications import PreActResNet32 as PreActResNet32
-from keras_pdenets.applications import PreActResNet44 as PreActResNet44
-from keras_pdenets.applications import PreActResNet56 as PreActResNet56
-from keras_pdenets.applications import PreActResNet110 as PreActResNet110
-from keras_pdenets.applications import RefinedPlainNet18 as RefinedPlainNet18
-from keras_pdenets.applications import RefinedPlainNet20 as RefinedPlainNet20
-from keras_pdenets.applications import RefinedPlainNet34 as RefinedPlainNet34
-from keras_pdenets.applications import RefinedPlainNet56 as RefinedPlainNet56
-from keras_pdenets.applications import RefinedVGG16 as RefinedVGG16
-from keras_pdenets.applications import ResNet18 as ResNet18
-from keras_pdenets.applications import ResNet34 as ResNet34
-from keras_pdenets.applications import ResNet50 as ResNet50
-from keras_pdenets.applications import ResNet101 as ResNet101
-from keras_pdenets.hub.errors import IntegrityError as IntegrityError
-from keras_pdenets.hub.errors import UnreachableError as UnreachableError
-from keras_pdenets.hub.errors import WeightsError as WeightsError
-from keras_pdenets.hub.files import LoadReport as LoadReport
-from keras_pdenets.hub.files import load_weights as load_weights
-from keras_pdenets.hub.files import write_weights as write_weights
-from keras_pdenets.hub.prefetch import prefetch as prefetch
-from keras_pdenets.operators import stopping_rule as stopping_rule
-from keras_pdenets.presets import Checkpoint as Checkpoint
-from keras_pdenets.presets import get_preset as get_preset
-from keras_pdenets.presets import list_presets as list_presets
-from keras_pdenets.transforms import features as features
-from keras_pdenets.transforms import fold_block_norms as fold_block_norms
-from keras_pdenets.transforms import freeze as freeze
-from keras_pdenets.transforms import sparsify as sparsify
-from keras_pdenets.transforms import symmetry_group as symmetry_group
-from keras_pdenets.transforms import transform as transform
+from keras_pdenets.builders import remat as _remat  # noqa: F401
+from keras_pdenets.training import divergence as _divergence  # noqa: F401
+from keras_pdenets.training import nonfinite as _nonfinite  # noqa: F401
+
+
+def _homes():
+    """The module of every public name."""
+    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    imports = (node for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom))
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
+_HOMES = _homes()
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOMES[name] == __name__:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -3,13 +3,14 @@
 import csv
 
 import keras
+import numpy as np
 import pytest
 from conftest import BACKEND, build
 
-from keras_pdenets import cli
-from keras_pdenets.benchmark import Contender, Setting, race, run_benchmark
+from keras_pdenets import benchmark, cli
+from keras_pdenets.benchmark import Contender, Setting, devices, race, run_benchmark
 from keras_pdenets.benchmark.results import Result, table
-from keras_pdenets.benchmark.suites import SUITES, suite
+from keras_pdenets.benchmark.suites import SUITES, suite_words
 from keras_pdenets.transforms import count_operations, fold
 
 SMALL = {"size": 16, "channels": 1, "classes": 10, "batch": 2, "rounds": 2, "warmup": 1}
@@ -74,33 +75,84 @@ def test_a_device_that_is_not_there():
         ("ResNet50+folded@jax", "nearest are fold"),
         ("ResNet50@mxnet", "place"),
         ("timm:resnet50@jax", "must be 'torch'"),
-        ("timm:resnet50+fold@torch", "compile and channels_last"),
-        ("ResNet50+channels_last@torch", "timm's nets only"),
+        ("timm:resnet50+fold@torch", "fold for nets of own, keras at .*: elsewhere it does"),
+        ("ResNet50+channels_last@torch", "channels_last for nets of timm at torch"),
+        ("keras:ResNet50+remat@torch", "remat for nets of own"),
+        ("ResNet50+remat@onnxruntime", "remat for nets of own at tensorflow, jax, torch"),
+        ("ResNet50+compile@jax", "compile for nets of .* at tensorflow, torch: elsewhere"),
+        ("ResNet50+eager@torch", "eager for nets of .* at tensorflow, jax: elsewhere"),
+        ("ResNet50+compile@openvino", "compile for nets of .* at tensorflow, torch: elsewhere"),
+        ("ResNet50+compile+eager@tensorflow", "not compile with eager"),
+        ("ResNet50+remat+fold@jax", "not .* remat with fold"),
+        ("ResNet50+fold+fold@jax", "must name each once"),
+        ("VGG16+remat@torch", "cannot name remat"),
     ],
 )
-def test_words_that_name_nothing(word, message):
+def test_words_that_name_nothing_or_do_nothing(word, message):
     with pytest.raises(ValueError, match=message):
         Contender.parse(word)
 
 
-def test_settings_are_checked():
+def test_settings_are_checked(monkeypatch):
     with pytest.raises(ValueError, match="`mode` must be one of inference, training"):
         Setting(mode="train")
     with pytest.raises(ValueError, match="`batch`"):
         Setting(batch=0)
     with pytest.raises(ValueError, match="`device` must be"):
         Setting(device="tpu")
-    with pytest.raises(ValueError, match="folded or exported"):
-        run_benchmark(["ResNet50+fold@torch"], Setting(mode="training"))
+    for word, setting, message in (
+        ("ResNet50+fold@torch", {"mode": "training"}, "`mode` must be 'inference' for folded"),
+        ("ResNet50+remat@torch", {}, "`mode` must be 'training' for remat"),
+        ("ResNet50@onnxruntime", {"device": "gpu"}, "`device` must be 'cpu' for .*exported"),
+        ("ResNet50@litert", {"dtype": "mixed_float16"}, "`dtype` must be 'float32' for .*exported"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_benchmark([word], Setting(**setting))
     with pytest.raises(ValueError, match="at least one"):
         run_benchmark([])
+    monkeypatch.setattr(race.sys, "platform", "darwin")
+    with pytest.raises(NotImplementedError, match=r"Linux only, .* Received: darwin"):
+        run_benchmark(["ResNet50@torch"])
+
+
+def test_the_cpu_is_the_only_device_where_it_is_asked_for():
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
+    assert devices.environment("cpu") == hidden
+    assert devices.environment("gpu:3") == {"CUDA_VISIBLE_DEVICES": "3"}
+    assert devices.environment("gpu") == {}
 
 
 def test_every_word_of_a_suite_is_a_contender():
-    for name, words in SUITES.items():
-        for word in words:
+    for name, found in SUITES.items():
+        for word in found.words:
             assert Contender.parse(word.format(backend="jax"))
-        assert all(str(Contender.parse(word)) == word for word in suite(name))
+        words = suite_words(name)
+        assert len(words) > 2
+        assert all(str(Contender.parse(word)) == word for word in words)
+    assert suite_words("folded", BACKEND)[1] == f"PDEResNet50+fold@{BACKEND}"
+
+
+def test_the_suite_sets_the_mode(monkeypatch, capsys):
+    def run(words, setting):
+        modes.append(setting.mode)
+        return [Result("a@torch", 1, None, (0.1,), (1.0,), None)]
+
+    modes = []
+    monkeypatch.setattr(benchmark, "run_benchmark", run)
+    for arguments in (["--suite", "training"], ["--suite", "folded"], ["ResNet18@torch"],
+                      ["--suite", "training50", "--mode", "training"]):  # fmt: skip
+        assert cli.main(["benchmark", *arguments]) == 0
+    assert modes == ["training", "inference", "inference", "training"]
+    for arguments, message in (
+        (["--suite", "training", "--mode", "inference"], "`--mode` must be training for the suite"),
+        (["--suite", "trainings"], "nearest are training"),
+        (["--suite", "peers", "--backend", "jax"], "`backend` must be None for the suite peers"),
+        (["--suite", "folded", "--backend", "mxnet"], "`backend` must be one of"),
+        (["ResNet18@torch", "--backend", "jax"], "`--backend` is for a --suite"),
+    ):
+        assert cli.main(["benchmark", *arguments]) == 1
+        assert message in capsys.readouterr().err
+    assert len(modes) == 4
 
 
 def test_the_table_has_medians_and_quartiles():
@@ -124,3 +176,26 @@ def test_operations_of_nets_are_those_counted_by_hand():
     inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(2)])
     assert count_operations(outer) == (24 + 3) + (12 + 2)
+
+
+def test_products_of_two_tensors_are_counted_or_refused():
+    ops, layers = keras.ops, keras.layers
+    x, y = keras.Input((3, 5)), keras.Input((5, 7))
+    for output, expected in (
+        (ops.matmul(x, y), 2 * 3 * 7 * 5),
+        (ops.matmul(np.ones((4, 3), "float32"), x), 2 * 4 * 5 * 3),
+        (ops.dot(x, np.ones((5, 2), "float32")), 2 * 3 * 2 * 5),
+        (layers.Dot((2, 1))([x, y]), 2 * 3 * 7 * 5),
+        (layers.Dot(2)([x, ops.transpose(y, (0, 2, 1))]), 2 * 3 * 7 * 5),
+        (ops.matmul(x, y) + 1, 2 * 3 * 7 * 5 + 3 * 7),
+        (ops.einsum("bmk,bkn->bmn", x, y), None),
+        (ops.inner(x, np.ones((7, 5), "float32")), None),
+        (layers.Attention()([x, x]), None),
+        (ops.inv(ops.matmul(x, ops.transpose(x, (0, 2, 1)))), None),
+    ):
+        assert count_operations(keras.Model([x, y], output)) == expected
+    inputs = keras.Input((6, 6, 2))
+    conv = keras.ops.conv(inputs, np.ones((3, 3, 2, 4), "float32"))
+    assert count_operations(keras.Model(inputs, conv)) is None
+    flat = keras.Input((None, 5))
+    assert count_operations(keras.Model(flat, ops.matmul(flat, np.ones((5, 2), "float32")))) is None

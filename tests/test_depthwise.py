@@ -15,8 +15,13 @@ RNG = np.random.default_rng(0)
 SIZES = pytest.mark.parametrize("strides", [1, 2])
 
 
-def test_the_form_is_that_of_the_backend():
-    assert shifts_are_faster() == (BACKEND == "jax")
+def test_the_form_is_that_of_the_backend_and_device(monkeypatch):
+    if BACKEND == "jax":
+        on_cpu = importlib.import_module("jax").default_backend() == "cpu"
+        assert shifts_are_faster() == on_cpu
+    for found, faster in ((["cpu:0", "cpu:1"], BACKEND == "jax"), (["gpu:0"], False)):
+        monkeypatch.setattr(keras.distribution, "list_devices", lambda found=found: found)
+        assert shifts_are_faster() == faster
 
 
 @SIZES
@@ -51,6 +56,7 @@ def test_folded_nets_have_any_form(form, strides, padding, data_format, monkeypa
     net = keras.Model(inputs, layer(inputs))
     folded, report = fold(net, data=images)
     assert report.difference < 1e-5
+    assert report.parameters == (160, 160)  # 3 x 5 x 5 x 2 + 10, constants or not
     formats = {part.name: getattr(part, "data_format", None) for part in folded.layers}
     assert ("d" in formats) == (form == "torch")
     assert formats.get("d", "channels_first") == "channels_first"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from conftest import BACKEND
 
 from keras_pdenets.presets import Checkpoint
-from keras_pdenets.training import Recipe, Stage, train, trainer
+from keras_pdenets.training import Recipe, Stage, train, trainer, workers
 from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
 from keras_pdenets.training.devices import use_devices
 
@@ -144,3 +145,44 @@ def test_a_batch_must_be_divisible(tmp_path, monkeypatch):
         ValueError, match=r"`batch_size` of a recipe must be divisible.*which are 3"
     ):
         train(dataclasses.replace(RECIPE, batch_size=100), tmp_path, devices=3)
+
+
+# What another process calls.
+_FAILING = """
+from keras_pdenets.training.devices import use_devices
+
+def fail():
+    with use_devices("cpu:2") as group:
+        group.share(None)
+        raise ValueError("no data is left")
+"""
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="processes are torch's way")
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; sys.exit('no such library')", "with status 1: no such library"),
+        ("import os; os.kill(os.getpid(), 9)", "with status -9: it said nothing"),
+        ("pass", "with status 0"),
+        (None, "with status 1: .*ValueError: no data is left"),
+    ],
+)
+def test_a_process_that_ends_ends_the_run(code, message, monkeypatch, tmp_path, capfd):
+    (tmp_path / "failing.py").write_text(_FAILING)
+    monkeypatch.syspath_prepend(tmp_path)
+    if code is not None:
+        monkeypatch.setattr(workers, "_WORK", code)
+        # Where nobody looks at the others, torch waits for half an hour.
+        torch = importlib.import_module("torch")
+        monkeypatch.setattr(torch.distributed, "init_process_group", pytest.fail)
+    task = importlib.import_module("failing").fail, {}
+
+    def run():
+        with use_devices("cpu:2", task) as group:
+            while True:
+                group.share(None)
+
+    with pytest.raises(RuntimeError, match=f"Process 1 of 2 ended {message}"):
+        run()
+    assert ("Traceback" in capfd.readouterr().err) == (code is None)

@@ -1,6 +1,7 @@
 """Exported nets: the same numbers in other runtimes, or no file."""
 
 import argparse
+import importlib
 import sys
 
 import keras
@@ -231,7 +232,7 @@ def test_what_is_missing_is_named(model, tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r'onnxruntime .*pip install "keras-pdenets\[export\]"'):
         export(model, tmp_path / "net.onnx", "onnx")
     monkeypatch.undo()
-    monkeypatch.setattr(formats, "_installed", lambda name: name == "torch")
+    monkeypatch.setattr(formats, "installed", lambda name: name == "torch")
     with pytest.raises(ImportError, match=r"torch \(onnx missing: .*\[export\].*tf2onnx missing"):
         FORMATS["onnx"].backends("torch")
     assert FORMATS["openvino"].backends("jax") == ["torch"]
@@ -254,6 +255,21 @@ def test_int8_keeps_the_accuracy(trained, tmp_path):
     assert before > 90
     assert after > before - 1
     assert list(tmp_path.iterdir()) == [path]
+    # The head, which is fused with its bias on the way, stays in float; its layers do not.
+    assert _float_weights(path) == []
+    names = ["/MatMul", "/Conv_1"]
+    quantize_int8(source, path, images[:20], keep_float=names, min_agreement=0)
+    assert sorted(_float_weights(path)) == ["/Conv_1", "/MatMul/MatMulAddFusion"]
+
+
+def _float_weights(path):
+    """Names of the nodes whose kernels are not what a number of 8 bits stands for."""
+    graph = importlib.import_module("onnx").load(path).graph
+    whole = {name for node in graph.node if node.op_type == "DequantizeLinear"
+             for name in node.output}  # fmt: skip
+    products = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    assert products
+    return [node.name for node in products if node.input[1] not in whole]
 
 
 @TORCH
@@ -261,6 +277,11 @@ def test_bad_arguments_of_int8(trained, tmp_path):
     for options, message in [
         ({"calibration": "guess"}, "`calibration` must be one of percentile, minmax, entropy"),
         ({"images": np.zeros(3)}, "`images` must be a batch"),
+        (
+            {"keep_float": ["/Conv_99"]},
+            "`keep_float` must be .* nearest are /Conv_9",
+        ),
+        ({"keep_float": ["/Relu"]}, "`keep_float` must be one of"),
     ]:
         with pytest.raises(ValueError, match=message):
             quantize_int8(trained[0], tmp_path / "q.onnx", **{"images": trained[1], **options})
@@ -301,3 +322,6 @@ def test_the_command(tmp_path, model, capsys, monkeypatch):
     ]:
         with pytest.raises(ValueError, match=message):
             run(*arguments)
+    monkeypatch.setattr(keras_pdenets.applications, "PDEPreActResNet20", pytest.fail)
+    with pytest.raises(FileNotFoundError, match="must be in a folder that exists"):
+        run("--preset", PRESET, "--int8", "--format", "onnx", "--out", tmp_path / "none" / "net")

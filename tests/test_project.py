@@ -1,5 +1,6 @@
 """The command line, the plots, and what the README says."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -34,15 +35,42 @@ def test_the_public_names_are_those_of_the_table():
         assert callable(getattr(keras_pdenets, row.builder))
 
 
-def test_importing_the_package_loads_no_more_than_keras_does():
+def _registers(path):
+    return "register_keras_serializable" in path.read_text(encoding="utf-8")
+
+
+def test_importing_the_package_loads_what_keras_must_know_and_no_more():
     program = "import sys, keras; before = set(sys.modules); import keras_pdenets; "
-    program += "print(sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    program += "print(*sorted(set(sys.modules) - before))"
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    heavy = {"tensorflow", "jax", "torch", "tensorflow_datasets", "matplotlib", "sklearn"}
-    assert "keras_pdenets" in output.stdout
-    assert not [name for name in heavy if f"'{name}'" in output.stdout], output.stdout
+    new = output.stdout.split()
+    heavy = {"tensorflow", "jax", "torch", "tensorflow_datasets", "matplotlib", "sklearn", "httpx",
+             "huggingface_hub.errors", "safetensors", "scipy.linalg", "scipy.optimize"}  # fmt: skip
+    later = ("analysis", "applications", "data", "export", "presets", "transforms")
+    assert not heavy.intersection(new)
+    assert not [name for name in new for part in later if f"keras_pdenets.{part}" in name]
+    # `kerashub` is imported by those who have KerasHub.
+    package = ROOT / "keras_pdenets"
+    modules = [path.relative_to(ROOT).with_suffix("").parts for path in package.rglob("*.py")
+               if path.parent.name != "kerashub" and _registers(path)]  # fmt: skip
+    assert len(modules) > 10
+    assert {".".join(parts) for parts in modules} <= set(new)
+
+
+def test_public_names_are_imported_when_they_are_used():
+    assert set(keras_pdenets.__all__) <= set(dir(keras_pdenets))
+    assert {row.builder for row in presets.ARCHITECTURES.values()} < set(keras_pdenets.__all__)
+    for name in keras_pdenets.__all__:
+        value = getattr(keras_pdenets, name)
+        assert getattr(value, "__module__", "keras_pdenets").startswith("keras_pdenets")
+    assert keras_pdenets.export.export is importlib.import_module("keras_pdenets.export").export
+    assert keras_pdenets.verify is keras_pdenets.analysis.verify
+    for module in (keras_pdenets, keras_pdenets.training):
+        with pytest.raises(AttributeError, match=f"'{module.__name__}' has no attribute 'nothing'"):
+            module.nothing  # noqa: B018
+    assert {"Recipe", "train", "skip_nonfinite"} <= set(dir(keras_pdenets.training))
 
 
 def test_a_missing_extra_names_the_command():

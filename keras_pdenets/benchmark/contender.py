@@ -3,21 +3,41 @@
 import re
 from dataclasses import dataclass
 
-from keras_pdenets.presets import ARCHITECTURES, list_presets, lookup
+from keras_pdenets.builders import FAMILIES
+from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets, lookup
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Where an exported net runs, and the format of `export` that it is exported to.
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert", "pt2": "torch"}
-# What an option does, and where it can be had.
+PLACES = (*BACKENDS, *RUNTIMES)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What can be done to a net.
+
+    Args:
+        text: What it does.
+        sources: Sources of nets that know it.
+        places: Where it changes anything.
+    """
+
+    text: str
+    sources: tuple[str, ...] = ("own", "keras")
+    places: tuple[str, ...] = PLACES
+
+
 OPTIONS = {
-    "fold": "folded by `transforms.fold`",
-    "compile": "compiled as a whole: XLA, or torch.compile of what torch.export gives",
-    "eager": "not compiled at all",
-    "channels_first": "built with that order of the axes",
-    "channels_last": "timm's nets in that memory format",
-    "remat": "with rematerialisation",
-}
-SOURCES = ("own", "keras", "timm")
+    "fold": Option("folded by `transforms.fold`"),
+    "compile": Option("compiled as a whole: XLA, or torch.compile of what torch.export gives",
+                      ("own", "keras", "timm"), ("tensorflow", "torch")),
+    "eager": Option("not compiled at all", places=("tensorflow", "jax")),
+    "channels_first": Option("built with that order of the axes"),
+    "channels_last": Option("in that memory format", ("timm",), ("torch",)),
+    "remat": Option("with rematerialisation", ("own",), BACKENDS),
+}  # fmt: skip
+# The second of each undoes the first.
+_CONTRADICTIONS = (("compile", "eager"), ("remat", "fold"))
 _WORD = re.compile(r"(?:(keras|timm):)?([A-Za-z0-9_.]+)((?:\+[a-z_]+)*)@([a-z0-9]+)")
 
 
@@ -42,25 +62,30 @@ class Contender:
     place: str
 
     def __post_init__(self):
-        """Refuse what does not exist."""
-        for option in self.options:
-            lookup("option", option, OPTIONS)
-        lookup("place", self.place, dict.fromkeys((*BACKENDS, *RUNTIMES)))
+        """Refuse what does not exist, and what would do nothing."""
+        lookup("place", self.place, dict.fromkeys(PLACES))
         if self.source == "own":
             lookup("net", self.name, dict.fromkeys((*_builders(), *list_presets())))
         if self.source == "timm" and self.place != "torch":
             raise ValueError(
                 f"`place` of timm's nets must be 'torch'. Received: place={self.place!r}"
             )
-        if self.source == "timm" and not set(self.options) <= {"compile", "channels_last"}:
+        for option in self.options:
+            row = lookup("option", option, OPTIONS)
+            if self.source not in row.sources or self.place not in row.places:
+                raise ValueError(
+                    f"`options` may name {option} for nets of {', '.join(row.sources)} at "
+                    f"{', '.join(row.places)}: elsewhere it does nothing. Received: {self}"
+                )
+        twice = len(set(self.options)) < len(self.options)
+        if twice or any(set(pair) <= set(self.options) for pair in _CONTRADICTIONS):
             raise ValueError(
-                "`options` of timm's nets are compile and channels_last. "
-                f"Received: options={self.options}"
+                "`options` must name each once, and not compile with eager or remat with fold. "
+                f"Received: {self}"
             )
-        if "channels_last" in self.options and self.source != "timm":
+        if "remat" in self.options and "remat" not in FAMILIES[self.architecture.family].options:
             raise ValueError(
-                "`options` may name channels_last for timm's nets only: Keras' have that order "
-                f"unless they are channels_first. Received: {self.name}"
+                f"`options` cannot name remat: this net has no blocks. Received: {self}"
             )
 
     @classmethod
@@ -85,6 +110,12 @@ class Contender:
     def backend(self):
         """The Keras backend of the process; exports are made on torch."""
         return self.place if self.place in BACKENDS else "torch"
+
+    @property
+    def architecture(self):
+        """The row of a net of this package."""
+        found = _builders().get(self.name)
+        return found or ARCHITECTURES[get_preset(self.name).checkpoint.architecture]
 
     def __str__(self):
         """The word."""

@@ -3,6 +3,7 @@
 import re
 
 from keras_pdenets.data.extras import require
+from keras_pdenets.export.convert import CPU_ONLY
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
@@ -17,7 +18,7 @@ def check_name(device):
 def environment(device):
     """Variables that show a process this device and no other."""
     if device == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+        return CPU_ONLY
     return {"CUDA_VISIBLE_DEVICES": device.partition(":")[2]} if ":" in device else {}
 
 
@@ -25,10 +26,6 @@ def check(device, contender):
     """Raise ValueError where the contender's framework does not see the device."""
     if device != "cpu" and not _gpus(contender.backend):
         raise ValueError(f"`device` {device!r} does not exist for {contender.backend} here: cpu.")
-    if device != "cpu" and contender.place != contender.backend:
-        raise ValueError(
-            f"`device` must be 'cpu' for exported nets. Received: device={device!r} for {contender}"
-        )
 
 
 def peak_memory(device, contender):

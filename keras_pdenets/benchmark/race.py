@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.benchmark import devices
-from keras_pdenets.benchmark.contender import Contender
+from keras_pdenets.benchmark.contender import RUNTIMES, Contender
 from keras_pdenets.benchmark.results import Result
 from keras_pdenets.layers.images import check_positive_integer
 
@@ -86,15 +86,21 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
         A list of `Result`s, in the order of the contenders.
 
     Raises:
+        NotImplementedError: On another system than Linux.
         ValueError: If a contender does not exist, or cannot run in this setting.
         RuntimeError: If one fails; where the batch does not fit in memory, the message has the
             largest that did.
     """
+    if sys.platform != "linux":
+        raise NotImplementedError(
+            "Benchmarks run on Linux only, whose ways to tell and to bound the memory of a process "
+            f"they use. Received: {sys.platform}"
+        )
     setting = Setting() if setting is None else setting
     parsed = [c if isinstance(c, Contender) else Contender.parse(c) for c in contenders]
     if not parsed:
         raise ValueError("`contenders` must name at least one. Received: none")
-    _check_mode(parsed, setting)
+    _check_setting(parsed, setting)
     if memory_limit is None and setting.device == "cpu":
         memory_limit = _free_memory()
     with contextlib.ExitStack() as stack:
@@ -115,34 +121,32 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
 
 
 def _free_memory():
-    """Bytes that can be had now, what caches of files hold included; None where Linux is not."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="utf-8")
-    except OSError:
-        return None
+    """Bytes that can be had now, what caches of files hold included."""
+    text = Path("/proc/meminfo").read_text(encoding="utf-8")
     return 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1])
 
 
-def _check_mode(contenders, setting):
+def _check_setting(contenders, setting):
+    """Raise ValueError where a contender cannot run in a setting, or would ignore it."""
+    on_cpu, training = setting.device == "cpu", setting.mode == "training"
     for contender in contenders:
-        compiled = contender.place == "torch" and "compile" in contender.options
-        if setting.device != "cpu" and (contender.source == "timm" or compiled):
-            raise ValueError(
-                "`device` must be 'cpu' for timm's nets and compiled ones on torch. "
-                f"Received: device={setting.device!r} for {contender}"
-            )
-        if setting.dtype != "float32" and contender.source == "timm":
-            raise ValueError(
-                "`dtype` must be 'float32' for timm's nets. "
-                f"Received: dtype={setting.dtype!r} for {contender}"
-            )
-        if setting.mode == "training" and (
-            contender.place != contender.backend or "fold" in contender.options
-        ):
-            raise ValueError(
-                "`mode='training'` takes nets that can be trained, not folded or exported ones. "
-                f"Received: {contender}"
-            )
+        timm, exported = contender.source == "timm", contender.place in RUNTIMES
+        options = contender.options
+        compiled = contender.place == "torch" and "compile" in options
+        for wrong, name, rule in (
+            (not on_cpu and (timm or exported or compiled), "device",
+             "'cpu' for timm's nets, exported ones and compiled ones on torch"),
+            (setting.dtype != "float32" and (timm or exported), "dtype",
+             "'float32' for timm's nets and exported ones"),
+            (training and (exported or "fold" in options), "mode",
+             "'inference' for folded and exported nets"),
+            (not training and "remat" in options, "mode", "'training' for remat"),
+        ):  # fmt: skip
+            if wrong:
+                raise ValueError(
+                    f"`{name}` must be {rule}. "
+                    f"Received: {name}={getattr(setting, name)!r} for {contender}"
+                )
 
 
 def _rounds(workers, setting, verbose):

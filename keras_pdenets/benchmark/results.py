@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import platform
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.training.machine import processor
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "timm", "onnxruntime", "openvino")
 
@@ -94,15 +94,6 @@ def where(device):
             continue
     load = os.getloadavg()[0]
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, device {device}; "
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, device {device}; "
         f"load of the machine at the end {load:.1f}; {', '.join(versions)}."
     )
-
-
-def _processor():
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return names[0] if names else platform.machine()

@@ -10,7 +10,7 @@ import numpy as np
 from keras_pdenets import applications, export, transforms
 from keras_pdenets.benchmark.contender import RUNTIMES
 from keras_pdenets.data.extras import require
-from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+from keras_pdenets.presets import list_presets
 
 _RATE = 1e-3
 # Random weights and norms that know nothing of the images blow up rounding; time is the same.
@@ -74,11 +74,8 @@ def _build(contender, setting):
         options["data_format"] = "channels_first"
     if "remat" in contender.options:
         options["remat"] = True
-    builder, weights = contender.name, None
-    if contender.name in list_presets():
-        weights = contender.name
-        builder = ARCHITECTURES[get_preset(weights).checkpoint.architecture].builder
-    return getattr(applications, builder)(weights=weights, **options)
+    weights = contender.name if contender.name in list_presets() else None
+    return getattr(applications, contender.architecture.builder)(weights=weights, **options)
 
 
 def _batch(shape, setting):

@@ -1,17 +1,33 @@
 """Named lists of contenders: the commands behind the figures of the README."""
 
-import importlib.util
+from dataclasses import dataclass
 
 from keras_pdenets.benchmark.contender import BACKENDS
+from keras_pdenets.data.extras import installed, require
+from keras_pdenets.presets import lookup
 
 _NETS = ("ResNet50", "PDEResNet50", "DecomposedResNet50", "HyperbolicResNet50")
 _SMALL = ("PreActResNet20", "PDEPreActResNet20", "DecomposedPreActResNet20")
-# The first word of each is the reference. `training` and `training50` are for mode="training".
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A list of contenders.
+
+    Args:
+        words: The words; `{backend}` stands for the backend. The first is the reference.
+        mode: What they are for: the `mode` of a `Setting`.
+    """
+
+    words: tuple[str, ...]
+    mode: str = "inference"
+
+
 SUITES = {
-    "folded": tuple(f"{net}+fold@{{backend}}" for net in _NETS),
-    "training": tuple(f"{net}@{{backend}}" for net in _SMALL),
-    "training50": tuple(f"{net}@{{backend}}" for net in _NETS),
-    "peers": (
+    "folded": Suite(tuple(f"{net}+fold@{{backend}}" for net in _NETS)),
+    "training": Suite(tuple(f"{net}@{{backend}}" for net in _SMALL), "training"),
+    "training50": Suite(tuple(f"{net}@{{backend}}" for net in _NETS), "training"),
+    "peers": Suite((
         "timm:resnet50+channels_last+compile@torch",
         "timm:resnet50+channels_last@torch",
         "timm:resnet50@torch",
@@ -26,29 +42,37 @@ SUITES = {
         "ResNet50+fold@onnxruntime",
         "ResNet50+fold@openvino",
         "PDEResNet50+fold@openvino",
-    ),
-}
+    )),
+}  # fmt: skip
 
 
-def suite(name, backend=None):
+def suite_words(name, backend=None):
     """The words of a suite, for what is installed here.
 
     Args:
         name: Key of `SUITES`.
         backend: The backend of a suite that is of one backend; None: all that are installed,
             one after the other.
+
+    Raises:
+        ValueError: If there is no such suite or backend, or the suite names its backends itself.
+        ImportError: If the backend is not installed.
     """
-    backends = [backend] if backend else [b for b in BACKENDS if _installed(b)]
-    words = []
-    for word in SUITES[name]:
-        words += [word.format(backend=b) for b in (backends if "{" in word else backends[:1])]
+    words = lookup("suite", name, SUITES).words
+    if backend is not None:
+        lookup("backend", backend, dict.fromkeys(BACKENDS))
+        if not all("{" in word for word in words):
+            raise ValueError(
+                f"`backend` must be None for the suite {name}, which names its backends itself. "
+                f"Received: {backend!r}"
+            )
+        if not installed(backend):
+            require(backend, backend)  # says how to install it
+    backends = [backend] if backend else [b for b in BACKENDS if installed(b)]
+    words = [word.format(backend=b) for word in words for b in backends]
     return [word for word in dict.fromkeys(words) if _runs(word)]
 
 
 def _runs(word):
     place = word.partition("@")[2]
-    return _installed(place) and (not word.startswith("timm:") or _installed("timm"))
-
-
-def _installed(module):
-    return importlib.util.find_spec(module) is not None
+    return installed(place) and (not word.startswith("timm:") or installed("timm"))

@@ -13,10 +13,11 @@ def add_commands(commands):
         " or pde_resnet20_fashion_mnist+fold@openvino. The first one is the reference.",
     )  # fmt: skip
     benchmark.add_argument("contenders", nargs="*", metavar="CONTENDER")
-    benchmark.add_argument("--suite", help="a list of contenders: folded, peers, training, "
-                           "training50")  # fmt: skip
+    benchmark.add_argument("--suite", help="a list of contenders and their mode: folded, peers, "
+                           "training, training50")  # fmt: skip
     benchmark.add_argument("--backend", help="backend of the suite (default: all installed)")
-    benchmark.add_argument("--mode", default="inference", help="inference (default) or training")
+    benchmark.add_argument("--mode", help="inference or training (default: the suite's, or "
+                           "inference)")  # fmt: skip
     for name, default, text in (
         ("size", 224, "side of the images in pixels"),
         ("channels", 3, "channels of the images"),
@@ -36,17 +37,11 @@ def add_commands(commands):
 def _benchmark(options):
     from keras_pdenets.benchmark import Setting, run_benchmark
     from keras_pdenets.benchmark.results import table, write_results
-    from keras_pdenets.benchmark.suites import SUITES, suite
     from keras_pdenets.plots import plot_benchmark
-    from keras_pdenets.presets import lookup
 
-    words = list(options.contenders)
-    if options.suite:
-        lookup("suite", options.suite, SUITES)
-        words += suite(options.suite, options.backend)
-    names = ("mode", "size", "channels", "classes", "batch", "rounds", "warmup", "device", "dtype",
-             "seed")  # fmt: skip
-    setting = Setting(**{name: getattr(options, name) for name in names})
+    words, mode = _contenders(options)
+    names = ("size", "channels", "classes", "batch", "rounds", "warmup", "device", "dtype", "seed")
+    setting = Setting(mode=mode, **{name: getattr(options, name) for name in names})
     results = run_benchmark(words, setting)
     print(table(results, setting.batch))
     if options.out:
@@ -55,3 +50,19 @@ def _benchmark(options):
         plot_benchmark(results, options.out / "times.png")
         print(f"Written: {options.out}")
     return 0
+
+
+def _contenders(options):
+    """The words, those of the suite included, and the mode."""
+    from keras_pdenets.benchmark.suites import SUITES, suite_words
+
+    words = list(options.contenders)
+    if not options.suite:
+        if options.backend:
+            raise ValueError("`--backend` is for a --suite: a contender names its own.")
+        return words, options.mode or "inference"
+    words += suite_words(options.suite, options.backend)
+    mode = SUITES[options.suite].mode
+    if options.mode not in (None, mode):
+        raise ValueError(f"`--mode` must be {mode} for the suite. Received: {options.mode}")
+    return words, mode

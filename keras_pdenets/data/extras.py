@@ -1,6 +1,7 @@
 """Optional packages, with an error that says how to get them."""
 
 import importlib
+import importlib.util
 
 
 def require(module, extra):
@@ -17,3 +18,8 @@ def require(module, extra):
             f"{module} is needed here and is not installed ({error}): "
             f'pip install "keras-pdenets[{extra}]"'
         ) from error
+
+
+def installed(module):
+    """Whether a module is there, without importing it."""
+    return importlib.util.find_spec(module) is not None

@@ -24,6 +24,8 @@ _WARNINGS = (
     (DeprecationWarning, r"The `native_serialization` parameter is deprecated"),
     (FutureWarning, r"In the future `np\.object` will be defined"),
 )
+# Variables that keep all three backends of a new process on the CPU.
+CPU_ONLY = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
 _REASON = "The net was not written: "  # between the converters' own talk and the error
 
 
@@ -104,8 +106,7 @@ def _on_accelerator(backend):
 
 def _convert_elsewhere(file, path, format, backend):
     environment = {
-        **os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu",
-        "KERAS_TORCH_DEVICE": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3",
+        **os.environ, **CPU_ONLY, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
     }  # fmt: skip
     code = "from keras_pdenets.export.convert import main; main()"

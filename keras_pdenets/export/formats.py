@@ -1,9 +1,9 @@
 """The table of formats: what each needs, and which of Keras' backends can write it."""
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_pdenets.data.extras import installed
 from keras_pdenets.presets import lookup
 
 # Package of each backend is a module and an extra of the same name.
@@ -54,7 +54,7 @@ class Format:
         return found
 
     def _missing(self, backend):
-        return [name for name in (backend, *self.writers[backend]) if not _installed(name)]
+        return [name for name in (backend, *self.writers[backend]) if not installed(name)]
 
 
 # Why the others cannot, measured with Keras 3.15.1: torch's SavedModel has dynamic shapes of the
@@ -106,7 +106,3 @@ def extra_of(module):
 
 def _extras(modules):
     return ",".join(dict.fromkeys(extra_of(module) for module in modules))
-
-
-def _installed(module):
-    return importlib.util.find_spec(module) is not None

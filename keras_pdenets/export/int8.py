@@ -13,6 +13,7 @@ from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.runtime import classes_of, open_exported
+from keras_pdenets.presets import lookup
 
 CALIBRATIONS = {"percentile": "Percentile", "minmax": "MinMax", "entropy": "Entropy"}
 # The state of a residual net stays in float: with the additions in int8 as well the hyperbolic
@@ -65,7 +66,8 @@ def quantize_int8(
         images: Images to calibrate on, as the net takes them: some hundreds from the training
             split. Images of the test split would make its accuracy no measure any more.
         calibration: `"percentile"` (99.99 % of the values are in range), `"minmax"` or `"entropy"`.
-        keep_float: Names of nodes of the ONNX graph that stay in float.
+        keep_float: Names of convolutions and dense layers (Conv, Gemm, MatMul) of the ONNX graph
+            that stay in float.
         min_agreement: Percent of the calibration images that must keep their class.
         reduce_range: Weights of 7 bits, for processors with AVX2 or AVX512 without VNNI, whose
             sums of products saturate.
@@ -90,12 +92,17 @@ def quantize_int8(
         raise ValueError(
             f"`images` must be a batch of images. Received: an array of shape {images.shape}"
         )
-    require("onnx", "export")
-    classes = classes_of(open_exported(source, "onnx"), images)
+    predict, nodes = open_exported(source, "onnx"), _nodes(source)
+    for name in keep_float:
+        lookup("keep_float", name, dict.fromkeys(nodes))
+    classes = classes_of(predict, images)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
         made = Path(name, path.name)
-        options = {"nodes_to_exclude": list(keep_float), "reduce_range": reduce_range}
-        _quantize(source, made, Path(name, "prepared.onnx"), images, calibration, options)
+        prepared = Path(name, "prepared.onnx")
+        _prepare(source, prepared)
+        kept = _names_after(keep_float, nodes, _nodes(prepared))
+        options = {"nodes_to_exclude": kept, "reduce_range": reduce_range}
+        _quantize(prepared, made, images, calibration, options)
         agreement = 100.0 * float(np.mean(classes_of(open_exported(made), images) == classes))
         if agreement < min_agreement:
             raise RuntimeError(
@@ -108,12 +115,30 @@ def quantize_int8(
     return Int8Report(path, size, agreement, len(images), calibration)
 
 
-def _quantize(source, made, prepared, images, calibration, options):
-    """ONNX Runtime's static quantisation."""
-    tools = require("onnxruntime.quantization", "export")
+def _nodes(path):
+    """Names of what can be quantised in a graph."""
+    graph = require("onnx", "export").load(path, load_external_data=False).graph
+    return [node.name for node in graph.node if node.op_type in _OPERATIONS]
+
+
+def _names_after(names, before, after):
+    """What nodes are called in the prepared graph: NAME, or NAME/FUSION where two became one."""
+    new = [name for name in after if name not in before]
+    fused = [name for name in new if any(name.startswith(f"{old}/") for old in names)]
+    return [*names, *fused]
+
+
+def _prepare(source, prepared):
+    """ONNX Runtime's own optimisation of the graph, which must not follow the quantisation."""
     shapes = require("onnxruntime.quantization.shape_inference", "export")
     with _quiet():
         shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+
+
+def _quantize(prepared, made, images, calibration, options):
+    """ONNX Runtime's static quantisation."""
+    tools = require("onnxruntime.quantization", "export")
+    with _quiet():
         tools.quantize_static(
             prepared, made, _Reader(prepared, images),
             op_types_to_quantize=_OPERATIONS,

@@ -2,22 +2,18 @@
 
 import contextlib
 import os
-import pickle
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import keras
 from keras import ops
 
 from keras_pdenets.data.extras import require
+from keras_pdenets.training import workers
 from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
 
-_WORK = "from keras_pdenets.training.processes import work; work()"
-# Where the processes meet, the number of this one and how many they are, if another started it.
-_joined = None
+# Seconds until a process that broke a connection must have ended.
+_GRACE = 5.0
 
 
 @contextlib.contextmanager
@@ -33,17 +29,22 @@ def torch_devices(devices, worker=None):
 
     Yields:
         The `TorchDevices`.
+
+    Raises:
+        ValueError: If there are not so many devices of that kind.
+        RuntimeError: If a process that was started here ends with an error; the message has the
+            end of what it said.
     """
     torch = require("torch", "torch")
     kind, count = parse_devices(devices)
     accelerators = torch.cuda.device_count()
     on_cpu = kind == "cpu" or (kind is None and not accelerators)
-    others = []
+    folder, others = None, []
     with contextlib.ExitStack() as stack:
-        if _joined is not None:
-            method, rank, size = _joined
+        if workers.joined is not None:
+            folder, rank, size = workers.joined
         elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            method, rank, size = None, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
             if count not in (None, size):
                 raise ValueError(
                     f"`devices` must be the number of processes, WORLD_SIZE={size}, or 'all'. "
@@ -52,22 +53,30 @@ def torch_devices(devices, worker=None):
         else:
             rank, size = 0, len(take(devices, _found(kind, count, accelerators)))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            method = Path(folder, "meet").as_uri()
             for other in range(1, size):
-                others.append(stack.enter_context(_started(worker, (method, other, size))))
+                others.append(workers.WorkerProcess(worker, (folder, other, size)))
+                stack.callback(others[-1].close)
         place = "cpu"
         if not on_cpu:
             place = f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % max(accelerators, 1)}"
             torch.cuda.set_device(place)
+        method = None
+        if folder is not None:
+            workers.meet(folder, rank, others)
+            method = Path(folder, "group").as_uri()
         torch.distributed.init_process_group(
             "gloo" if on_cpu else "nccl", method, rank=rank, world_size=size
         )
         stack.callback(torch.distributed.destroy_process_group)
         stack.enter_context(keras.device(place))
-        yield TorchDevices(torch, place, rank, size)
-        for number, process in enumerate(others, start=1):
-            if process.wait():
-                raise RuntimeError(f"Process {number} of {size} ended with {process.returncode}.")
+        try:
+            yield TorchDevices(torch, place, rank, size)
+        except RuntimeError:  # such as that of a connection that another has closed
+            workers.check_alive(others, _GRACE, may_be_done=True)
+            raise
+        for other in others:
+            other.process.wait()
+        workers.check_alive(others, may_be_done=True)
 
 
 def _found(kind, count, accelerators):
@@ -77,43 +86,6 @@ def _found(kind, count, accelerators):
     if kind == "tpu" or (kind == "gpu" and not accelerators):
         return []
     return [f"gpu:{index}" for index in range(accelerators)] or ["cpu"]
-
-
-@contextlib.contextmanager
-def _started(worker, joined):
-    """Another process; it ends with this one, however that ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _WORK],
-        stdin=subprocess.PIPE,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "torch",
-            # Where this process found its modules, its others must.
-            "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
-        },
-    )
-    try:
-        pickle.dump((worker, joined), process.stdin)
-        process.stdin.flush()
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-
-
-def work():
-    """What such a process does: the worker's call, as long as the first process lives."""
-    global _joined
-    (function, arguments), _joined = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    function(**arguments)
-
-
-def _end_with_parent():
-    while os.read(0, 1):  # empty when the pipe is closed
-        pass
-    os._exit(1)
 
 
 class TorchDevices(DeviceGroup):

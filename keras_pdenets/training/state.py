@@ -6,10 +6,11 @@ import platform
 import keras
 import numpy as np
 from keras import ops
-from safetensors import safe_open
 
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.files import save_tensors
+
+# The files' own modules are imported where a file is written or read: `import keras_pdenets` brings
+# this one.
 
 
 def _variables(model):
@@ -52,6 +53,8 @@ def restore(model, values):
 
 def write_state(path, values, history, recipe):
     """Write captured values, the log so far, the recipe and the software, whole or not at all."""
+    from keras_pdenets.hub.files import save_tensors
+
     software = f"{keras.backend.backend()}, keras {keras.__version__}, "
     software += f"Python {platform.python_version()}"
     header = {"history": json.dumps(history), "recipe": recipe.to_json(), "software": software}
@@ -64,6 +67,8 @@ def read_state(path, recipe):
     Raises:
         WeightsError: If the run was started with another recipe.
     """
+    from safetensors import safe_open
+
     with safe_open(str(path), framework="numpy") as file:
         header = file.metadata()
         values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from keras_pdenets.transforms.copying import has_graph, largest_difference
 from keras_pdenets.transforms.fusion.choosing import Choice, second_is_faster
@@ -23,7 +24,7 @@ class FoldReport:
         dropped: Layers that do nothing at inference.
         left: Why other layers of this package are still there, by name.
         layers: Number of layers before and after.
-        parameters: Number of weights before and after.
+        parameters: Number of weights before and after, with kernels that became constants.
         difference: Largest difference of the outputs on `data`, or None.
     """
 
@@ -104,9 +105,22 @@ def fold(model, decomposed="measure", data=None, portable=False):
         difference, _ = largest_difference(model, folded, data)
     return folded, FoldReport(
         rules.merged, rules.expanded, rules.dropped, rules.left,
-        (len(model.layers), len(folded.layers)),
-        (model.count_params(), folded.count_params()), difference,
+        (len(model.layers), len(folded.layers)), (_weights_of(model), _weights_of(folded)),
+        difference,
     )  # fmt: skip
+
+
+def _weights_of(model):
+    """Number of its weights, with those that are constants of its operations."""
+    total = model.count_params()
+    inner = {}
+    for call in read_graph(model).calls:
+        if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
+            inner[id(call.layer)] = call.layer
+        else:
+            values = keras.tree.flatten((call.args, call.kwargs))
+            total += sum(value.size for value in values if isinstance(value, np.ndarray))
+    return total + sum(_weights_of(part) - part.count_params() for part in inner.values())
 
 
 def _folded(model, choice, form):

@@ -16,20 +16,30 @@ _PLAIN = (
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
 # By name: Keras' operations have no public classes.
 _MOVES = ("Identity", "Transpose", "Reshape", "ExpandDims", "GetItem")
+_PAIRS = ("Matmul", "Dot")
+# Sums of products whose length the sizes do not tell, and what may be anything.
+_UNKNOWN = (
+    "Einsum", "Tensordot", "Inner", "Vdot", "Correlate", "CDist", "Conv", "DepthwiseConv",
+    "SeparableConv", "ConvTranspose", "DotProductAttention", "Attention", "AdditiveAttention",
+    "Lambda",
+)  # fmt: skip
 
 
 def count_operations(model):
     """Operations of a functional or sequential model for one example.
 
-    Two for each product with a number of a kernel; for any other layer or operation one for each
-    number that comes out, and none where numbers are only moved.
+    Two for each product with a number of a kernel, and for each product of a number of one tensor
+    with one of another in `matmul` and `dot`, which for matrices of M x K and K x N is 2 M N K; for
+    any other layer or operation one for each number that comes out, and none where numbers are only
+    moved.
 
     Args:
         model: The model; what of it is not a plain layer of Keras must be folded first
             (`transforms.fold`).
 
     Returns:
-        The number, or None where a shape is open or a layer has kernels that we cannot count.
+        The number, or None where a shape is open or a layer or operation has products that we
+        cannot count.
 
     Raises:
         ValueError: If the model is not functional.
@@ -51,10 +61,30 @@ def count_operations(model):
             continue
         inputs = [x for x in keras.tree.flatten(call.args) if isinstance(x, keras.KerasTensor)]
         sizes = size_of(call.outputs), size_of(inputs[:1])
-        if None in sizes or not countable(call.layer):
+        if None in sizes:
             return None
-        total += operations_of(call.layer, *sizes)
+        if countable(call.layer):
+            found = operations_of(call.layer, *sizes)
+        else:
+            found = _pair_operations(call, sizes[0])
+        if found is None:
+            return None
+        total += found
     return total
+
+
+def _pair_operations(call, numbers):
+    """Operations of a product of two tensors that puts out so many numbers, or None."""
+    if type(call.layer).__name__ not in _PAIRS:
+        return None
+    axis, operands = -1, call.args
+    if isinstance(call.layer, layers.Dot):
+        operands, axes = call.args[0], call.layer.axes
+        axis = axes if isinstance(axes, int) else axes[0]
+    shapes = [tuple(x.shape) for x in operands]
+    if () in shapes or shapes[0][axis] is None:
+        return None
+    return 2 * numbers * shapes[0][axis]
 
 
 def size_of(tensors):
@@ -67,6 +97,9 @@ def countable(layer):
     """Whether all products of a layer are known: plain kernels, or no kernel at all."""
     if isinstance(layer, (*_TRANSPOSED, *_PLAIN)) or hasattr(layer, "assemble_kernel"):
         return True
+    kind = type(layer)
+    if kind.__name__ in (*_PAIRS, *_UNKNOWN) or kind.__module__.endswith(".ops.linalg"):
+        return False
     return all(v.name in _VECTORS for v in getattr(layer, "weights", ()))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+import scipy  # which imports its parts when they are used
 
 from keras_pdenets.operators.flows.times import increments
 
@@ -17,7 +17,7 @@ _NEAREST = 1 - 2.0**-20
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return special.expit(z)
+    return scipy.special.expit(z)
 
 
 def _softplus(z: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "softsign": lambda z: z / (1 + np.abs(z)),
     "hard_sigmoid": lambda z: np.clip(z / 6 + 0.5, 0.0, 1.0),
     "hard_tanh": lambda z: np.clip(z, -1.0, 1.0),
-    "gelu": lambda z: 0.5 * z * (1 + special.erf(z / math.sqrt(2))),
+    "gelu": lambda z: 0.5 * z * (1 + scipy.special.erf(z / math.sqrt(2))),
     "silu": lambda z: z * _sigmoid(z),
     "mish": lambda z: z * np.tanh(_softplus(z)),
 }
@@ -66,7 +66,7 @@ def smallest_slope(activation: Callable[..., np.ndarray], reach: float = 30.0) -
     values = slope(grid)
     lowest = int(values.argmin())
     spacing = grid[1] - grid[0]
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda z: float(slope(np.asarray(z))),
         bounds=(grid[lowest] - spacing, grid[lowest] + spacing),
         method="bounded",

@@ -1,7 +1,7 @@
 """A matrix as rotations and a stretch, and the generator of a rotation."""
 
 import numpy as np
-from scipy import linalg
+import scipy  # which imports its parts when they are used
 
 # Relative size below which a singular value is zero.
 _ZERO = 1e-12
@@ -52,16 +52,16 @@ def proper_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     matrix = _checked(matrix)
     if matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"`matrix` must be square. Received: shape {matrix.shape}")
-    u, s, v = linalg.svd(matrix)
+    u, s, v = scipy.linalg.svd(matrix)
     if s[-1] > _ZERO * s[0]:
         raise ValueError(
             "`matrix` must have a singular value 0, so that both factors can be rotations: use "
             f"`embed`. Received: smallest singular value {s[-1]:.3g}"
         )
     s = np.where(s <= _ZERO * s[0], 0.0, s)
-    if linalg.det(u) < 0:
+    if scipy.linalg.det(u) < 0:
         u[:, -1] *= -1
-    if linalg.det(v) < 0:
+    if scipy.linalg.det(v) < 0:
         v[-1, :] *= -1
     return u, s, v
 
@@ -113,7 +113,7 @@ def rotation_logarithm(rotation: np.ndarray) -> np.ndarray:
     size = rotation.shape[0]
     if not np.allclose(rotation @ rotation.T, np.eye(size), atol=1e-8):
         raise ValueError("`rotation` must be orthogonal. Received: a matrix that is not")
-    t, z = linalg.schur(rotation, output="real")
+    t, z = scipy.linalg.schur(rotation, output="real")
     generator = np.zeros((size, size))
     reflected = []
     i = 0

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+import scipy  # which imports its parts when they are used
 
 from keras_pdenets.operators.flows.times import increments
 
@@ -67,7 +67,7 @@ class Scheme:
         """
         scaled = increment * generator
         if self.order is None:
-            return linalg.expm(scaled)
+            return scipy.linalg.expm(scaled)
         return np.linalg.solve(
             _polynomial(self.denominator, scaled), _polynomial(self.numerator, scaled)
         )

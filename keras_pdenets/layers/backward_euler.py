@@ -27,11 +27,11 @@ class BackwardEulerStep(OnBranch):
     $$\nabla_x = h J^T \lambda, \quad \nabla_w = h\,(\partial_w F)^T \lambda, \qquad
       (I - h J^T)\,\lambda = \nabla_d, \quad J = \partial_y F(y)$$
 
-    If h times the one-sided Lipschitz constant of F is below 1 (for $F = -W^T \sigma(W x)$ any h
-    will do), there is one y, and neither solver can break down. Else there may be none, or several:
-    each example then keeps the best d found, whose residual is never above that of d = 0, and
-    `residual` tells. All is computed in float32 or better; derivatives are of first order, in
-    reverse mode.
+    If h times the one-sided Lipschitz constant of F is below 1 (for $F = -W^T \sigma(W x)$ with an
+    increasing $\sigma$ any h will do), there is one y, and neither solver can break down. Else there
+    may be none, or several. Where it is not found in time, each example keeps the best d so far,
+    whose residual is never above that of d = 0, and `residual` tells. All is computed in float32 or
+    better; derivatives are of first order, in reverse mode.
 
     Args:
         branch: F, a functional model whose output has the shape of its input and which treats every
@@ -60,14 +60,15 @@ class BackwardEulerStep(OnBranch):
     >>> from keras_pdenets.layers import BackwardEulerStep
     >>> x = keras.Input((1,))
     >>> stiff = keras.Model(x, keras.layers.Rescaling(-100.0)(x))
-    >>> d = BackwardEulerStep(stiff)(np.ones((1, 1), "float32"))
-    >>> round(1 + float(keras.ops.squeeze(d)), 4)  # 1 / (1 + 100); Euler's own step: -99
+    >>> d = keras.ops.convert_to_numpy(BackwardEulerStep(stiff)(np.ones((1, 1), "float32")))
+    >>> round(1 + float(d[0, 0]), 4)  # 1 / (1 + 100); Euler's own step: -99
     0.0099
     """
 
     def __init__(self, branch, step_size=1.0, tolerance=1e-5, max_products=300, **kwargs):
         super().__init__(branch, step_size, **kwargs)
-        norms = [x.name for x in branch.layers if isinstance(x, keras.layers.BatchNormalization)]
+        norm = keras.layers.BatchNormalization
+        norms = [layer.name for layer in branch._flatten_layers() if isinstance(layer, norm)]
         if norms or len(branch.variables) > len(branch.weights):
             raise ValueError(
                 "`branch` must treat every example by itself, and alike every time: without batch "

@@ -23,9 +23,10 @@ class ScaledResidual(OnBranch):
     where L, the product of the bounds of F's layers (`convolution_bound`), is not below the
     Lipschitz constant of F. So, in the 2-norm of an example,
     $$|y_1 - y_2| \le (1 - \beta + \alpha L)\,|x_1 - x_2| \le |x_1 - x_2|$$
-    after every step of training: alpha is computed from the weights in each call, and gradients go
-    through it. Where the bound is on the safe side F counts for less; and every block damps what
-    comes in by 1 - beta: take beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of a signal).
+    up to rounding, after every step of training: alpha is computed from the weights in each call,
+    and gradients go through it. Where the bound is on the safe side F counts for less; and every
+    block damps what comes in by 1 - beta: take beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of
+    a signal).
 
     Args:
         branch: F, a functional model: a chain of convolutions of stride 1 with zero or periodic
@@ -47,10 +48,11 @@ class ScaledResidual(OnBranch):
     >>> import numpy as np
     >>> from keras_pdenets.layers import ScaledResidual
     >>> x = keras.Input((1,))
-    >>> double = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(2.0))
-    >>> d = ScaledResidual(keras.Model(x, double(x)), leak=0.5)(np.ones((1, 1), "float32"))
-    >>> round(float(keras.ops.squeeze(d)), 3)  # -0.5 + 0.25 * 2
-    -0.0
+    >>> triple = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(-3.0))
+    >>> step = ScaledResidual(keras.Model(x, triple(x)), leak=0.4)
+    >>> d = keras.ops.convert_to_numpy(step(np.ones((1, 1), "float32")))
+    >>> round(1 + float(d[0, 0]), 3)  # 0.6 - (0.4 / 3) * 3
+    0.2
     """
 
     def __init__(self, branch, leak, step_size=1.0, **kwargs):

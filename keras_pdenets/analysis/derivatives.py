@@ -1,13 +1,12 @@
 """Derivatives of functions of tensors, from arrays to arrays; compiled on JAX."""
 
 import importlib
-import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_pdenets.layers.autodiff import pullback
+from keras_pdenets.layers.autodiff import pullback, push_forward
 
 
 def vjp(function):
@@ -54,10 +53,7 @@ def jvp(function):
     """
 
     def push(x, tangent, constants):
-        with warnings.catch_warnings():
-            # torch loads its rules by a function of its own that it calls deprecated.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return ops.jvp(lambda x: function(x, *constants), (x,), (tangent,))[1]
+        return push_forward(lambda x: function(x, *constants), x, tangent)
 
     push = _compiled(push)
 

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_pdenets.layers.autodiff import push_forward
+
 _WINDOW = 8  # directions that the next one is made orthogonal to
 _FORCING = 1e-2  # of the linear equation inside a round of Newton's method
 _MOST = 60  # products for that
@@ -88,7 +90,7 @@ def solve(function, start, limit, max_products):
     def step(d, residual, share, products):
         todo = unsolved(residual, share)
         change, more = solve_linear(
-            lambda v: ops.jvp(function, (d,), (v,))[1],
+            lambda v: push_forward(function, d, v),
             ops.where(todo, -residual, 0.0),
             _FORCING,
             min(_MOST, max_products),

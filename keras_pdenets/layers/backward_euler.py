@@ -29,9 +29,9 @@ class BackwardEulerStep(OnBranch):
 
     If h times the one-sided Lipschitz constant of F is below 1 (for $F = -W^T \sigma(W x)$ with an
     increasing $\sigma$ any h will do), there is one y, and neither solver can break down. Else
-    there may be none, or several. Where it is not found in time, each example keeps the best d so far,
-    whose residual is never above that of d = 0, and `residual` tells. All is computed in float32 or
-    better; derivatives are of first order, in reverse mode.
+    there may be none, or several. Where it is not found in time, each example keeps the best d so
+    far, whose residual is never above that of d = 0, and `residual` tells. All is computed in
+    float32 or better; derivatives are of first order, in reverse mode.
 
     Args:
         branch: F, a functional model whose output has the shape of its input and which treats every

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_pdenets.analysis import fit_exponent, measure_perturbation
+from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.data import DataSource
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.files import load_weights
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.search.space import STARTS
@@ -159,7 +159,7 @@ def collect(sweep, folder):
                 common = {"start": start, "depth": str(depth), "accuracy": log["test_accuracy"]}
                 rows.extend({**common, **block} for block in _read(run / _BLOCKS))
     if rows:
-        _write(Path(folder) / RESULTS, rows)
+        write_rows(Path(folder) / RESULTS, rows)
     return rows
 
 
@@ -192,13 +192,3 @@ def exponents(rows):
 def _read(path):
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _write(path, rows):
-    def write(temporary):
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    replace_file(path, write)

@@ -1,12 +1,11 @@
 """The table of a protocol's runs, as Markdown and CSV, and its place in a README."""
 
-import csv
-import io
 import re
 from pathlib import Path
 
 import numpy as np
 
+from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.hub.atomic import replace_file
 
 
@@ -84,12 +83,7 @@ def _caption(results):
 def write_table(results, folder, unfinished=(), protocol=None):
     """Write `table.md` and `table.csv` into a folder, each whole or not at all."""
     folder = Path(folder)
-    rows = rows_of(results, protocol)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_file(folder / "table.csv", lambda path: path.write_text(text.getvalue()))
+    write_rows(folder / "table.csv", rows_of(results, protocol))
     table = markdown(results, unfinished, protocol) + "\n"
     replace_file(folder / "table.md", lambda path: path.write_text(table, encoding="utf-8"))
 

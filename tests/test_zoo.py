@@ -100,6 +100,10 @@ def test_mixed_recipes_are_refused(folder, tmp_path):
         write_result(dataclasses.replace(result, recipe=result.recipe | changed), run)
     with pytest.raises(ValueError, match="batch_size 100 and 50"):
         read_results(tmp_path)
+    newer = dataclasses.replace(results[1], recipe=results[1].recipe | {"mixup": 0.2})
+    write_result(newer, tmp_path / f"{newer.entry}-seed{newer.seed}")
+    with pytest.raises(ValueError, match=r"mixup None and 0\.2"):
+        read_results(tmp_path)
     shutil.copytree(folder, tmp_path / "runs")
     other = PROTOCOL | {"recipe": PROTOCOL["recipe"] | {"batch_size": 50}}
     with pytest.raises(ValueError, match="holds a run of another recipe"):

@@ -105,8 +105,9 @@ def read_results(folder: Path) -> tuple[list[Result], list[str]]:
 
 
 def _check_alike(first: dict[str, Any], other: dict[str, Any], path: Path, where: Path) -> None:
+    fields = first | other  # a run of another version may have more of them
     different = [
-        f"{k} {first[k]!r} and {other.get(k)!r}" for k in first if first[k] != other.get(k)
+        f"{k} {first.get(k)!r} and {other.get(k)!r}" for k in fields if first.get(k) != other.get(k)
     ]
     if different:
         raise ValueError(

@@ -148,8 +148,8 @@ def path_integral(model, velocity=0.0):
     >>> import keras_pdenets
     >>> model = keras_pdenets.PDEPreActResNet20(weights=None)
     >>> energies = keras_pdenets.analysis.path_integral(model)
-    >>> energies.action.shape, energies.left_out
-    ((18,), 0)
+    >>> energies.action.shape
+    (18,)
     """
     velocity = float(velocity)
     if not np.isfinite(velocity):

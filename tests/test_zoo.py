@@ -110,6 +110,32 @@ def test_mixed_recipes_are_refused(folder, tmp_path):
         list(run_protocol(Protocol(**other), tmp_path / "runs"))
 
 
+def test_a_net_may_have_a_recipe_of_its_own(folder, tmp_path):
+    """As in an ablation: between nets only the fields it names may differ, within one none."""
+    own = PROTOCOL["entries"][1] | {"recipe": {"learning_rate": 0.2}}
+    protocol = Protocol(**PROTOCOL | {"entries": [PROTOCOL["entries"][0], own]})
+    rates = [protocol.recipe_of(entry, 0).learning_rate for entry in protocol.entries]
+    assert rates == [Protocol(**PROTOCOL).recipe_of(protocol.entries[0], 0).learning_rate, 0.2]
+    results, _ = read_results(folder)
+    for result in results:
+        run = tmp_path / f"{result.entry}-seed{result.seed}"
+        run.mkdir()
+        rate = rates[result.entry == "pde"]
+        changed = dataclasses.replace(result, recipe=result.recipe | {"learning_rate": rate})
+        write_result(changed, run)
+    with pytest.raises(ValueError, match=r"learning_rate .* and 0\.2"):
+        read_results(tmp_path)
+    alike, _ = read_results(tmp_path, protocol.varied)
+    assert "Of its own, `pde`: learning_rate 0.2." in markdown(alike, protocol=protocol)
+    write_result(dataclasses.replace(changed, recipe=result.recipe), run)
+    with pytest.raises(ValueError, match=r"learning_rate 0\.2 and"):
+        read_results(tmp_path, protocol.varied)
+    with pytest.raises(ValueError, match="`recipe` of pde must not hold seed"):
+        Entry("pde", "pde_preact_resnet20", recipe={"seed": 1})
+    with pytest.raises(ValueError, match="must hold the fields of a recipe"):
+        Protocol(**PROTOCOL | {"entries": [own | {"recipe": {"rate": 1}}]})
+
+
 def test_the_command_writes_table_pictures_and_section(folder, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "small.json").write_text(json.dumps(PROTOCOL))

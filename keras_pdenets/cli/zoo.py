@@ -74,7 +74,7 @@ def _table(options):
     from keras_pdenets.zoo.table import markdown, put_into, write_table
 
     protocol = Protocol.from_file(options.protocol) if options.protocol else None
-    results, unfinished = read_results(options.folder)
+    results, unfinished = read_results(options.folder, protocol.varied if protocol else ())
     if not results:
         raise ValueError(f"No run in {options.folder} is finished: {', '.join(unfinished)}.")
     out = options.out or options.folder

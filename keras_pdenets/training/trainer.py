@@ -227,7 +227,8 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
     """Accuracy of a weight file on a split of a data set.
 
     Args:
-        checkpoint: The `Checkpoint` that the file belongs to.
+        checkpoint: The `Checkpoint` that the file belongs to; images of other sides than its
+            `input_shape` are brought to them.
         weights: The weight file.
         dataset: TFDS name, or `"sample"` for the bundled sample.
         split: Split in TFDS's notation.
@@ -243,7 +244,8 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
     source = DataSource(dataset, split, data_dir)
-    size = checkpoint.input_shape[0] if None in source.image_shape else None
+    sides = tuple(checkpoint.input_shape[:2])
+    size = None if sides == source.image_shape[:2] else sides[0]
     result = model.evaluate(source.batches(500, size), verbose=0, return_dict=True)
     accuracy = 100.0 * result["accuracy"]
     return {"accuracy": accuracy, "loss": result["loss"], "images": source.num_examples}

@@ -21,17 +21,23 @@ class Entry:
         architecture: Row of the model table, or `"keras:NAME"` for a net of `keras.applications`.
         options: Other options of the row, or arguments of the function there.
         paper: What the paper states for this net, on the paper's data; empty if nothing.
+        recipe: Fields of the recipe in which this net differs from the others, for ablations;
+            the table says so.
     """
 
     name: str
     architecture: str
     options: Mapping[str, Any] = field(default_factory=dict)
     paper: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the name, the row and its options."""
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"`name` must match {_NAME.pattern}. Received: name={self.name!r}")
+        shared = sorted({"checkpoint", "preset", "seed"} & set(self.recipe))
+        if shared:
+            raise ValueError(f"`recipe` of {self.name} must not hold {', '.join(shared)}.")
         check_net(self.architecture, self.options)
 
 
@@ -64,7 +70,8 @@ class Protocol:
                 raise ValueError(
                     f"`{field_name}` must not be empty or hold anything twice. Received: {values}"
                 )
-        self.recipe_of(entries[0], self.seeds[0])
+        for entry in entries:
+            self.recipe_of(entry, self.seeds[0])
 
     @classmethod
     def from_file(cls, path: Path) -> "Protocol":
@@ -80,9 +87,14 @@ class Protocol:
         """Entry and seed of each run, by its name; all nets with the first seed come first."""
         return {f"{e.name}-seed{s}": (e, s) for s in self.seeds for e in self.entries}
 
+    @property
+    def varied(self) -> set[str]:
+        """Fields of the recipe that some net has for itself."""
+        return {name for entry in self.entries for name in entry.recipe}
+
     def recipe_of(self, entry: Entry, seed: int) -> Recipe:
         """The recipe of a run."""
-        given = dict(self.recipe)
+        given = {**self.recipe, **entry.recipe}
         model = {"architecture": entry.architecture, "options": dict(entry.options)}
         own = sorted({"preset", "seed"} & set(given))
         own += sorted(set(model) & set(given.get("checkpoint", {})))

@@ -1,6 +1,7 @@
 """What the runs of a protocol came to, one small file each."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,13 @@ def read_result(folder: Path) -> Result:
     return result
 
 
-def read_results(folder: Path) -> tuple[list[Result], list[str]]:
+def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[Result], list[str]]:
     """The results in the folder of a protocol, and the runs that are not finished.
+
+    Args:
+        folder: The folder.
+        varied: Fields of the recipe that may differ between nets (`Protocol.varied`); never
+            between the runs of one net.
 
     Raises:
         FileNotFoundError: If there is no run in it.
@@ -95,12 +101,14 @@ def read_results(folder: Path) -> tuple[list[Result], list[str]]:
         raise FileNotFoundError(f"There is no run in {folder}: `keras-pdenets zoo run` makes them.")
     done = [path for path in runs if (path / RESULT).is_file()]
     results = [read_result(path) for path in done]
-    for result, path in zip(results[1:], done[1:], strict=True):
-        _check_alike(results[0].protocol, result.protocol, done[0], path)
+    varied = set(varied)
+    shared = [{k: v for k, v in r.protocol.items() if k not in varied} for r in results]
     nets: dict[str, tuple[dict[str, Any], Path]] = {}
-    for result, path in zip(results, done, strict=True):
-        net, first = nets.setdefault(result.entry, (result.net, path))
-        _check_alike(net, result.net, first, path)
+    for result, recipe, path in zip(results, shared, done, strict=True):
+        _check_alike(shared[0], recipe, done[0], path)
+        whole = result.protocol | result.net
+        net, first = nets.setdefault(result.entry, (whole, path))
+        _check_alike(net, whole, first, path)
     return results, [path.name for path in runs if path not in done]
 
 

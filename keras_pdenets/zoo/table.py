@@ -58,6 +58,13 @@ def markdown(results, unfinished=(), protocol=None):
             f"| {row['epoch_seconds']:.0f} | {row['paper']} |"
         )
     lines += ["", _caption(results)]
+    if protocol is not None:
+        lines += [
+            f"Of its own, `{entry.name}`: "
+            f"{', '.join(f'{name} {value}' for name, value in entry.recipe.items())}."
+            for entry in protocol.entries
+            if entry.recipe
+        ]
     if protocol is not None and protocol.reference:
         lines.append(f'Column "paper": {protocol.reference}.')
     if unfinished:

@@ -83,7 +83,9 @@ def test_a_device_that_is_not_there():
         ("ResNet50+eager@torch", "eager for nets of .* at tensorflow, jax: elsewhere"),
         ("ResNet50+compile@openvino", "compile for nets of .* at tensorflow, torch: elsewhere"),
         ("ResNet50+compile+eager@tensorflow", "not compile with eager"),
-        ("ResNet50+remat+fold@jax", "not .* remat with fold"),
+        ("ResNet50+remat+fold@jax", "or remat with one of these"),
+        ("ResNet50+remat+fold_keep@jax", "or remat with one of these"),
+        ("ResNet50+fold+fold_keep@jax", "not .* fold with fold_keep"),
         ("ResNet50+fold+fold@jax", "must name each once"),
         ("VGG16+remat@torch", "cannot name remat"),
     ],
@@ -91,6 +93,11 @@ def test_a_device_that_is_not_there():
 def test_words_that_name_nothing_or_do_nothing(word, message):
     with pytest.raises(ValueError, match=message):
         Contender.parse(word)
+
+
+def test_what_folding_does_with_pairs():
+    found = [Contender.parse(f"ResNet50{w}@jax").folding for w in ("", "+fold", "+fold_keep")]
+    assert found == [None, "measure", "keep"]
 
 
 def test_settings_are_checked(monkeypatch):
@@ -102,6 +109,7 @@ def test_settings_are_checked(monkeypatch):
         Setting(device="tpu")
     for word, setting, message in (
         ("ResNet50+fold@torch", {"mode": "training"}, "`mode` must be 'inference' for folded"),
+        ("ResNet50+fold_keep@torch", {"mode": "training"}, "'inference' for folded"),
         ("ResNet50+remat@torch", {}, "`mode` must be 'training' for remat"),
         ("ResNet50@onnxruntime", {"device": "gpu"}, "`device` must be 'cpu' for .*exported"),
         ("ResNet50@litert", {"dtype": "mixed_float16"}, "`dtype` must be 'float32' for .*exported"),

@@ -299,6 +299,17 @@ def test_measured_costs_decide():
     assert len(fold(wide)[0].layers) == 2
 
 
+@pytest.mark.parametrize(
+    ("measured", "others"),
+    [({}, []), ({1: True}, ["keep"]), ({1: False}, ["merge"]),
+     ({1: True, 2: False}, ["keep", "merge"])],
+)  # fmt: skip
+def test_the_whole_net_is_measured_too_in_other_ways(measured, others):
+    choice = Choice("measure", None)
+    choice.measured.update(measured)
+    assert choice.others == others
+
+
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_thin_convolutions_as_matrix_products(strides, boundary):

@@ -29,6 +29,7 @@ class Option:
 
 OPTIONS = {
     "fold": Option("folded by `transforms.fold`"),
+    "fold_keep": Option('folded with `decomposed="keep"`'),
     "compile": Option("compiled as a whole: XLA, or torch.compile of what torch.export gives",
                       ("own", "keras", "timm"), ("tensorflow", "torch")),
     "eager": Option("not compiled at all", places=("tensorflow", "jax")),
@@ -37,7 +38,9 @@ OPTIONS = {
     "remat": Option("with rematerialisation", ("own",), BACKENDS),
 }  # fmt: skip
 # The second of each undoes the first.
-_CONTRADICTIONS = (("compile", "eager"), ("remat", "fold"))
+_CONTRADICTIONS = (
+    ("compile", "eager"), ("fold", "fold_keep"), ("remat", "fold"), ("remat", "fold_keep")
+)  # fmt: skip
 _WORD = re.compile(r"(?:(keras|timm):)?([A-Za-z0-9_.]+)((?:\+[a-z_]+)*)@([a-z0-9]+)")
 
 
@@ -80,13 +83,19 @@ class Contender:
         twice = len(set(self.options)) < len(self.options)
         if twice or any(set(pair) <= set(self.options) for pair in _CONTRADICTIONS):
             raise ValueError(
-                "`options` must name each once, and not compile with eager or remat with fold. "
-                f"Received: {self}"
+                "`options` must name each once, and not compile with eager, fold with fold_keep, "
+                f"or remat with one of these. Received: {self}"
             )
         if "remat" in self.options and "remat" not in FAMILIES[self.architecture.family].options:
             raise ValueError(
                 f"`options` cannot name remat: this net has no blocks. Received: {self}"
             )
+
+    @property
+    def folding(self):
+        """The `decomposed` of `transforms.fold`, or None where the net is not folded."""
+        modes = {"fold": "measure", "fold_keep": "keep"}
+        return next((modes[option] for option in self.options if option in modes), None)
 
     @classmethod
     def parse(cls, word):

@@ -138,7 +138,7 @@ def _check_setting(contenders, setting):
              "'cpu' for timm's nets, exported ones and compiled ones on torch"),
             (setting.dtype != "float32" and (timm or exported), "dtype",
              "'float32' for timm's nets and exported ones"),
-            (training and (exported or "fold" in options), "mode",
+            (training and (exported or contender.folding), "mode",
              "'inference' for folded and exported nets"),
             (not training and "remat" in options, "mode", "'training' for remat"),
         ):  # fmt: skip

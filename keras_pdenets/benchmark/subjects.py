@@ -40,9 +40,9 @@ def make_subject(contender, setting):
     model = _build(contender, setting)
     images, labels = _batch(model.input_shape[1:], setting)
     parameters = model.count_params()
-    if "fold" in contender.options:
+    if contender.folding:
         # As `export` folds it, where a runtime gets it.
-        model, _ = transforms.fold(model, portable=contender.place in RUNTIMES)
+        model, _ = transforms.fold(model, contender.folding, portable=contender.place in RUNTIMES)
     if setting.mode == "training":
         step = _training_step(model, images, labels, contender.options)
     elif contender.place in RUNTIMES:

@@ -66,8 +66,8 @@ def fold(model, decomposed="measure", data=None, portable=False):
             changed.
         decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
             3x3, or `"measure"`: what is faster here and now for images of this size, for every
-            layer alone and then for the net with all merged (by the number of products where the
-            size is open).
+            layer alone and then for the net with all kept and all merged (by the number of
+            products where the size is open).
         data: Inputs to measure the difference on, or None.
         portable: For a file that another backend opens. If not, convolutions get the form that is
             fastest on this one: on torch the order channels_first between two views, which
@@ -95,11 +95,12 @@ def fold(model, decomposed="measure", data=None, portable=False):
     form = None if portable else form_here()
     choice = Choice(decomposed, form)
     folded, rules = _folded(model, choice, form)
-    if choice.mixed and len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]:
+    if len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]:
         # A layer alone is not what it is in its place: compilers fuse it with its neighbours.
-        merged = _folded(model, Choice("merge", form), form)
-        if second_is_faster(folded, merged[0]):
-            folded, rules = merged
+        for alike in choice.others:
+            other = _folded(model, Choice(alike, form), form)
+            if second_is_faster(folded, other[0]):
+                folded, rules = other
     difference = None
     if data is not None:
         difference, _ = largest_difference(model, folded, data)

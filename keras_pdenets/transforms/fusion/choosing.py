@@ -41,9 +41,11 @@ class Choice:
         return self.measured[key]
 
     @property
-    def mixed(self):
-        """Whether some were measured to be better as two."""
-        return not all(self.measured.values())
+    def others(self):
+        """What could be done to all layers alike, other than what was measured to be better."""
+        found = set(self.measured.values())
+        alike = (("keep", {False}), ("merge", {True}))
+        return [decomposed for decomposed, same in alike if found and found != same]
 
 
 def second_is_faster(*models):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from keras_pdenets.analysis import effective_receptive_field, gradient_norms, jacobian_spectrum
+from keras_pdenets.layers import BackwardEulerStep
 from keras_pdenets.operators.lanczos import leading_singular_values
 from keras_pdenets.plots import plot_gradient_norms, plot_jacobian_spectrum, plot_receptive_field
 
@@ -237,6 +238,32 @@ def test_half_precision_is_measured_in_single():
     assert np.abs(half - single).max() > 0
     half, single = (jacobian_spectrum(m, images, count=1).values for m in (model, same))
     np.testing.assert_allclose(half, single, rtol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_implicit_steps_have_gradients_and_no_forward_derivatives():
+    """d = h A (x + d) is the explicit residual d = (I - h A)^-1 h A x."""
+    matrix, head = RNG.normal(size=(5, 5)) / 4, RNG.normal(size=(5, 3))
+    inside = keras.Input((5,))
+    branch = keras.Model(inside, layers.Dense(5, use_bias=False)(inside))
+    steps = [BackwardEulerStep(branch, 0.5, 1e-6, name=f"step{index}") for index in range(2)]
+    dense = layers.Dense(5, use_bias=False)
+    last = layers.Dense(3, use_bias=False, activation="softmax")
+    models = []
+    for residuals in (steps, [dense, dense]):
+        inputs = x = keras.Input((5,))
+        for residual in residuals:
+            x = layers.Add()([x, residual(x)])
+        models.append(keras.Model(inputs, last(x)))
+    branch.set_weights([matrix])
+    explicit = 0.5 * matrix @ np.linalg.inv(np.eye(5) - 0.5 * matrix)
+    dense.set_weights([explicit])
+    last.set_weights([head])
+    images, labels = RNG.normal(size=(4, 5)).astype("float32"), np.array([0, 2, 1, 0])
+    implicit, wanted = (gradient_norms(m, images, labels).outputs for m in models)
+    np.testing.assert_allclose(implicit, wanted, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"forward mode.* Received: step0, step1"):
+        jacobian_spectrum(models[0], images)
 
 
 def test_what_is_wrong_is_said():

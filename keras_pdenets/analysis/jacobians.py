@@ -7,6 +7,7 @@ import numpy as np
 from keras_pdenets.analysis.derivatives import evaluate, jvp, vjp
 from keras_pdenets.analysis.execution import block_spans, execute, nodes_of, span_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_model
+from keras_pdenets.layers import BackwardEulerStep
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.operators.lanczos import leading_singular_values
 
@@ -54,7 +55,9 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
         A `JacobianSpectrum`.
 
     Raises:
-        ValueError: If the model has no residual block, or an argument is out of range.
+        ValueError: If the model has no residual block, an argument is out of range, or a block has
+            a `BackwardEulerStep`, whose derivatives are in reverse mode alone (`gradient_norms`
+            measures such nets).
 
     Example:
     >>> import keras_pdenets
@@ -74,6 +77,7 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
     spans = [span for _, span in block_spans(flat)]
     if per == "section":
         spans = _sections(flat, spans)
+    _check_forward_mode(spans)
     products = [(jvp(span), vjp(span)) for span in spans]
     wanted = [t for span in spans for t in (span.start, *span.sides, span.end)]
     nodes, entry, found = nodes_of(flat), id(flat.inputs[0]), []
@@ -87,6 +91,17 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
             ]
         )
     return JacobianSpectrum(tuple(s.name for s in spans), np.concatenate(found, axis=1))
+
+
+def _check_forward_mode(spans):
+    """Refuse layers that know the products with the transposed Jacobian alone."""
+    operations = [node.operation for span in spans for node in span.nodes]
+    implicit = dict.fromkeys(o.name for o in operations if isinstance(o, BackwardEulerStep))
+    if implicit:
+        raise ValueError(
+            "`model` must have derivatives in forward mode, which a BackwardEulerStep has not; "
+            f"`gradient_norms` needs none. Received: {', '.join(implicit)}"
+        )
 
 
 def _sections(flat, spans):

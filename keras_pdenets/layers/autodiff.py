@@ -35,7 +35,7 @@ def pullback(function, *primals):
     if keras.backend.backend() == "jax":
         return module.vjp(function, *primals)
     if keras.backend.backend() == "torch":
-        return module.func.vjp(function, *primals)
+        return _torch_pullback(module, function, primals)
     with module.GradientTape(persistent=True) as tape:
         tape.watch(primals)
         value = function(*primals)
@@ -44,3 +44,15 @@ def pullback(function, *primals):
         return tuple(tape.gradient(value, primals, v, unconnected_gradients="zero"))
 
     return value, product
+
+
+def _torch_pullback(torch, function, primals):
+    """Not `torch.func.vjp`, which refuses the functions that `keras.ops.custom_gradient` makes."""
+    with torch.enable_grad():
+        primals = tuple(primal.detach().requires_grad_() for primal in primals)
+        value = function(*primals)
+
+    def product(v):
+        return torch.autograd.grad(value, primals, v, retain_graph=True, materialize_grads=True)
+
+    return value.detach(), product

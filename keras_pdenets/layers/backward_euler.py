@@ -95,7 +95,8 @@ class BackwardEulerStep(OnBranch):
     def solve(self, x):
         """The increment d of a batch, and the relative residual of each example, of shape (b,)."""
         x = widen(ops.convert_to_tensor(x))
-        weights = [ops.convert_to_tensor(v) for v in self.branch.variables]
+        # Not `convert_to_tensor`: out of a graph TensorFlow would be given Keras' variables.
+        weights = [ops.copy(v) for v in self.branch.variables]
         fixed, *fixed_weights = map(ops.stop_gradient, (x, *weights))
 
         def equation(d):

@@ -111,6 +111,7 @@ def test_channels_first_and_images_of_any_size(format, data, tmp_path):
     ("wrong", "message"),
     [(lambda y: y + 0.02, r"differ from the model's by 0\.02; allowed are 0\.0001"),
      (lambda y: y * np.nan, "differ from the model's by nan"),
+     (lambda y: y if len(y) == 1 else y * np.nan, "differ from the model's by nan"),
      (lambda y: y[:1], r"outputs are \(1, 10\), the model's \(3, 10\)")],
 )  # fmt: skip
 def test_wrong_numbers_leave_nothing(wrong, message, model, here, tmp_path, monkeypatch):

@@ -329,3 +329,13 @@ def test_bad_arguments():
         fold(model, decomposed="fast")
     with pytest.raises(ValueError, match="functional or sequential"):
         fold(keras.Sequential([layers.Dense(2)]))
+
+
+def test_a_difference_is_never_measured_from_nothing():
+    data = np.ones((2, 3), "float32")
+    inputs = keras.Input((3,))
+    model, broken = (keras.Model(inputs, layers.Dense(2)(inputs)) for _ in range(2))
+    broken.layers[-1].kernel.assign(np.full((3, 2), np.nan))
+    assert largest_difference(model, broken, data) == (np.inf, np.inf)
+    with pytest.raises(ValueError, match="`model` must give finite outputs"):
+        fold(broken, data=data)

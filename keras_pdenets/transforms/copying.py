@@ -53,12 +53,32 @@ def give_weights(old, new):
         new.finalize_state()
 
 
+def finite_outputs(model, data):
+    """All outputs of a model, as a list of arrays.
+
+    Raises:
+        ValueError: If one is not finite: there is nothing to compare with.
+    """
+    outputs = keras.tree.flatten(model.predict(data, verbose=0))
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise ValueError(
+            f"`model` must give finite outputs to compare with. Received: {model.name!r}, whose "
+            "outputs have NaN or infinity: its weights have diverged, or `data` is far from theirs"
+        )
+    return outputs
+
+
 def largest_difference(model, other, data):
-    """Largest absolute and relative difference over all outputs."""
-    outputs = [keras.tree.flatten(m.predict(data, verbose=0)) for m in (model, other)]
+    """Largest absolute and relative difference over all outputs; infinity where `other` has NaN.
+
+    Raises:
+        ValueError: If an output of `model` is not finite.
+    """
     largest, relative = 0.0, 0.0
-    for before, after in zip(*outputs, strict=True):
-        difference = float(np.abs(np.asarray(before, "float64") - after).max())
+    others = keras.tree.flatten(other.predict(data, verbose=0))
+    for before, after in zip(finite_outputs(model, data), others, strict=True):
+        apart = np.abs(before.astype("float64") - after)
+        difference = float(np.nan_to_num(apart, nan=np.inf).max())  # Python's max passes over NaN
         largest = max(largest, difference)
         relative = max(relative, difference / max(float(np.abs(before).max()), 1e-30))
     return largest, relative

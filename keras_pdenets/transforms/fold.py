@@ -78,7 +78,8 @@ def fold(model, decomposed="measure", data=None, portable=False):
         The new `keras.Model` and a `FoldReport`.
 
     Raises:
-        ValueError: If the model is not functional, or `decomposed` is out of range.
+        ValueError: If the model is not functional, `decomposed` is out of range, or the model's
+            outputs for `data` are not finite.
 
     Example:
     >>> import keras_pdenets

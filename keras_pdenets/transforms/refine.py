@@ -55,9 +55,9 @@ def refine(
         The refined `keras.Model`, to be compiled anew, and a `RefineReport`.
 
     Raises:
-        ValueError: If an argument is out of range, the model is not functional, its weights are
-            not finite, `steps` names a layer that has no flow, or a scheme is not stable with so
-            few steps: the message says how many it takes.
+        ValueError: If an argument is out of range, the model is not functional, its weights or its
+            outputs for `data` are not finite, `steps` names a layer that has no flow, or a scheme
+            is not stable with so few steps: the message says how many it takes.
 
     Example:
     >>> import keras

@@ -220,3 +220,8 @@ def test_what_is_wrong_is_said():
         spectral_norms(keras.Model(x, keras_layers.Dense(1)(x)), steps=0)
     with pytest.raises(ValueError, match="shows no graph"):
         spectral_norms(keras.Sequential())
+    dense = keras_layers.Dense(2, name="lost")
+    lost = keras.Sequential([keras.Input((3,)), dense])
+    dense.kernel.assign(np.full((3, 2), np.nan))
+    with pytest.raises(ValueError, match="'lost' has non-finite weights"):
+        spectral_norms(lost)

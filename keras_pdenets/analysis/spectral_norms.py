@@ -64,7 +64,8 @@ def spectral_norms(model, steps=20, seed=0):
         A `SpectralNorms`.
 
     Raises:
-        ValueError: If the model has no graph, or no convolution or dense layer.
+        ValueError: If the model has no graph, no convolution or dense layer, or weights that are
+            not finite (the message names the layer).
 
     Example:
     >>> import keras
@@ -87,6 +88,8 @@ def spectral_norms(model, steps=20, seed=0):
             if any(len(weight.shape) > 1 for weight in layer.weights):
                 others[layer.name] = None
             continue
+        if not all(np.isfinite(kernel).all() for kernel in linear.kernels):
+            raise ValueError(f"{layer.name!r} has non-finite weights: the net has diverged.")
         shape = tuple(node.input_tensors[0].shape)
         # A layer that is called on several sizes has several norms.
         if (layer.name, shape) not in found:

@@ -6,6 +6,8 @@ import numpy as np
 
 from keras_pdenets.plots.figure import new_figure, save_figure
 
+_COLORS = 10  # of matplotlib's cycle, which begins again behind them
+
 
 def plot_learning_curves(results, path):
     """Draw accuracy against epochs: figure 6 of Yin et al. 2019, arXiv 1904.07568.
@@ -20,10 +22,11 @@ def plot_learning_curves(results, path):
     panels = figure.subplots(1, 2, sharex=True)
     kinds = (("accuracy", "training accuracy (%)"), ("test_accuracy", "test accuracy (%)"))
     for axes, (key, label) in zip(panels, kinds, strict=True):
-        for name, runs in _by_net(results).items():
+        for index, (name, runs) in enumerate(_by_net(results).items()):
             values = 100 * np.array([[row[key] for row in run.history] for run in runs])
             epochs = np.arange(1, values.shape[1] + 1)
-            line = axes.plot(epochs, values.mean(0), label=name)[0]
+            style = "-" if index < _COLORS else "--"
+            line = axes.plot(epochs, values.mean(0), style, label=name)[0]
             axes.fill_between(
                 epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15
             )
@@ -31,7 +34,7 @@ def plot_learning_curves(results, path):
         axes.set_ylabel(label)
         axes.set_ylim(np.floor(_lowest(results, key)), None)
         axes.grid(alpha=0.3)
-    panels[1].legend(fontsize=8)
+    panels[1].legend(fontsize=8, loc="lower right")
     save_figure(figure, path)
 
 
@@ -53,10 +56,11 @@ def plot_sizes(results, path):
         panels, ("parameters", "operations"), ("trainable parameters", "operations an image"),
         strict=True,
     ):  # fmt: skip
-        for name, runs in _by_net(results).items():
+        for index, (name, runs) in enumerate(_by_net(results).items()):
             accuracies = [run.accuracy for run in runs]
             places = [getattr(run, key) for run in runs]
-            points = axes.plot(places, accuracies, "o", alpha=0.6, label=name)[0]
+            marker = "o" if index < _COLORS else "s"
+            points = axes.plot(places, accuracies, marker, alpha=0.6, label=name)[0]
             axes.plot(places[0], np.mean(accuracies), "_", ms=18, color=points.get_color())
         axes.set_xscale("log")
         axes.set_xlabel(label)

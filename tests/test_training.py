@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -15,8 +16,18 @@ from conftest import BACKEND
 from safetensors.numpy import load_file
 
 from keras_pdenets import WeightsError
+from keras_pdenets.data import DataSource
 from keras_pdenets.presets import Checkpoint, read_presets
-from keras_pdenets.training import Recipe, Stage, card, evaluate, release, train, trainer
+from keras_pdenets.training import (
+    Recipe,
+    Stage,
+    card,
+    evaluate,
+    machine,
+    release,
+    train,
+    trainer,
+)
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.trainer import build_model
 
@@ -26,7 +37,7 @@ CHECKPOINT = Checkpoint(
 )  # fmt: skip
 RECIPE = Recipe(
     "small", CHECKPOINT, "sample", stages=(Stage(3, 7), Stage(3, 14)), batch_size=100,
-    optimizer="adamw", learning_rate=0.02, jit_compile=BACKEND == "jax",
+    optimizer="adamw", learning_rate=0.02, jit_compile=False,
 )  # fmt: skip
 
 
@@ -48,6 +59,37 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     history = train(RECIPE, folder, verbose=0)
     return folder, history
+
+
+def test_jax_compiles_a_recipe_that_does_without_xla():
+    model = trainer.compiled_model(RECIPE, DataSource("sample", "train"))
+    assert model.jit_compile == (BACKEND == "jax")
+
+
+_GPU = SimpleNamespace(platform="gpu", device_kind="GPU X")
+_FRAMEWORKS = {
+    "jax": SimpleNamespace(devices=lambda: [_GPU]),
+    "torch": SimpleNamespace(
+        cuda=SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "GPU X")
+    ),
+    "tensorflow": SimpleNamespace(
+        config=SimpleNamespace(
+            list_physical_devices=lambda kind: [_GPU] if kind == "GPU" else [],
+            experimental=SimpleNamespace(get_device_details=lambda gpu: {"device_name": "GPU X"}),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", _FRAMEWORKS)
+def test_a_machine_is_named_after_the_gpu_that_the_backend_has(backend, monkeypatch):
+    monkeypatch.setattr(machine.keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(machine, "require", lambda name, extra: _FRAMEWORKS[name])
+    assert machine.machine().startswith(f"GPU X, {machine.processor()}, ")
+
+
+def test_a_machine_is_named_after_what_the_backend_computes_on():
+    assert machine.machine().startswith(machine.accelerator() or machine.processor())
 
 
 def test_a_run_learns_and_logs(finished):

@@ -54,7 +54,8 @@ class Recipe:
         ema: Momentum of an exponential moving average of the weights, which is then what is
             evaluated and saved; None: off.
         dtype: Keras dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
-        jit_compile: `"auto"`, true or false, as in `keras.Model.compile`.
+        jit_compile: `"auto"`, true or false, as in `keras.Model.compile`; on JAX false is
+            `"auto"`.
         flip: Mirror one half of the images.
         crop: Pixels of padding before a random crop, or `"area"` (`data.load_dataset`).
         seed: Seed of weights, order and augmentation.

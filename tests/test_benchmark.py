@@ -9,7 +9,7 @@ from conftest import BACKEND, build
 
 from keras_pdenets import benchmark, cli
 from keras_pdenets.benchmark import Contender, Setting, devices, race, run_benchmark
-from keras_pdenets.benchmark.results import Result, table
+from keras_pdenets.benchmark.results import Result, table, write_results
 from keras_pdenets.benchmark.suites import SUITES, suite_words
 from keras_pdenets.transforms import count_operations, fold
 
@@ -169,6 +169,13 @@ def test_the_table_has_medians_and_quartiles():
     assert (
         line == "| `a@torch` | 1,000 | 2.00 | 200.0 (150.0-250.0) | 20.0 | 2.00 (1.50-2.50) | 1 |"
     )
+
+
+def test_a_report_names_the_gpu(tmp_path):
+    for gpu, said in ((None, "device gpu; load"), ("GPU X", "device gpu (GPU X); load")):
+        result = Result("a@torch", 1, None, (0.1,), (1.0,), None, gpu)
+        write_results([result], Setting(device="gpu"), tmp_path, "command")
+        assert said in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_operations_of_nets_are_those_counted_by_hand():

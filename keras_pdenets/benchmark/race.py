@@ -114,7 +114,7 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
         Result(
             str(worker.contender), worker.facts["parameters"], worker.facts["operations"],
             tuple(seconds), tuple(a / b for a, b in zip(seconds, times[0], strict=True)),
-            worker.facts["peak_bytes"],
+            worker.facts["peak_bytes"], worker.facts["gpu"],
         )
         for worker, seconds in zip(workers, times, strict=True)
     ]  # fmt: skip

@@ -26,6 +26,7 @@ class Result:
         seconds: Time of a step in each round.
         ratios: The same, divided by the reference's in the same round.
         peak_bytes: Memory that the net took at most beside the libraries, or None.
+        gpu: Name of the GPU that it ran on; None on the CPU.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Result:
     seconds: tuple[float, ...]
     ratios: tuple[float, ...]
     peak_bytes: int | None
+    gpu: str | None = None
 
     def quartiles(self, values):
         """First quartile, median, third quartile."""
@@ -70,7 +72,8 @@ def write_results(results, setting, folder, command):
         f"`{command}`",
         "",
         f"{rounds} rounds, every contender once in each, in a process of its own, one at a time; "
-        f"median and quartiles. Reference: `{results[0].name}`. {where(setting.device)}",
+        f"median and quartiles. Reference: `{results[0].name}`. "
+        f"{where(setting.device, results[0].gpu)}",
         "",
         table(results, setting.batch),
     ]
@@ -84,7 +87,7 @@ def write_results(results, setting, folder, command):
     replace_file(folder / "times.csv", lambda path: path.write_text(rows.getvalue()))
 
 
-def where(device):
+def where(device, gpu=None):
     """Machine and software, in one sentence."""
     versions = []
     for package in _PACKAGES:
@@ -94,6 +97,7 @@ def where(device):
             continue
     load = os.getloadavg()[0]
     return (
-        f"{processor()}, {len(os.sched_getaffinity(0))} cores, device {device}; "
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, "
+        f"device {device}{f' ({gpu})' if gpu else ''}; "
         f"load of the machine at the end {load:.1f}; {', '.join(versions)}."
     )

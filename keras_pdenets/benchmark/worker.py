@@ -35,6 +35,7 @@ def _serve(task, channel):
     from keras_pdenets.benchmark.contender import Contender
     from keras_pdenets.benchmark.race import Setting
     from keras_pdenets.benchmark.subjects import make_subject
+    from keras_pdenets.training.machine import accelerator
 
     setting = Setting(**task["setting"])
     contender = Contender.parse(task["contender"])
@@ -55,7 +56,9 @@ def _serve(task, channel):
     peak = devices.peak_memory(setting.device, contender)
     if peak is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    print(json.dumps({"peak_bytes": peak, "operations": subject.count()}), file=channel)
+    gpu = None if setting.device == "cpu" else accelerator(contender.backend)
+    facts = {"peak_bytes": peak, "operations": subject.count(), "gpu": gpu}
+    print(json.dumps(facts), file=channel)
 
 
 def _resident():

@@ -20,9 +20,9 @@ def processor():
     return names[0] if names else platform.machine()
 
 
-def accelerator():
-    """Name of the GPU that the backend computes on; None on a CPU."""
-    backend = keras.backend.backend()
+def accelerator(backend=None):
+    """Name of the GPU that a backend, or Keras' own, computes on; None on a CPU."""
+    backend = backend or keras.backend.backend()
     framework = require(backend, backend)
     if backend == "jax":
         device = framework.devices()[0]

@@ -126,8 +126,9 @@ def test_settings_are_checked(monkeypatch):
 def test_the_cpu_is_the_only_device_where_it_is_asked_for():
     hidden = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
     assert devices.environment("cpu") == hidden
-    assert devices.environment("gpu:3") == {"CUDA_VISIBLE_DEVICES": "3"}
-    assert devices.environment("gpu") == {}
+    shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    assert devices.environment("gpu:3") == {"CUDA_VISIBLE_DEVICES": "3", **shared}
+    assert devices.environment("gpu") == shared
 
 
 def test_every_word_of_a_suite_is_a_contender():

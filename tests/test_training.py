@@ -66,26 +66,33 @@ def test_jax_compiles_a_recipe_that_does_without_xla():
     assert model.jit_compile == (BACKEND == "jax")
 
 
-_GPU = SimpleNamespace(platform="gpu", device_kind="GPU X")
-_FRAMEWORKS = {
-    "jax": SimpleNamespace(devices=lambda: [_GPU]),
-    "torch": SimpleNamespace(
-        cuda=SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "GPU X")
-    ),
-    "tensorflow": SimpleNamespace(
-        config=SimpleNamespace(
-            list_physical_devices=lambda kind: [_GPU] if kind == "GPU" else [],
-            experimental=SimpleNamespace(get_device_details=lambda gpu: {"device_name": "GPU X"}),
-        )
-    ),
+_CUDA = SimpleNamespace(get_device_name=lambda: "GPU X")
+_CONFIG = SimpleNamespace(
+    get_visible_devices=lambda kind: ["/gpu"],
+    experimental=SimpleNamespace(get_device_details=lambda gpu: {"device_name": "GPU X"}),
+)
+_JAX_GPU = SimpleNamespace(platform="gpu", device_kind="GPU X")
+_JAX_CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
+_TENSORS = {
+    ("jax", "GPU X"): SimpleNamespace(devices=lambda: [_JAX_GPU]),
+    ("jax", None): SimpleNamespace(devices=lambda: [_JAX_CPU]),
+    ("torch", "GPU X"): SimpleNamespace(device=SimpleNamespace(type="cuda")),
+    ("torch", "mps"): SimpleNamespace(device=SimpleNamespace(type="mps")),
+    ("torch", None): SimpleNamespace(device=SimpleNamespace(type="cpu")),
+    ("tensorflow", "GPU X"): SimpleNamespace(device="/job:localhost/task:0/device:GPU:0"),
+    ("tensorflow", None): SimpleNamespace(device="/job:localhost/task:0/device:CPU:0"),
 }
 
 
-@pytest.mark.parametrize("backend", _FRAMEWORKS)
-def test_a_machine_is_named_after_the_gpu_that_the_backend_has(backend, monkeypatch):
+@pytest.mark.parametrize(("backend", "name"), _TENSORS)
+def test_a_machine_is_named_after_the_gpu_that_keras_computes_on(backend, name, monkeypatch):
+    framework = SimpleNamespace(cuda=_CUDA, config=_CONFIG)
     monkeypatch.setattr(machine.keras.backend, "backend", lambda: backend)
-    monkeypatch.setattr(machine, "require", lambda name, extra: _FRAMEWORKS[name])
-    assert machine.machine().startswith(f"GPU X, {machine.processor()}, ")
+    monkeypatch.setattr(machine.keras.ops, "convert_to_tensor", lambda x: _TENSORS[backend, name])
+    monkeypatch.setattr(machine, "require", lambda module, extra: framework)
+    assert machine.accelerator() == name
+    assert machine.machine().startswith(f"{name}, {machine.processor()}, " if name else
+                                        machine.processor())  # fmt: skip
 
 
 def test_a_machine_is_named_after_what_the_backend_computes_on():

@@ -4,6 +4,7 @@ import re
 
 from keras_pdenets.data.extras import require
 from keras_pdenets.export.convert import CPU_ONLY
+from keras_pdenets.training.machine import SHARED_GPU
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
@@ -16,10 +17,11 @@ def check_name(device):
 
 
 def environment(device):
-    """Variables that show a process this device and no other."""
+    """Variables that show a process this device and no other, beside other processes."""
     if device == "cpu":
         return CPU_ONLY
-    return {"CUDA_VISIBLE_DEVICES": device.partition(":")[2]} if ":" in device else {}
+    number = device.partition(":")[2]
+    return SHARED_GPU | ({"CUDA_VISIBLE_DEVICES": number} if number else {})
 
 
 def check(device, contender):

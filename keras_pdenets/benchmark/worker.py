@@ -56,7 +56,7 @@ def _serve(task, channel):
     peak = devices.peak_memory(setting.device, contender)
     if peak is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    gpu = None if setting.device == "cpu" else accelerator(contender.backend)
+    gpu = None if setting.device == "cpu" else accelerator()
     facts = {"peak_bytes": peak, "operations": subject.count(), "gpu": gpu}
     print(json.dumps(facts), file=channel)
 

@@ -8,6 +8,8 @@ import subprocess
 import threading
 import time
 
+from keras_pdenets.training.machine import SHARED_GPU
+
 _LOG = logging.getLogger("keras_pdenets")
 _CHIEF = "chief"
 # Set for the processes of a search: the launcher's number, which they are not to outlive.
@@ -107,9 +109,7 @@ class _Group:
 
     def start(self, name):
         environment = {
-            # Several processes on one GPU take what they need, not all of it.
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            **SHARED_GPU,
             **os.environ,
             "KERASTUNER_TUNER_ID": name,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",

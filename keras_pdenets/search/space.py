@@ -42,7 +42,7 @@ class SearchSpace:
         epochs: Epochs of a full training, in the other searches.
         batch_size: Images in a step.
         dtype: Keras dtype policy, such as `"mixed_bfloat16"` on a GPU.
-        jit_compile: As in `keras.Model.compile`.
+        jit_compile: As in `keras.Model.compile`; on JAX false is `"auto"`.
         seed: Seed of weights and order of the images.
         dataset: TFDS name, for the command `keras-pdenets search`.
         train_split: Split in TFDS's notation.

@@ -18,6 +18,7 @@ from keras_pdenets.search.run import best_trial
 from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
+from keras_pdenets.training.trainer import without_eager_jax
 from keras_pdenets.transforms.growth import grow
 
 _LOG = logging.getLogger("keras_pdenets")
@@ -202,7 +203,7 @@ class DepthTuner(keras_tuner.Tuner):
             keras.optimizers.Adam(rate),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-            jit_compile=self.space.jit_compile,
+            jit_compile=without_eager_jax(self.space.jit_compile),
             # More would raise an error on torch.
             steps_per_execution=1,
         )

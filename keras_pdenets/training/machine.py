@@ -9,6 +9,9 @@ import keras
 
 from keras_pdenets.data.extras import require
 
+# Several processes on one GPU take what they need, not all of it.
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+
 
 def processor():
     """Name of the processor."""
@@ -20,18 +23,22 @@ def processor():
     return names[0] if names else platform.machine()
 
 
-def accelerator(backend=None):
-    """Name of the GPU that a backend, or Keras' own, computes on; None on a CPU."""
-    backend = backend or keras.backend.backend()
-    framework = require(backend, backend)
+def accelerator():
+    """Name of the GPU, or the like, that Keras computes on; None on a CPU."""
+    backend = keras.backend.backend()
+    tensor = keras.ops.convert_to_tensor(0.0)
     if backend == "jax":
-        device = framework.devices()[0]
+        device = next(iter(tensor.devices()))
         return None if device.platform == "cpu" else device.device_kind
+    framework = require(backend, backend)
     if backend == "torch":
-        return framework.cuda.get_device_name() if framework.cuda.is_available() else None
-    gpus = framework.config.list_physical_devices("GPU")
-    details = framework.config.experimental.get_device_details(gpus[0]) if gpus else {}
-    return details.get("device_name", "GPU") if gpus else None
+        kind = tensor.device.type
+        names = {"cpu": lambda: None, "cuda": framework.cuda.get_device_name}
+        return names.get(kind, lambda: kind)()
+    if "CPU:" in tensor.device:
+        return None
+    gpu = framework.config.get_visible_devices("GPU")[0]
+    return framework.config.experimental.get_device_details(gpu).get("device_name", "GPU")
 
 
 def machine():

@@ -174,14 +174,17 @@ def compile_model(model, optimizer, recipe):
             targets, logits, from_logits=True, label_smoothing=recipe.label_smoothing
         )
 
-    # Keras takes false on JAX for "one operation after the other", tens of times slower.
-    eager = keras.backend.backend() == "jax" and not recipe.jit_compile
     model.compile(
         optimizer,
         cross_entropy,
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        jit_compile="auto" if eager else recipe.jit_compile,
+        jit_compile=without_eager_jax(recipe.jit_compile),
     )
+
+
+def without_eager_jax(jit_compile):
+    """`jit_compile` for Keras, which takes false on JAX for one operation after the other."""
+    return "auto" if keras.backend.backend() == "jax" and not jit_compile else jit_compile
 
 
 def _epoch(model, recipe, source, test, epoch, verbose, group):

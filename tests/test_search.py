@@ -295,6 +295,15 @@ def test_batches_are_those_of_their_epoch():
     np.testing.assert_array_equal(resumed[0][0][:, 0], resumed[0][1])
 
 
+def test_jax_compiles_a_search_that_does_without_xla(tmp_path):
+    space = dataclasses.replace(SPACE, jit_compile=False)
+    hypermodel = DepthHyperModel(space, (7, 7, 1), 10)
+    tuner = DepthTuner(make_oracle("depth", space), hypermodel, directory=str(tmp_path))
+    net = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    tuner._compile(net, {"learning_rate": 0.1}, epochs=1, steps=1)
+    assert net.jit_compile == (BACKEND == "jax")
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")

@@ -2,6 +2,7 @@
 
 python tuning/pde_starts.py tuning/zoo/fashion_mnist_20_pde.json --out runs/pde_starts
 
+The draws depend on the backend (`KERAS_BACKEND`): JAX for fashion_mnist_20_pde_seeds.json.
 `one_deviation.safetensors`: sigma, b and c of a layer share the one deviation that has He's second
 moment, the correlated start that `operators.pde_initial_scales` avoids; `he_each.safetensors`: each
 has the deviation that He's rule gives a kernel's entry, which dies out with depth.

@@ -20,7 +20,6 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.data import DataSource
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import get_preset
@@ -29,6 +28,7 @@ from keras_pdenets.training.recipe import Recipe, read_json
 from keras_pdenets.training.trainer import build_model, compile_model
 from keras_pdenets.transforms import refine
 from keras_pdenets.transforms.copying import give_weights
+from keras_pdenets.utils.atomic import replace_file
 
 ARMS = ("plain", "plain_longer", "refined", "zero")
 

@@ -2,7 +2,7 @@
 
 import csv
 
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 
 def write_rows(path, rows):

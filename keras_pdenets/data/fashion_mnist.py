@@ -11,7 +11,7 @@ import hashlib
 import struct
 from pathlib import Path
 
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 # name: (time stamp in the original gzip header, SHA-256 of the original)

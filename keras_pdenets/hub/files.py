@@ -13,13 +13,14 @@ from keras import ops
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.hub.digests import sha256_of_open
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
-from keras_pdenets.hub.header import Header, opened, printable, read_tensor
+from keras_pdenets.hub.header import Header, opened, read_tensor
 from keras_pdenets.hub.records import HEADER_KEY
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
+from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.text import printable
 
 
 @dataclass

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.utils.text import printable
 
 # The largest header of a checkpoint here has 28 kB and 300 tensors; the format allows 100 MB.
 MOST_HEADER_BYTES = 2**22
@@ -111,12 +112,6 @@ def read_tensor(file: BufferedReader, entry: Entry) -> np.ndarray:
     if len(data) != entry.end - entry.start:
         raise WeightsError(f"{file.name} became shorter while it was read.")
     return np.frombuffer(data, _DTYPES[entry.dtype]).reshape(entry.shape)
-
-
-def printable(text: str, most: int = 80) -> str:
-    """A text out of a file, fit for a terminal and a log: no escape sequences, not endless."""
-    shown = ascii(text[: most + 1])[1:-1]
-    return shown if len(text) <= most else f"{shown}..."
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.header import Header, opened, parse_json, printable
+from keras_pdenets.hub.header import Header, opened, parse_json
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
+from keras_pdenets.utils.text import printable
 
 HEADER_KEY = "keras_pdenets"
 _RECORD = "operator_options"  # the one option that is a record: arguments of a layer

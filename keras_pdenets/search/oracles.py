@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras_tuner
 
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 _LOG = logging.getLogger("keras_pdenets")
 

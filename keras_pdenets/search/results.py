@@ -3,10 +3,10 @@
 import csv
 from dataclasses import dataclass
 
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.search.depth_oracle import DepthOracle
 from keras_pdenets.search.plan import ANNEAL
 from keras_pdenets.search.space import depths_of
+from keras_pdenets.utils.atomic import replace_file
 
 
 @dataclass(frozen=True)

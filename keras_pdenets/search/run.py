@@ -8,12 +8,12 @@ import numpy as np
 
 from keras_pdenets.analysis import measure_perturbation
 from keras_pdenets.data import DataSource
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.search.choose import make_oracle
 from keras_pdenets.search.hypermodel import DepthHyperModel
 from keras_pdenets.search.results import SearchResult, best_trial, metric, write_trials
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.search.tuner import DepthTuner
+from keras_pdenets.utils.atomic import replace_file
 
 PROJECT, TRIALS, RESULT = "trials", "trials.csv", "result.json"
 

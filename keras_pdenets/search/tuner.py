@@ -10,7 +10,6 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.search.batches import ShuffledBatches
 from keras_pdenets.search.folder import check_folder, describe, lock
 from keras_pdenets.search.oracles import SafeOracle
@@ -20,6 +19,7 @@ from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
 from keras_pdenets.training.trainer import without_eager_jax
 from keras_pdenets.transforms.growth import grow
+from keras_pdenets.utils.atomic import replace_file
 
 _LOG = logging.getLogger("keras_pdenets")
 _STATE, _RESULT, _ERROR = "state.safetensors", "result.json", "error.txt"

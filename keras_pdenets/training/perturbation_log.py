@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.analysis.perturbation import PerturbationProbe
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 _COLUMNS = ("epoch", "section", "num_blocks", "distance", "scaled_distance", "mean", "largest")
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 SPEED = "speed.json"
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_pdenets.hub.atomic import replace_file
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import RECIPE
+from keras_pdenets.utils.atomic import replace_file
 
 RESULT = "result.json"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pdenets.analysis.tables import write_rows
-from keras_pdenets.hub.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file
 
 
 def rows_of(results, protocol=None):

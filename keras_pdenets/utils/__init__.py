@@ -1,0 +1,1 @@
+"""What every layer of the package may use: whole files, printable texts; nothing of Keras."""

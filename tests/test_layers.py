@@ -1,5 +1,6 @@
 """The layers against explicit finite differences, and the contracts of a Keras layer."""
 
+import functools
 import inspect
 
 import keras
@@ -102,7 +103,7 @@ def _moments(layers, images):
     return np.array(moments)
 
 
-@pytest.mark.parametrize("make", LAYERS)
+@pytest.mark.parametrize("make", [*LAYERS, functools.partial(PDEConv2D, form="linear")])
 def test_activations_keep_the_size_that_he_gives_them(make):
     images = np.random.default_rng(2).normal(size=(4, 16, 16, 64)).astype("float32")
     logs = []
@@ -126,7 +127,7 @@ def test_config_is_complete(make):
     values = {"filters": 3, "strides": 2, "boundary": "reflect", "use_bias": False, "seed": 7}
     values |= {"data_format": "channels_first", "normalize": True, "mid_filters": 2}
     values |= {"depth_multiplier": 3, "shared": True, "equation": 6, "multiplier": 5}
-    values |= {"shared_stencil": False, "degree": 0, "train_norm": False}
+    values |= {"shared_stencil": False, "degree": 0, "train_norm": False, "form": "quadratic"}
     names = set(inspect.signature(make.__init__).parameters) - {"self", "kwargs"}
     layer = make(**{name: values[name] for name in names}, name="a", dtype="mixed_bfloat16")
     config = layer.get_config()

@@ -27,6 +27,10 @@ GOLDEN_NAMES = [
     "plain_net20",
     "refined_plain_net20",
 ]
+# Golden logits of a row with other options.
+GOLDEN_CONFIGS = {
+    "linear_pde_preact_resnet20": ("pde_preact_resnet20", {"operator_options": {"form": "linear"}}),
+}
 # The nets of the tests that are no contracts of one family.
 SMALL_NAMES = [*GOLDEN_NAMES[:6], "hyperbolic_resnet20", "refined_plain_net20"]  # fmt: skip
 # 24 nets: trainable parameters for 10 classes, small stem, 3 channels (Yin et al., worked out).
@@ -150,9 +154,13 @@ def test_sections_may_differ():
     assert [sum(f"stage{i}" in name for name in adds) for i in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", GOLDEN_NAMES)
+@pytest.mark.parametrize("name", [*GOLDEN_NAMES, *GOLDEN_CONFIGS])
 def test_logits_are_the_golden_ones(name, models, images, data_format):
-    model = models(name, data_format=data_format)
+    if name in GOLDEN_CONFIGS:
+        row, config = GOLDEN_CONFIGS[name]
+        model = fill(build(row, config=config, data_format=data_format))
+    else:
+        model = models(name, data_format=data_format)
     found = np.asarray(model.predict(to_format(images, data_format), verbose=0))
     golden = json.loads(GOLDEN.read_text())[name]
     assert found.std() > 0.01

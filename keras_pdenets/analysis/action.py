@@ -8,9 +8,12 @@ from keras import ops
 from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.layers import PDEConv2D
-from keras_pdenets.operators import pde_basis, pde_coefficients
-
-_OFFSETS = np.array([-1.0, 0.0, 1.0])
+from keras_pdenets.operators import (
+    derivative_factors,
+    pde_basis,
+    pde_coefficients,
+    pde_orthonormal_basis,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,12 +182,15 @@ def _energies(layer, velocity):
 
 def line_equation(layer):
     r"""$\sigma^2$, b and c of a PDE layer along x and y, each of shape (2, inputs, filters)."""
-    parameters = (
-        np.asarray(ops.convert_to_numpy(w), "float64") for w in (layer.sigma, layer.b, layer.c)
-    )
-    coefficients = pde_coefficients(*parameters)  # (6, n, o)
-    basis = pde_basis(layer.normalize)
-    # Taylor: a stencil acts as its moments. Of the stencils, not of the sum, these are exact.
-    lines = np.stack([basis.sum(axis=1), basis.sum(axis=2)])  # (2, 6, 3): along x, along y
-    moments = np.stack([lines @ _OFFSETS**2, lines @ _OFFSETS, lines.sum(axis=-1)])  # (3, 2, 6)
-    return np.einsum("mak,kno->mano", moments, coefficients)
+    # In 64 bits, and not through the layer's own tensors: a sigma of 0 must give 0 here too.
+    if layer.form == "linear":
+        basis, numbers = pde_orthonormal_basis(), _array(layer.coordinates)
+    else:
+        basis = pde_basis(layer.normalize)
+        numbers = pde_coefficients(*(_array(w) for w in (layer.sigma, layer.b, layer.c)))
+    d = np.einsum("jk,kno->jno", derivative_factors(basis), numbers)
+    return 2.0 * d[[0, 1]], d[[3, 4]], d[[5, 5]]
+
+
+def _array(variable):
+    return np.asarray(ops.convert_to_numpy(variable), "float64")

@@ -13,7 +13,7 @@ from keras_pdenets.layers.images import channel_axis
 _OPERATORS = {"conv": PolynomialConv2D, "pde": PDEConv2D, "decomposed": DecomposedConv2D}
 OPERATOR_OPTIONS = {
     "conv": ("boundary", "degree"),
-    "pde": ("boundary", "normalize"),
+    "pde": ("boundary", "normalize", "form"),
     "decomposed": ("boundary", "mid_filters"),
 }
 OPERATORS = tuple(OPERATOR_OPTIONS)

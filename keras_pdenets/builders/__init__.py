@@ -17,7 +17,7 @@ from keras_pdenets.builders.steps import TRAINING_ONLY as TRAINING_ONLY
 _STEM = {"stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.'}
 _OPERATOR_OPTIONS = {
     "operator_options": "Arguments of the 3x3 operator's layer, such as "
-    '`{"boundary": "periodic"}`.'
+    '`{"boundary": "periodic"}`, or `{"form": "linear"}` of the PDE nets (see `layers.PDEConv2D`).'
 }
 
 

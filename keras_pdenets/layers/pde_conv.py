@@ -1,12 +1,37 @@
 """The learnable second-order differential operator."""
 
+import difflib
+
 import keras
 from keras import ops
 
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.operators.pde import pde_basis, pde_initial_scales
+from keras_pdenets.operators.pde import (
+    derivative_factors,
+    pde_basis,
+    pde_initial_scales,
+    pde_orthonormal_basis,
+)
+
+FORMS = ("quadratic", "linear")
+
+
+def check_form(form, normalize):
+    """Return `form`, or raise ValueError with the nearest name."""
+    if form not in FORMS:
+        near = difflib.get_close_matches(str(form), FORMS, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"`form` must be one of {', '.join(FORMS)}; the nearest is {near}. "
+            f"Received: form={form!r}"
+        )
+    if form == "linear" and normalize:
+        raise ValueError(
+            "`normalize` must be False for form='linear', whose numbers belong to no stencil: "
+            "`coefficients()` gives those of the true derivatives. Received: normalize=True"
+        )
+    return form
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -20,7 +45,16 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
 
     Eq. (44), Yin et al. 2019, arXiv 1904.07568, summed over the input channels. The six
     parameters of a pair are trainable: 6 in place of the 9 of `Conv2D`. x runs along the columns,
-    y along the rows, the grid spacing is 1 pixel.
+    y along the rows, the grid spacing is 1 pixel. That is `form="quadratic"`: diffusion is never
+    negative, and the four last factors are products of four numbers. With `form="linear"` all six
+    are free,
+
+    $$d_{xx} \partial_{xx} + d_{yy} \partial_{yy} + d_{xy} \partial_{xy} + d_x \partial_x
+      + d_y \partial_y + d$$
+
+    which holds every operator of Eq. (44), with as many parameters. They are trained as
+    coordinates in an orthonormal basis of the six stencils (`operators.pde_orthonormal_basis`), so
+    that weight decay and optimizer see the kernel itself; `coefficients` gives the six factors.
 
     Deviations from the paper: stencils are cross-correlations `[-1, 0, 1]` (the paper's
     `[1, 0, -1]` is a true convolution; the class of operators is the same); the initialisation,
@@ -32,7 +66,9 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
         normalize: False: the stencils as printed, without the factors 1/2. True: true
-            derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20).
+            derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20). For the quadratic
+            form only.
+        form: `"quadratic"` (Eq. 44) or `"linear"` (six free factors).
         use_bias: Whether to add a trainable constant to each filter.
         data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
         seed: Seed of the initial values, or None.
@@ -60,6 +96,7 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         strides=1,
         boundary="zero",
         normalize=False,
+        form="quadratic",
         use_bias=True,
         data_format=None,
         seed=None,
@@ -70,6 +107,7 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         self.strides = images.check_positive_integer("strides", strides)
         self.boundary = check_boundary(boundary)
         self.normalize = bool(normalize)
+        self.form = check_form(form, normalize)
         self.use_bias = bool(use_bias)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed
@@ -77,19 +115,11 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
     def build(self, input_shape):
         """Create the coefficients for the channels of `input_shape`."""
         channels = images.check_image_input(self, input_shape)
-        scales = pde_initial_scales(channels, self.normalize)
-        # Three seeds out of one: equal draws for sigma, b and c would be correlated.
-        seeds = [None if self.seed is None else self.seed + 7919 * i for i in range(3)]
-        self.sigma, self.b, self.c = (
-            self.add_weight(
-                name=name,
-                shape=(2, channels, self.filters),
-                initializer=keras.initializers.RandomNormal(stddev=scale, seed=seed),
-                # Products of two parameters lose half of bfloat16's digits: assemble in float32.
-                autocast=False,
-            )
-            for name, scale, seed in zip(("sigma", "b", "c"), scales, seeds, strict=True)
-        )
+        shape = (channels, self.filters)
+        if self.form == "linear":
+            self._build_linear(shape)
+        else:
+            self._build_quadratic(shape)
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
@@ -97,16 +127,58 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
             ndim=4, axes={images.channel_axis(self.data_format): channels}
         )
 
+    def _build_linear(self, shape):
+        # E|K|^2 = 6 / (3 n) = 2 / n, as of He's kernels: the basis is orthonormal.
+        scale = (1.0 / (3.0 * shape[0])) ** 0.5
+        self.coordinates = self._add("kernel_coordinates", (6, *shape), scale, self.seed)
+
+    def _build_quadratic(self, shape):
+        scales = pde_initial_scales(shape[0], self.normalize)
+        # Three seeds out of one: equal draws for sigma, b and c would be correlated.
+        seeds = [None if self.seed is None else self.seed + 7919 * i for i in range(3)]
+        self.sigma, self.b, self.c = (
+            self._add(name, (2, *shape), scale, seed)
+            for name, scale, seed in zip(("sigma", "b", "c"), scales, seeds, strict=True)
+        )
+
+    def _add(self, name, shape, scale, seed):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.RandomNormal(stddev=scale, seed=seed),
+            # Sums and products of parameters lose half of bfloat16's digits: the kernel is
+            # assembled in float32.
+            autocast=False,
+        )
+
+    def coefficients(self):
+        r"""Factors of $\partial_{xx}, \partial_{yy}, \partial_{xy}, \partial_x, \partial_y, 1$.
+
+        They are those of the true derivatives, for a grid spacing of 1 pixel, whatever the form.
+
+        Returns:
+            Tensor of shape (6, input channels, filters), in the variables' dtype.
+        """
+        basis, numbers = self._expansion()
+        change = ops.cast(derivative_factors(basis), numbers.dtype)
+        return ops.einsum("jk,kno->jno", change, numbers)
+
     def assemble_kernel(self):
         """The 3x3 kernel, of shape (3, 3, input channels, filters), in the variables' dtype."""
+        basis, numbers = self._expansion()
+        # matmul and tensordot would round float64 to float32 on torch.
+        return ops.einsum("khw,kno->hwno", ops.cast(basis, numbers.dtype), numbers)
+
+    def _expansion(self):
+        """Six kernels, and what each of them is multiplied by for every pair."""
+        if self.form == "linear":
+            return pde_orthonormal_basis(), ops.convert_to_tensor(self.coordinates)
         s, b, c = (ops.convert_to_tensor(w) for w in (self.sigma, self.b, self.c))
         # (2, n, o) -> (6, n, o), the order of the rows of PDE_STENCILS
         products = ops.concatenate(
             [ops.square(s), ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
         )
-        basis = ops.cast(pde_basis(self.normalize), products.dtype)
-        # matmul and tensordot would round float64 to float32 on torch.
-        return ops.einsum("khw,kno->hwno", basis, products)
+        return pde_basis(self.normalize), products
 
     def call(self, inputs):
         """Apply the operators to a batch of images."""

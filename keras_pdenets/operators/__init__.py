@@ -1,9 +1,11 @@
 """The mathematics, in NumPy: no Keras here."""
 
+from keras_pdenets.operators.pde import derivative_factors as derivative_factors
 from keras_pdenets.operators.pde import pde_basis as pde_basis
 from keras_pdenets.operators.pde import pde_coefficients as pde_coefficients
 from keras_pdenets.operators.pde import pde_initial_scales as pde_initial_scales
 from keras_pdenets.operators.pde import pde_kernel as pde_kernel
+from keras_pdenets.operators.pde import pde_orthonormal_basis as pde_orthonormal_basis
 from keras_pdenets.operators.stencils import PDE_STENCILS as PDE_STENCILS
 from keras_pdenets.operators.stencils import Stencil as Stencil
 from keras_pdenets.operators.stopping import stopping_rule as stopping_rule

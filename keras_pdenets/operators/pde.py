@@ -1,8 +1,10 @@
 """The second-order operator of a PDE layer: its kernel, its reference and its initial scales."""
 
+import functools
+
 import numpy as np
 
-from keras_pdenets.operators.stencils import PDE_STENCILS
+from keras_pdenets.operators.stencils import PDE_STENCILS, moment_weights
 
 
 def pde_basis(normalize: bool = False) -> np.ndarray:
@@ -22,6 +24,37 @@ def pde_basis(normalize: bool = False) -> np.ndarray:
         return kernels
     factor = [0.5 if sum(s.derivative) == 2 and s.scale == 1 else 1 / s.scale for s in PDE_STENCILS]
     return kernels * np.reshape(factor, (6, 1, 1))
+
+
+@functools.cache
+def pde_orthonormal_basis() -> np.ndarray:
+    r"""An orthonormal basis of the kernels that the six stencils span.
+
+    Returns:
+        Array Q of shape (6, 3, 3), read-only: $\langle Q_j, Q_k \rangle = \delta_{jk}$. The first
+        k of its kernels span what the first k stencils do, so that it is the same on every machine.
+    """
+    q, r = np.linalg.qr(pde_basis().reshape(6, 9).T)
+    basis = (q * np.sign(np.diag(r))).T.reshape(6, 3, 3)
+    basis.setflags(write=False)
+    return basis
+
+
+def derivative_factors(basis: np.ndarray) -> np.ndarray:
+    r"""What kernels in the span of the six stencils are made of, for a grid spacing of 1 pixel.
+
+    By Taylor's theorem the factor of $\partial_x^m \partial_y^n$ is the moment
+    $\sum_{i,j} K_{ij}\, x_j^m y_i^n / (m!\, n!)$, which is 0 for the five other stencils.
+
+    Args:
+        basis: Kernels, an array of shape (k, 3, 3).
+
+    Returns:
+        Array of shape (6, k): factors of $\partial_{xx}, \partial_{yy}, \partial_{xy},
+        \partial_x, \partial_y, 1$.
+    """
+    moments = np.stack([moment_weights(*s.derivative) for s in PDE_STENCILS])
+    return np.einsum("jhw,khw->jk", moments, basis)
 
 
 def pde_coefficients(sigma: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

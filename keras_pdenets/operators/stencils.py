@@ -12,6 +12,11 @@ import numpy as np
 _OFFSETS = np.array([-1.0, 0.0, 1.0])
 
 
+def moment_weights(i: int, j: int) -> np.ndarray:
+    """x^i y^j / (i! j!) at the nine pixels around the origin, indexed `[row, column]`."""
+    return np.outer(_OFFSETS**j, _OFFSETS**i) / (factorial(i) * factorial(j))
+
+
 @dataclass(frozen=True)
 class Stencil:
     r"""A 3x3 kernel that approximates a multiple of one partial derivative.
@@ -62,8 +67,7 @@ class Stencil:
 
     def moment(self, i: int, j: int) -> float:
         """The kernel applied to x^i y^j / (i! j!) at the origin."""
-        weight = np.outer(_OFFSETS**j, _OFFSETS**i) / (factorial(i) * factorial(j))
-        return float((self.kernel * weight).sum())
+        return float((self.kernel * moment_weights(i, j)).sum())
 
 
 _CENTRE, _SECOND, _FIRST = (0.0, 1.0, 0.0), (1.0, -2.0, 1.0), (-1.0, 0.0, 1.0)

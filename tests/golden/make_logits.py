@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 from conftest import build, fill
-from test_models import GOLDEN, GOLDEN_NAMES
+from test_models import GOLDEN, GOLDEN_CONFIGS, GOLDEN_NAMES
 
 images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
+nets = {name: (name, None) for name in GOLDEN_NAMES} | GOLDEN_CONFIGS
 logits = {
-    name: np.asarray(fill(build(name)).predict(images, verbose=0)).tolist() for name in GOLDEN_NAMES
+    name: np.asarray(fill(build(row, config=config)).predict(images, verbose=0)).tolist()
+    for name, (row, config) in nets.items()
 }
 GOLDEN.write_text(json.dumps(logits) + "\n", encoding="utf-8")

@@ -1,0 +1,185 @@
+"""The two forms of the PDE operator: quadratic, as printed, and linear, with six free factors."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, NUMPY_PADDING, build, fill, shifted, to_format
+
+import keras_pdenets
+from keras_pdenets.analysis import path_integral
+from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.operators import (
+    PDE_STENCILS,
+    derivative_factors,
+    pde_basis,
+    pde_orthonormal_basis,
+)
+from keras_pdenets.transforms import fold, to_linear_form
+
+DTYPE, TOLERANCE = ("float32", 1e-5) if BACKEND == "jax" else ("float64", 1e-12)
+LINEAR = {"operator_options": {"form": "linear"}}
+
+
+def _numpy(tensor):
+    return np.asarray(keras.ops.convert_to_numpy(tensor), "float64")
+
+
+def _built(channels=3, filters=5, **options):
+    layer = PDEConv2D(filters, dtype=DTYPE, **options)
+    layer.build((None, 8, 8, channels))
+    return layer
+
+
+def test_the_orthonormal_basis_spans_the_six_stencils_in_their_order():
+    basis = pde_orthonormal_basis().reshape(6, 9)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(6), atol=1e-15)
+    stencils = pde_basis().reshape(6, 9)
+    for count in range(1, 7):
+        rest = stencils[:count] - stencils[:count] @ basis[:count].T @ basis[:count]
+        np.testing.assert_allclose(rest, 0, atol=1e-14)
+    assert (np.diag(stencils @ basis.T) > 0).all()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_factors_of_the_stencils_are_exact(normalize):
+    wanted = [s.scale for s in PDE_STENCILS]
+    if normalize:
+        wanted = [0.5, 0.5, 1, 1, 1, 1]
+    np.testing.assert_array_equal(derivative_factors(pde_basis(normalize)), np.diag(wanted))
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("boundary", NUMPY_PADDING)
+def test_the_linear_layer_equals_finite_differences(boundary, strides, data_format):
+    images = np.random.default_rng(0).normal(size=(2, 7, 9, 3))
+    layer = PDEConv2D(
+        5, strides, boundary, form="linear", data_format=data_format, dtype=DTYPE, seed=1
+    )
+    found = _numpy(layer(keras.ops.convert_to_tensor(to_format(images, data_format), DTYPE)))
+    dxx, dyy, dxy, dx, dy, one = _numpy(layer.coefficients())
+    u = shifted(images, boundary)
+    wanted = (
+        (u[0, 1] - 2 * u[0, 0] + u[0, -1]) @ dxx
+        + (u[1, 0] - 2 * u[0, 0] + u[-1, 0]) @ dyy
+        + (u[1, 1] - u[1, -1] - u[-1, 1] + u[-1, -1]) / 4 @ dxy
+        + (u[0, 1] - u[0, -1]) / 2 @ dx
+        + (u[1, 0] - u[-1, 0]) / 2 @ dy
+        + u[0, 0] @ one
+    )[:, ::strides, ::strides]
+    np.testing.assert_allclose(
+        found, to_format(wanted, data_format), atol=TOLERANCE, rtol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_coefficients_of_the_quadratic_form_are_those_of_the_paper(normalize):
+    layer = _built(normalize=normalize)
+    s, b, c = map(_numpy, (layer.sigma, layer.b, layer.c))
+    half, two, four = (0.5, 1, 1) if normalize else (1, 2, 4)
+    wanted = [half * s[0] ** 2, half * s[1] ** 2, four * b[0] * b[1], two * b[0] * c[1],
+              two * b[1] * c[0], c[0] * c[1]]  # fmt: skip
+    np.testing.assert_allclose(_numpy(layer.coefficients()), wanted, rtol=TOLERANCE)
+
+
+def test_the_start_of_the_linear_form_has_the_second_moment_of_he():
+    channels, squares = 8, []
+    for seed in range(1000):
+        layer = PDEConv2D(4, form="linear", seed=seed)
+        layer.build((None, 8, 8, channels))
+        squares.append(_numpy(layer.assemble_kernel()) ** 2)
+    mean = np.mean(squares, axis=0).sum(axis=(0, 1))  # E|K|^2 of every pair, over the draws
+    # Six squared normal numbers, 1,000 draws, 32 pairs: a relative standard error of 0.0032.
+    assert mean.mean() == pytest.approx(2 / channels, rel=0.015)
+    assert np.abs(mean * channels / 2 - 1).max() < 5 * (2 / 6 / 1000) ** 0.5
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_net_of_eq_44_has_the_same_outputs_in_the_linear_form(normalize):
+    options = {"normalize": normalize, "boundary": "replicate"}
+    model = fill(
+        build("pde_preact_resnet20", config={"num_blocks": 1, "operator_options": options})
+    )
+    new = to_linear_form(model)
+    images = np.random.default_rng(0).uniform(0, 255, (4, 16, 16, 3)).astype("float32")
+    before, after = (net.predict(images, verbose=0) for net in (model, new))
+    np.testing.assert_allclose(after, before, atol=1e-6 * np.abs(before).max())
+    forms = {layer.form for layer in new.layers if isinstance(layer, PDEConv2D)}
+    assert forms == {"linear"}
+    assert new.count_params() == model.count_params()
+
+
+def test_models_and_branches_inside_are_converted_too():
+    net = build("pde_preact_resnet20", config={"num_blocks": 1, "leak": 0.2, "filters": [4, 4, 4]})
+    x = keras.Input((16, 16, 3))
+    model = keras.Model(x, keras.layers.Dense(2)(net(x)))
+    new = to_linear_form(model)
+    found = [x for x in new._flatten_layers() if isinstance(x, PDEConv2D)]
+    assert len(found) == 6
+    assert {layer.form for layer in found} == {"linear"}
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    before, after = (m.predict(images, verbose=0) for m in (model, new))
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+
+
+def test_the_linear_form_folds_saves_and_has_energies(tmp_path):
+    model = fill(build("pde_preact_resnet20", config={"num_blocks": 1, **LINEAR}))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    _, report = fold(model, data=images)
+    assert not report.left
+    assert report.difference < 1e-5 * max(1, np.abs(model.predict(images, verbose=0)).max())
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+    layer = next(x for x in model.layers if isinstance(x, PDEConv2D))
+    first = path_integral(model).layers[0]
+    factors = _numpy(layer.coefficients())
+    np.testing.assert_allclose(first.variance, 2 * factors[:2], atol=1e-6)
+    np.testing.assert_allclose(first.drift, factors[3:5], atol=1e-6)
+    assert (np.isnan(first.kinetic) == ~(first.variance > 0)).all()
+
+
+def test_parameters_are_as_many_in_both_forms():
+    count = {
+        form: build(
+            "pde_preact_resnet20", config={"num_blocks": 1, "operator_options": {"form": form}}
+        ).count_params()
+        for form in ("quadratic", "linear")
+    }
+    assert count["quadratic"] == count["linear"]
+
+
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_the_kernel_of_the_linear_form_is_assembled_in_float32(boundary, dtype):
+    layer = PDEConv2D(4, form="linear", boundary=boundary, dtype=dtype, seed=1)
+    other = PDEConv2D(4, form="linear", boundary=boundary, seed=1)
+    for made in (layer, other):
+        made.build((None, 8, 8, 3))
+    np.testing.assert_array_equal(_numpy(layer.assemble_kernel()), _numpy(other.assemble_kernel()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"form": "liner"}, "the nearest is linear. Received: form='liner'"),
+        ({"form": None}, "`form` must be one of quadratic, linear"),
+        ({"form": "linear", "normalize": True}, "`normalize` must be False for form='linear'"),
+    ],
+)
+def test_errors_name_the_form(options, message):
+    with pytest.raises(ValueError, match=message):
+        PDEConv2D(4, **options)
+
+
+def test_what_cannot_be_converted_is_refused():
+    with pytest.raises(ValueError, match=r"in the quadratic form\. Received: 'dense'"):
+        to_linear_form(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="dense"))
+
+
+def test_the_config_of_the_linear_form_is_complete():
+    config = PDEConv2D(3, form="linear", seed=7).get_config()
+    assert config["form"] == "linear"
+    assert PDEConv2D.from_config(config).get_config() == config
+    assert keras_pdenets.layers.PDEConv2D(3).form == "quadratic"

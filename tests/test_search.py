@@ -30,6 +30,7 @@ from keras_pdenets.search import (
     run_search,
     run_sweep,
 )
+from keras_pdenets.search import launch as launch_module
 from keras_pdenets.search.batches import ShuffledBatches
 from keras_pdenets.search.folder import lock
 from keras_pdenets.search.launch import launch
@@ -516,14 +517,25 @@ def _worker(parent, name):
 
 
 def test_the_launcher_gives_up_on_what_cannot_start():
-    command = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    command = ["-c", "import sys; sys.exit(3)"]
     with pytest.raises(RuntimeError, match="ended with an error"):
         launch(command, workers=1, restarts=1, poll_seconds=0.01)
-    command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    command = ["-c", "import os; os.kill(os.getpid(), 9)"]
     with pytest.raises(RuntimeError, match=r"killed 2 times.*goes on with the search"):
         launch(command, workers=1, restarts=1, poll_seconds=0.01)
     with pytest.raises(ValueError, match="`workers` must be a positive integer"):
         launch(command, workers=0)
+
+
+@once
+def test_only_what_the_launcher_started_follows_it(monkeypatch):
+    followed = []
+    monkeypatch.setattr(launch_module, "end_with_parent", lambda: followed.append(True))
+    monkeypatch.setenv(launch_module.LAUNCHED, "1")
+    launch_module.follow_launcher()
+    assert followed == [True]
+    launch_module.follow_launcher()  # as a process of that process would
+    assert followed == [True]
 
 
 # Sweep

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from keras_pdenets.benchmark import devices
 from keras_pdenets.benchmark.contender import RUNTIMES, Contender
 from keras_pdenets.benchmark.results import Result
 from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.processes import start_python
 
 MODES = ("inference", "training")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -170,11 +170,11 @@ class _Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         task = {"contender": str(contender), "setting": asdict(setting),
                 "memory_limit": memory_limit}  # fmt: skip
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
+        self._process = start_python(
+            ["-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
+            {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": contender.backend,
+             **devices.environment(setting.device)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": contender.backend,
-                 **devices.environment(setting.device)},
         )  # fmt: skip
         self.facts = {}
 

@@ -1,7 +1,6 @@
 """Commands on depth: measure, search, sweep."""
 
 import os
-import sys
 from pathlib import Path
 
 
@@ -111,13 +110,13 @@ def _launch(options, out):
 
     # Compiled steps are shared: nets of one shape come again in other trials and processes.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(out.resolve() / "jax_cache"))
-    command = [sys.executable, "-m", "keras_pdenets.cli", "search", str(options.space)]
-    command += ["--oracle", options.oracle, "--out", str(out)]
+    arguments = ["-m", "keras_pdenets.cli", "search", str(options.space)]
+    arguments += ["--oracle", options.oracle, "--out", str(out)]
     for name in ("max_trials", "seed", "data_dir"):
         value = getattr(options, name)
         if value is not None:
-            command += ["--" + name.replace("_", "-"), str(value)]
-    restarts = launch(command, options.workers, options.gpus)
+            arguments += ["--" + name.replace("_", "-"), str(value)]
+    restarts = launch(arguments, options.workers, options.gpus)
     print(f"The search ended; processes were killed {restarts} times.")
     return 0
 

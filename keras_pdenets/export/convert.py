@@ -1,7 +1,6 @@
 """Keras' own export, from this process or from another one with another backend."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import warnings
@@ -13,6 +12,7 @@ import numpy as np
 from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
+from keras_pdenets.utils.processes import start_python
 
 SIDE = 32  # of the images where the model leaves it open
 # Of torch's two older tracers, which Keras uses for ONNX and OpenVINO, and of tf2onnx.
@@ -105,18 +105,20 @@ def _on_accelerator(backend):
 
 
 def _convert_elsewhere(file, path, format, backend):
-    environment = {
-        **os.environ, **CPU_ONLY, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
-    }  # fmt: skip
     code = "from keras_pdenets.export.convert import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(file), str(path), format],
-        env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode:
-        reason = done.stderr.rpartition(_REASON)[2].strip()
-        raise RuntimeError(reason or f"the process ended with status {done.returncode}")
+    with start_python(
+        ["-c", code, str(file), str(path), format],
+        {**CPU_ONLY, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            _, said = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        reason = said.rpartition(_REASON)[2].strip()
+        raise RuntimeError(reason or f"the process ended with status {process.returncode}")
 
 
 def main():

@@ -9,22 +9,23 @@ import threading
 import time
 
 from keras_pdenets.training.machine import SHARED_GPU
+from keras_pdenets.utils.processes import end_with_parent, start_python
 
 _LOG = logging.getLogger("keras_pdenets")
 _CHIEF = "chief"
-# Set for the processes of a search: the launcher's number, which they are not to outlive.
-LAUNCHER = "KERAS_PDENETS_LAUNCHER"
+# Set for the processes of a search, which have a pipe from their launcher as standard input.
+LAUNCHED = "KERAS_PDENETS_LAUNCHED"
 
 
-def launch(command, workers, gpus=0, restarts=5, poll_seconds=0.5):
-    """Run `command` as the chief and as each worker of KerasTuner, until the search ends.
+def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
+    """Run a Python program as the chief and as each worker of KerasTuner, until the search ends.
 
     A worker that is killed is started again under its old name, so that it goes on with its
     trial. If the chief is killed, everything is started again; trials go on from their last
     epoch. A process that ends with an error of its own is not: it would come again.
 
     Args:
-        command: Arguments of the process, the same for all.
+        arguments: Of the interpreter, such as `-m` and a module; the same for all.
         workers: Number of workers.
         gpus: Number of GPUs, dealt out to the workers in turn, of those that
             `CUDA_VISIBLE_DEVICES` names; 0: all see what there is.
@@ -45,7 +46,7 @@ def launch(command, workers, gpus=0, restarts=5, poll_seconds=0.5):
         signal.signal(signal.SIGTERM, lambda *_: _exit())
     deaths = 0
     while True:
-        group = _Group(command, workers, gpus)
+        group = _Group(arguments, workers, gpus)
         try:
             while (status := group.status(_CHIEF)) is None:
                 for name in group.processes:
@@ -63,18 +64,11 @@ def launch(command, workers, gpus=0, restarts=5, poll_seconds=0.5):
             group.stop()
 
 
-def follow_launcher(seconds=2.0):
+def follow_launcher():
     """End this process soon after the launcher that started it, if one did."""
-    launcher = os.environ.get(LAUNCHER)
-    if launcher is None:
-        return
-
-    def watch():
-        while os.getppid() == int(launcher):
-            time.sleep(seconds)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    # Not for the processes of this process, which have no such pipe.
+    if os.environ.pop(LAUNCHED, None):
+        end_with_parent()
 
 
 def _exit():
@@ -95,8 +89,8 @@ def _check(deaths, restarts, name, status):
 class _Group:
     """The processes of one search."""
 
-    def __init__(self, command, workers, gpus):
-        self.command = command
+    def __init__(self, arguments, workers, gpus):
+        self.arguments = arguments
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.gpus = visible.split(",") if visible else [str(index) for index in range(gpus)]
         self.gpus = self.gpus[:gpus]
@@ -108,18 +102,19 @@ class _Group:
             self.start(name)
 
     def start(self, name):
+        if name in self.processes:
+            self.processes[name].stdin.close()
         environment = {
-            **SHARED_GPU,
-            **os.environ,
+            **{name: os.environ.get(name, value) for name, value in SHARED_GPU.items()},
             "KERASTUNER_TUNER_ID": name,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(self.port),
-            LAUNCHER: str(os.getpid()),
+            LAUNCHED: "1",
         }
         if self.gpus and name != _CHIEF:
             index = int(name.removeprefix("worker")) % len(self.gpus)
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index]
-        self.processes[name] = subprocess.Popen(self.command, env=environment)
+        self.processes[name] = start_python(self.arguments, environment, stdin=subprocess.PIPE)
 
     def status(self, name):
         return self.processes[name].poll()
@@ -134,6 +129,7 @@ class _Group:
 
     def stop(self):
         for process in self.processes.values():
+            process.stdin.close()
             if process.poll() is None:
                 process.terminate()
         for process in self.processes.values():
@@ -141,3 +137,4 @@ class _Group:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()

@@ -11,6 +11,8 @@ import time
 import traceback
 from pathlib import Path
 
+from keras_pdenets.utils.processes import end_with_parent, start_python
+
 _WORK = "from keras_pdenets.training.workers import work; work()"
 _POLL = 0.1  # seconds between two looks at the processes
 _LAST_LINES = 3
@@ -29,16 +31,11 @@ class WorkerProcess:
 
     def __init__(self, worker, meeting):
         task = pickle.dumps((worker, meeting))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _WORK],
+        self.process = start_python(
+            ["-c", _WORK],
+            {"KERAS_BACKEND": "torch"},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={
-                **os.environ,
-                "KERAS_BACKEND": "torch",
-                # Where this process found its modules, its others must.
-                "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
-            },
         )
         self._lines = collections.deque(maxlen=_LAST_LINES)
         self._reader = threading.Thread(target=self._relay, daemon=True)
@@ -115,16 +112,10 @@ def work():
     """What such a process does: the worker's call, as long as the first process lives."""
     global joined
     (function, arguments), joined = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         function(**arguments)
     except BaseException:
         # The first process sees the broken connection now; what tears a framework down takes long.
         traceback.print_exc()
         os._exit(1)
-
-
-def _end_with_parent():
-    while os.read(0, 1):  # empty when the pipe is closed
-        pass
-    os._exit(1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import extra_of, format_named, format_of
+from keras_pdenets.export.pt2 import seen_through
 
 _BATCH = 250
 
@@ -17,6 +18,12 @@ def open_exported(path, format=None, threads=None):
     """Open an exported net in the runtime of its format.
 
     The session is made once, here; each call of the result is one run.
+
+    A SavedModel is a program that can read and write files, and does so when it is opened or
+    called: open one only if you trust who made it. A `.pt2` file is opened if it holds a net and
+    nothing else: one that needs pickle, a compiled library, or Python for its sizes, guards or
+    operators is refused. The others hold graphs of the runtime's own operators; that a damaged one
+    cannot harm the process rests with the runtime.
 
     Args:
         path: File or folder that `export` wrote.
@@ -29,7 +36,8 @@ def open_exported(path, format=None, threads=None):
         A function from images (n, ...) to an array of outputs (n, ...), for any n.
 
     Raises:
-        ValueError: If the format or the number of threads is unknown.
+        ValueError: If the format or the number of threads is unknown, or a `.pt2` file holds more
+            than a net.
         FileNotFoundError: If there is nothing at `path`.
         ImportError: If the runtime is missing; the message says how to install it.
     """
@@ -157,7 +165,7 @@ def _openvino(openvino, path, threads):
 def _torch(torch, path, threads):
     if threads is not None:
         torch.set_num_threads(threads)
-    module = torch.export.load(path).module()
+    module = torch.export.load(seen_through(torch, Path(path))).module()
 
     def run(images):
         with torch.no_grad():

@@ -3,6 +3,7 @@
 import errno
 import json
 import warnings
+from collections.abc import Set
 from dataclasses import asdict, dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file
 from keras_pdenets.hub.digests import sha256_of_open
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.header import Header, opened, read_tensor
+from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.records import HEADER_KEY
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
@@ -56,22 +58,29 @@ class LoadReport:
 def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool = False) -> None:
     """Write the weights of `model` to a safetensors file, whole or not at all.
 
+    Layers of the user's own in front of the stem (`input_tensor=`) are no part of the net and are
+    left out.
+
     Args:
         model: A `keras.Model`.
         path: The file.
         checkpoint: How to build the model; it goes into the header of the file.
         float16: Store tensors of two and more axes in 16 bits: half the size, a relative
             rounding error of 5e-4 at most. Vectors (batch norm, biases) stay in 32 bits.
+
+    Raises:
+        WeightsError: If two variables have the same name, as in a model that holds two nets, or a
+            value is not finite.
     """
     tensors = {}
-    for variable in model.weights:
+    for name, variable in own_variables(model).items():
         # Not `ascontiguousarray`, which makes a vector of a single number.
         value = np.array(ops.convert_to_numpy(variable), dtype="float32", order="C")
         if not np.isfinite(value).all():
-            raise WeightsError(f"{variable.path} holds NaN or infinite values; nothing was saved.")
+            raise WeightsError(f"{name} holds NaN or infinite values; nothing was saved.")
         if float16 and value.ndim > 1 and np.abs(value).max() < np.finfo("float16").max:
             value = value.astype("float16")
-        tensors[variable.path] = value
+        tensors[name] = value
     header = {HEADER_KEY: json.dumps(asdict(checkpoint), sort_keys=True), "format": "np"}
     save_tensors(tensors, Path(path), header)
 
@@ -117,6 +126,7 @@ def load_weights(
             not fit the model. In either case the model is as before.
     """
     path = Path(path)
+    variables = own_variables(model)
     report = LoadReport(source or str(path), path=path)
     with opened(path) as (file, header):
         # The very file that is read from, not another of the same name.
@@ -124,49 +134,57 @@ def load_weights(
             raise IntegrityError(
                 f"{path} has sha256 {sha256_of_open(file)}; wanted is {sha256}. It was not loaded."
             )
-        _sort_variables(model, path, header, new_head, report)
-        values = _read_values(model, path, file, header, report)
+        _sort_variables(model, variables, path, header, new_head, report)
+        values = _read_values(variables, path, file, header, report)
     bad = [name for name, value in values.items() if not np.isfinite(value).all()]
     if bad:
         message = f"{path}: {', '.join(bad[:3])} holds NaN or infinite values"
         if not allow_nonfinite:
             raise WeightsError(f"{message}. Nothing was loaded; allow_nonfinite=True loads them.")
         warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=2)
-    for variable in model.weights:
-        if variable.path in values:
-            variable.assign(values[variable.path])
+    for name, value in values.items():
+        variables[name].assign(value)
     return report
 
 
 def _sort_variables(
-    model: Any, path: Path, header: Header, new_head: bool, report: LoadReport
+    model: Any,
+    variables: dict[str, Any],
+    path: Path,
+    header: Header,
+    new_head: bool,
+    report: LoadReport,
 ) -> None:
     """Fill the report from names and shapes alone; nothing large is read yet."""
     keys = header.tensors.keys()
-    for variable in model.weights:
-        name, shape = variable.path, tuple(variable.shape)
+    for name, variable in variables.items():
+        shape = tuple(variable.shape)
         if new_head and name.startswith("classifier/"):
             report.initialised.append(name)
         elif name not in keys:
-            raise WeightsError(_mismatch(path, model, set(keys)))
+            raise WeightsError(_mismatch(path, model, variables.keys(), keys))
         elif header.tensors[name].shape == shape:
             report.loaded.append(name)
         else:
             _check_stem(path, name, header.tensors[name].shape, shape)
             report.adapted.append(name)
     report.unused = sorted(keys - {*report.loaded, *report.adapted})
-    has_head = any(v.path.startswith("classifier/") for v in model.weights)
+    has_head = any(name.startswith("classifier/") for name in variables)
     if any(not k.startswith("classifier/") for k in report.unused) or (
         report.unused and has_head and not new_head
     ):
-        raise WeightsError(_mismatch(path, model, set(keys)))
+        raise WeightsError(_mismatch(path, model, variables.keys(), keys))
 
 
 def _read_values(
-    model: Any, path: Path, file: BufferedReader, header: Header, report: LoadReport
+    variables: dict[str, Any],
+    path: Path,
+    file: BufferedReader,
+    header: Header,
+    report: LoadReport,
 ) -> dict[str, np.ndarray]:
     """The values that the report names, in 32 bits and fitted."""
-    shapes = {variable.path: tuple(variable.shape) for variable in model.weights}
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     values = {}
     try:
         for name in (*report.loaded, *report.adapted):
@@ -182,7 +200,7 @@ def _read_values(
 def _check_stem(path: Path, name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Only the stem takes another shape, and only another number of input channels."""
     fits = len(found) == len(shape) == 4 and found[:2] + found[3:] == shape[:2] + shape[3:]
-    if name != "stem_conv/kernel" or not fits or found[2] == 0:
+    if name != "stem_conv/kernel" or not fits:
         raise WeightsError(f"{path}: {name} has shape {found}; the model needs {shape}.")
 
 
@@ -201,8 +219,7 @@ def _fit_stem(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return kernel[:, :, taken] / counts[:, None]
 
 
-def _mismatch(path: Path, model: Any, keys: set[str]) -> str:
-    paths = {variable.path for variable in model.weights}
+def _mismatch(path: Path, model: Any, paths: Set[str], keys: Set[str]) -> str:
     missing, extra = sorted(paths - keys), [printable(key) for key in sorted(keys - paths)]
     return (
         f"{path} belongs to another model than {model.name!r}: {len(missing)} variables are not in "

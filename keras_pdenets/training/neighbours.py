@@ -5,6 +5,8 @@ import re
 import keras
 from keras import ops
 
+from keras_pdenets.hub.paths import own_paths
+
 _PLACE = re.compile(r"stage(\d+)_block(\d+)_(.+)")
 
 
@@ -51,14 +53,14 @@ def penalize_differences(model, strength=1e-4):
     if not strength > 0:
         raise ValueError(f"`strength` must be positive. Received: strength={strength}")
     places = {}
-    for variable in model.trainable_variables:
-        match = _PLACE.fullmatch(variable.path)
+    for name, variable in own_paths(model, model.trainable_variables):
+        match = _PLACE.fullmatch(name)
         if match and len(variable.shape) > 1:
             key = int(match[1]), int(match[2]), match[3]
             if key in places:
                 raise ValueError(
                     "`model` must hold one net of this package: call this on each net by itself. "
-                    f"Received: model {model.name!r} with two variables {variable.path}"
+                    f"Received: model {model.name!r} with two variables {name}"
                 )
             places[key] = variable
     pairs = 0

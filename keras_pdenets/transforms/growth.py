@@ -5,6 +5,8 @@ import re
 import numpy as np
 from keras import ops
 
+from keras_pdenets.hub.paths import own_paths
+
 # A block of a stage, or a flow step in place of an activation; both may start as the identity.
 _NEW = re.compile(r"(stage\d+_block\d+)_|(\w+_flow\d+)/")
 
@@ -26,7 +28,8 @@ def grow(source, target):
         Names of the new blocks, such as `"stage0_block3"`, and flow steps.
 
     Raises:
-        ValueError: If the target has fewer blocks somewhere, or a variable of another shape.
+        ValueError: If the target has fewer blocks somewhere, or a variable of another shape, or a
+            model holds two nets.
 
     Example:
     >>> import keras_pdenets
@@ -36,8 +39,9 @@ def grow(source, target):
     >>> keras_pdenets.transforms.grow(shallow, deep)
     ['stage1_block1', 'stage2_block1', 'stage2_block2']
     """
-    values = {v.path: np.array(ops.convert_to_numpy(v)) for v in source.variables}
-    shapes = {v.path: tuple(v.shape) for v in target.variables}
+    known, new = (_named(model) for model in (source, target))
+    values = {name: np.array(ops.convert_to_numpy(v)) for name, v in known.items()}
+    shapes = {name: tuple(v.shape) for name, v in new.items()}
     for path, value in values.items():
         if shapes.get(path) != value.shape:
             raise ValueError(
@@ -58,7 +62,18 @@ def grow(source, target):
             f"`target` must differ from {source.name!r} in its blocks and flow steps only. "
             f"Received: {', '.join(strange[:3])}, which that has not"
         )
-    for variable in target.variables:
-        if variable.path in values:
-            variable.assign(values[variable.path])
+    for name, value in values.items():
+        new[name].assign(value)
     return list(dict.fromkeys(match[1] or match[2] for match in matches.values()))
+
+
+def _named(model):
+    """The weights of a net by name; states of random numbers have automatic ones."""
+    named = own_paths(model, model.weights)
+    found = dict(named)
+    if len(found) < len(named):
+        raise ValueError(
+            "`source` and `target` must hold one net each. Received: "
+            f"model {model.name!r} with two variables of the same name"
+        )
+    return found

@@ -1,6 +1,7 @@
 """Golden files: the weight that was changed and the layer that differs are named."""
 
 import dataclasses
+import json
 import shutil
 
 import keras
@@ -10,11 +11,18 @@ from conftest import BACKEND, build, fill
 from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
-from keras_pdenets.analysis.fingerprint import fingerprints, weight_digests
+from keras_pdenets.analysis import fingerprint
+from keras_pdenets.analysis.fingerprint import fingerprints, measure, weight_digests
 from keras_pdenets.analysis.verification import record_golden, verify
 from keras_pdenets.hub.digests import sha256_of
-from keras_pdenets.hub.files import write_weights
-from keras_pdenets.hub.golden import GOLDEN_FILE, find_golden, read_golden, write_golden
+from keras_pdenets.hub.files import save_tensors, write_weights
+from keras_pdenets.hub.golden import (
+    GOLDEN_FILE,
+    MOST_IMAGES,
+    find_golden,
+    read_golden,
+    write_golden,
+)
 from keras_pdenets.presets import Checkpoint
 
 once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
@@ -191,6 +199,10 @@ def test_other_forms_of_the_same_net(net):
     assert report.agrees
     assert report.logits is None
     assert "no logits" in str(report)
+    assert report.uncompared == ("classifier/kernel", "classifier/bias")
+    assert str(report).endswith(
+        "but for 2 weights that were not compared (classifier/kernel, classifier/bias)"
+    )
     half = keras_pdenets.PDEPreActResNet20(weights=PRESET, dtype="mixed_bfloat16")
     with pytest.raises(ValueError, match="`tolerance` must be given for a net in half precision"):
         verify(half)
@@ -203,6 +215,8 @@ def test_other_forms_of_the_same_net(net):
     assert report.agrees
     head = {w.path for w in short.weights if w.dtype == "float32"}
     assert report.weights == len(head) < 10
+    assert len(report.uncompared) == len(short.weights) - len(head)
+    assert f"but for {len(report.uncompared)} weights that were not compared" in str(report)
 
 
 @once
@@ -258,7 +272,7 @@ def test_golden_files_that_are_none(folder, tmp_path):
     write_golden(dataclasses.replace(golden, layers=golden.layers[1:]), bad)
     with pytest.raises(keras_pdenets.WeightsError, match="contradicts itself"):
         read_golden(bad)
-    none = dataclasses.replace(golden, layers=(), fingerprints=golden.fingerprints[:0])
+    none = dataclasses.replace(golden, layers=())
     for empty in (none, dataclasses.replace(golden, weights={})):
         write_golden(empty, bad)
         with pytest.raises(keras_pdenets.WeightsError, match="names no layers, or no weights"):
@@ -271,6 +285,132 @@ def test_golden_files_that_are_none(folder, tmp_path):
         save_file(load_file(folder / GOLDEN_FILE), bad, metadata={"keras_pdenets_golden": text})
         with pytest.raises(keras_pdenets.WeightsError, match="is no golden file"):
             read_golden(bad)
+
+
+def _bad(golden, **changes):
+    return dataclasses.replace(golden, **changes)
+
+
+def _with(array, value):
+    array = array.copy()
+    array.flat[0] = value
+    return array
+
+
+@once
+def test_golden_files_of_numbers_that_no_net_gives(folder, tmp_path):
+    golden, bad = read_golden(folder / GOLDEN_FILE), tmp_path / GOLDEN_FILE
+    first, *others = golden.weights
+    many = np.repeat(golden.inputs[:1], MOST_IMAGES + 1, 0)
+    twice = (golden.layers[1], *golden.layers[1:])
+    for change, message in (
+        ({"fingerprints": _with(golden.fingerprints, np.nan)}, "without finite fingerprints"),
+        ({"fingerprints": _with(golden.fingerprints, np.inf)}, "without finite fingerprints"),
+        ({"fingerprints": _with(golden.fingerprints, -1.0)}, "fingerprints of positive size"),
+        ({"logits": _with(golden.logits, np.inf)}, "without finite logits"),
+        ({"inputs": _with(golden.inputs, 0.5)}, "images of whole numbers 0-255"),
+        ({"inputs": _with(golden.inputs, 256)}, "images of whole numbers 0-255"),
+        ({"inputs": _with(golden.inputs, np.nan)}, "images of whole numbers 0-255"),
+        ({"weights": {**golden.weights, first: "0" * 15}}, "digests of 16 hex digits"),
+        ({"weights": {**golden.weights, first: "z" * 16}}, "digests of 16 hex digits"),
+        ({"layers": twice}, "contradicts itself"),
+        ({"inputs": many, "logits": np.repeat(golden.logits[:1], len(many), 0)}, "65 images"),
+    ):
+        write_golden(_bad(golden, **change), bad)
+        with pytest.raises(keras_pdenets.WeightsError, match=message):
+            read_golden(bad)
+    size = 2**26 // 4 + 1
+    save_tensors({"logits": np.zeros((size, 1), "float32")}, bad, _header(golden))
+    with pytest.raises(keras_pdenets.WeightsError, match="a golden file has up to 67108864"):
+        read_golden(bad)
+    bad.unlink()
+    # Digests of other variables, of some variables.
+    model = _load(CHECKPOINT, folder)
+    strange = {f"other/{path}": digest for path, digest in golden.weights.items()}
+    write_golden(_bad(golden, weights=strange), bad)
+    with pytest.raises(keras_pdenets.WeightsError, match="has no digest of the model's weights"):
+        verify(model, bad)
+    write_golden(_bad(golden, weights={path: golden.weights[path] for path in others}), bad)
+    report = verify(model, bad)
+    assert report.agrees
+    assert report.uncompared == (first,)
+    assert str(report).endswith(f"but for 1 weights that were not compared ({first})")
+
+
+def _header(golden):
+    record = json.dumps({"layers": golden.layers, "weights": golden.weights})
+    return {"keras_pdenets_golden": record}
+
+
+@once
+@pytest.mark.parametrize("shape", [[3, 0, 2**62, 2**62], [0], [3, 0, 16, 1], [2**62] * 4])
+def test_golden_files_of_shapes_that_overflow(shape, folder, tmp_path):
+    data = (folder / GOLDEN_FILE).read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    place = header["inputs"]["data_offsets"]
+    taken = place[1] - place[0]
+    for entry in header.values():
+        if "shape" in entry and entry["data_offsets"][0] >= place[1]:
+            entry["data_offsets"] = [n - taken for n in entry["data_offsets"]]
+    header["inputs"].update(shape=shape, data_offsets=[place[0]] * 2)
+    text = json.dumps(header).encode()
+    bad = tmp_path / GOLDEN_FILE
+    bad.write_bytes(
+        len(text).to_bytes(8, "little") + text + data[end : end + place[0]] + data[end + place[1] :]
+    )
+    with pytest.raises(keras_pdenets.WeightsError, match="inputs with"):
+        read_golden(bad)
+
+
+@once
+@pytest.mark.parametrize("tolerance", [-1e-9, np.nan, np.inf, "0.1", True])
+def test_tolerances_that_are_none(tolerance, net):
+    with pytest.raises(ValueError, match="`tolerance` must be None or a finite number that is not"):
+        verify(net, tolerance=tolerance)
+
+
+@once
+def test_images_that_a_golden_file_cannot_hold(folder):
+    model, shape = _load(CHECKPOINT, folder), (16, 16, 1)
+    for images in (
+        np.full((1, *shape), 0.5), np.full((1, *shape), 256), np.zeros(shape),
+        np.zeros((0, *shape)), np.zeros((MOST_IMAGES + 1, *shape)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="`images` must be 1 to 64 images"):
+            record_golden(model, images)
+    headless = keras_pdenets.PDEPreActResNet20(weights=folder, include_top=False)
+    with pytest.raises(ValueError, match="`model` must have a classifier"):
+        record_golden(headless, np.zeros((1, *shape)))
+
+
+@once
+def test_images_are_measured_in_parts(folder, monkeypatch):
+    model = _load(CHECKPOINT, folder)
+    images = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 1)).astype("float32")
+    whole, logits = measure(model, images)
+    monkeypatch.setattr(fingerprint, "_NUMBERS_AT_A_TIME", 1)
+    parts, again = measure(model, images)
+    assert whole.keys() == parts.keys()
+    for name, found in parts.items():
+        np.testing.assert_allclose(found, whole[name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again, logits, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(fingerprint, "MOST_NUMBERS", 1000)
+    with pytest.raises(keras_pdenets.WeightsError, match=r"numbers of one image of shape .16, 16"):
+        verify(model)
+
+
+@once
+def test_a_fingerprint_takes_an_array_in_pieces(monkeypatch):
+    values = np.random.default_rng(0).normal(size=1000)
+    whole = fingerprints([values])[0]
+    monkeypatch.setattr(fingerprint, "_PIECE", 64)
+    fingerprint._codes.cache_clear()
+    pieces = fingerprint.Fingerprint()
+    for part in np.split(values, [1, 63, 64, 500]):
+        pieces.add(part)
+    fingerprint._codes.cache_clear()
+    np.testing.assert_allclose(pieces.numbers(), whole, rtol=1e-12)
 
 
 @once

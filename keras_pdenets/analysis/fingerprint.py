@@ -12,17 +12,57 @@ are the same to the last bit, on every backend. So theirs is a hash, which misse
 """
 
 import contextlib
+import functools
 import hashlib
+import math
 
 import keras
 import numpy as np
 
+from keras_pdenets.analysis.execution import execute, nodes_of
+from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import FINGERPRINT_SIZE
+from keras_pdenets.hub.paths import own_variables
 
 _DIGITS = 16  # of a hash: against accidents, not against forgery, which the file's own hash is for
 _EXACT = ("float32", "float64")  # half precision has rounded what the file holds
 # Sign of each sum for each of the values of 8 bits.
 _SIGNS = 2.0 * (np.arange(256) >> np.arange(FINGERPRINT_SIZE - 1)[:, None] & 1) - 1.0
+_PIECE = 2**18  # numbers that are added up at a time
+# Numbers that the layers of a net make of one image: half a GiB. A ResNet101 makes 54 million of
+# 224 x 224 pixels.
+MOST_NUMBERS = 2**27
+_NUMBERS_AT_A_TIME = 2**25
+_HEAD = "classifier"
+_START = "preprocessing"
+
+
+class Fingerprint:
+    """Root mean square of an array and its sums with the signs, the array given in pieces."""
+
+    def __init__(self):
+        self._parts, self._squares, self._count = np.zeros(256), 0.0, 0
+
+    def add(self, array):
+        """Go on with an array's numbers, in the order of its last axis first."""
+        flat = np.ravel(array)
+        place = 0
+        while place < flat.size:
+            index, start = divmod(self._count, _PIECE)
+            values = flat[place : place + _PIECE - start].astype("float64")
+            codes = _codes(index)[start : start + values.size]
+            with np.errstate(over="ignore", invalid="ignore"):  # of a net that diverged
+                # One pass for all the sums: what has the same eight signs is added up first.
+                self._parts += np.bincount(codes, values, minlength=256)
+                self._squares += float(values @ values)
+            place += values.size
+            self._count += values.size
+
+    def numbers(self):
+        """The `FINGERPRINT_SIZE` numbers, in 64 bits."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = _SIGNS @ self._parts / np.sqrt(self._count)
+            return np.concatenate([[np.sqrt(self._squares / self._count)], sums])
 
 
 def fingerprints(arrays):
@@ -39,25 +79,22 @@ def fingerprints(arrays):
     >>> fingerprints([np.array([3.0, 4.0])]).round(3)[:, :2]
     array([[ 3.536, -0.707]])
     """
-    codes = _codes(max(np.size(array) for array in arrays))
-    return np.stack([_fingerprint(np.ravel(array).astype("float64"), codes) for array in arrays])
+    found = []
+    for array in arrays:
+        found.append(Fingerprint())
+        found[-1].add(array)
+    return np.stack([one.numbers() for one in found])
 
 
-def _fingerprint(values, codes):
-    with np.errstate(over="ignore", invalid="ignore"):  # a net that diverged is found by it too
-        # One pass for all the sums: what has the same eight signs is added up first.
-        parts = np.bincount(codes[: values.size], values, minlength=256)
-        sums = _SIGNS @ parts / np.sqrt(values.size)
-        return np.concatenate([[np.sqrt(np.mean(values * values))], sums])
-
-
-def _codes(count):
-    """The eight signs of each place as the bits of a number, the same for ever and everywhere.
+@functools.lru_cache(maxsize=64)
+def _codes(index):
+    """The eight signs of each place of a piece as bits of a number, the same for ever, everywhere.
 
     NumPy's generators may change with its version. This is the finalizer of SplitMix64 (Steele et
     al. 2014) of the place.
     """
-    z = (np.arange(1, count + 1, dtype="uint64")) * np.uint64(0x9E3779B97F4A7C15)
+    places = np.arange(index * _PIECE + 1, (index + 1) * _PIECE + 1, dtype="uint64")
+    z = places * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
@@ -71,11 +108,15 @@ def weight_digests(model):
         model: The model.
 
     Returns:
-        Dictionary of hex digits by path; variables in half precision are left out.
+        Dictionary of hex digits by name (see `hub.paths`); variables in half precision are left
+        out.
+
+    Raises:
+        WeightsError: If two variables have the same name.
     """
     return {
-        variable.path: _digest(keras.ops.convert_to_numpy(variable))
-        for variable in model.weights
+        name: _digest(keras.ops.convert_to_numpy(variable))
+        for name, variable in own_variables(model).items()
         if keras.backend.standardize_dtype(variable.dtype) in _EXACT
     }
 
@@ -84,38 +125,114 @@ def _digest(values):
     return hashlib.sha256(np.asarray(values, "<f4").tobytes()).hexdigest()[:_DIGITS]
 
 
-def outputs_of(model, images):
-    """Output of each layer of a functional model, by name, in the order of the graph.
+def start_of(model):
+    """The symbolic tensor of the images: behind the user's own layers, if there are any.
+
+    Raises:
+        ValueError: If the model has no single one.
+    """
+    for layer in getattr(model, "layers", []):
+        if layer.name == _START:
+            return layer.input
+    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
+        raise ValueError(f"`model` must be functional, with one input. Received: {model.name!r}")
+    return model.inputs[0]
+
+
+def measure(model, images):
+    """Fingerprint of each layer's output, and the logits, from a few images at a time.
 
     Args:
-        model: The model; outputs of a `classifier` come before its activation.
-        images: Its input, channels last; they are turned for a model with channels first.
+        model: A functional model; the output of a `classifier` is taken before its activation.
+        images: Images, channels last; they are turned for a model with channels first.
 
     Returns:
-        Dictionary of arrays, images always channels last; layers that are called several times
-        are left out.
+        Dictionary of the layers' fingerprints by name, in the order of the graph, of images that
+        are always channels last; layers that are called several times are left out. And the
+        logits, or None without a `classifier`.
+
+    Raises:
+        ValueError: If the model has more than one input.
+        WeightsError: If one image makes more than `MOST_NUMBERS` numbers.
     """
+    symbols, head = _symbols(model)
+    first = any(getattr(layer, "data_format", "") == "channels_first" for layer in model.layers)
+    images = np.moveaxis(images, -1, 1) if first else images
+    batch = max(1, _NUMBERS_AT_A_TIME // _size(model, symbols, images.shape[1:]))
+    run = _runner(model, list(symbols.values()))
+    found, logits = {name: Fingerprint() for name in symbols}, []
+    for part in np.array_split(images, math.ceil(len(images) / batch)):
+        for name, value in zip(symbols, run(part), strict=True):
+            output = np.asarray(keras.ops.convert_to_numpy(value))
+            if name == _HEAD:
+                output = _logits(head, output)
+                logits.append(output)
+            found[name].add(np.moveaxis(output, 1, -1) if first and output.ndim == 4 else output)
+    numbers = {name: one.numbers() for name, one in found.items()}
+    return numbers, np.concatenate(logits) if logits else None
+
+
+def _symbols(model):
+    """Symbolic output of each layer by name, and the classifier, whose input stands for it."""
     symbols, head = {}, None
+    start = start_of(model)
+    behind = {id(t) for node in _nodes_behind(model, start) for t in node.output_tensors}
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         with contextlib.suppress(AttributeError, ValueError):  # called several times
-            symbols[layer.name] = keras.tree.flatten(layer.output)[0]
-        head = layer if layer.name == "classifier" else head
-    first = any(getattr(layer, "data_format", "") == "channels_first" for layer in model.layers)
+            symbol = keras.tree.flatten(layer.output)[0]
+            if id(symbol) in behind:
+                symbols[layer.name] = symbol
+        head = layer if layer.name == _HEAD else head
     if head is not None:
-        symbols["classifier"] = head.input
-    probe = keras.Model(model.inputs[0], list(symbols.values()))
-    images = np.moveaxis(images, -1, 1) if first else images
-    # JAX would compile one operation after the other.
-    run = probe.predict_on_batch if keras.backend.backend() == "jax" else probe
-    found = [np.asarray(keras.ops.convert_to_numpy(value)) for value in run(images)]
-    if first:
-        found = [np.moveaxis(value, 1, -1) if value.ndim == 4 else value for value in found]
-    values = dict(zip(symbols, found, strict=True))
-    if head is not None:
-        values["classifier"] = _logits(head, values["classifier"])
-    return values
+        symbols[_HEAD] = head.input
+    return symbols, head
+
+
+def _nodes_behind(model, start):
+    """The calls that depend on a symbolic tensor, in order."""
+    behind, found = {id(start)}, []
+    for node in nodes_of(model):
+        if any(id(tensor) in behind for tensor in node.input_tensors):
+            found.append(node)
+            behind.update(id(tensor) for tensor in node.output_tensors)
+    return found
+
+
+def _size(model, symbols, shape):
+    """Numbers that the net makes of one image; WeightsError if they are too many."""
+    side = max(shape)
+
+    def size(symbol, width=1):
+        sides = [side if n is None else n for n in symbol.shape[1:]]
+        return max(math.prod(sides), math.prod(sides[:2]) * width if len(sides) == 3 else 0)
+
+    total = sum(size(symbol) for symbol in symbols.values())
+    for layer in model.layers:
+        # What is inside a layer is no wider than its kernels.
+        width = max((max(v.shape[-2:]) for v in layer.weights if len(v.shape) > 1), default=0)
+        if width and layer.name in symbols:
+            total += size(keras.tree.flatten(layer.input)[0], width)
+    if total > MOST_NUMBERS:
+        raise WeightsError(
+            f"{model.name!r} makes {total} numbers of one image of shape {tuple(shape)}; up to "
+            f"{MOST_NUMBERS} are compared."
+        )
+    return total
+
+
+def _runner(model, symbols):
+    """Function from an image to the values of symbolic tensors."""
+    start = start_of(model)
+    if start is not model.inputs[0]:  # a model from there on would be another graph
+        nodes = _nodes_behind(model, start)
+        return lambda part: execute(
+            nodes, {id(start): keras.ops.convert_to_tensor(part, start.dtype)}, symbols
+        )
+    probe = keras.Model(start, symbols)
+    # JAX would compile one operation after the other; torch would keep all for gradients.
+    return probe if keras.backend.backend() == "tensorflow" else probe.predict_on_batch
 
 
 def _logits(head, features):

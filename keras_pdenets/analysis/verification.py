@@ -1,5 +1,7 @@
 """Whether a net has our weights and gives what it gave on our machine, and which layer does not."""
 
+import math
+import numbers
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +10,15 @@ import keras
 import numpy as np
 
 from keras_pdenets import applications
-from keras_pdenets.analysis.fingerprint import fingerprints, outputs_of, weight_digests
+from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
 from keras_pdenets.hub.download import cache_of
+from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import read_checkpoint
-from keras_pdenets.hub.golden import Golden, find_golden, read_golden
+from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, find_golden, read_golden
+from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.repos import resolve_repo
 from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+from keras_pdenets.utils.text import printable
 
 _TOLERANCE = 1e-4
 _HEAD = "classifier"
@@ -28,7 +33,9 @@ class VerifyReport:
         source: Weights or golden file that the net was compared with.
         backend: Backend of Keras here.
         weights: Number of variables compared; 0 for a net that holds them in half precision.
-        changed: Paths of those that have other values, in the order of the layers.
+        changed: Names of those that have other values, in the order of the layers.
+        uncompared: Names of the variables that were not compared: a new head's, those in half
+            precision, those that the golden file has no digest of.
         layers: Number of layers whose outputs were compared.
         logits: Largest difference of the logits; None without the classifier.
         largest: Largest difference of a layer's output.
@@ -42,6 +49,7 @@ class VerifyReport:
     backend: str
     weights: int
     changed: tuple[str, ...]
+    uncompared: tuple[str, ...]
     layers: int
     logits: float | None
     largest: float
@@ -51,7 +59,7 @@ class VerifyReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether weights, logits and layers are those of the golden file."""
+        """Whether all that was compared is as in the golden file: weights, logits, layers."""
         close = self.logits is None or self.logits <= self.tolerance
         return not self.changed and self.first is None and close
 
@@ -63,7 +71,7 @@ class VerifyReport:
             f"within {self.largest:.1e} (allowed: {self.tolerance:.0e}): "
         )
         if self.agrees:
-            return line + "as published"
+            return line + "as published" + self._exceptions()
         return "\n".join([line + "DIFFERS", self._outputs()])
 
     def _weights(self):
@@ -71,8 +79,13 @@ class VerifyReport:
             return "weights not compared (half precision)"
         if not self.changed:
             return f"{self.weights} weights equal"
-        shown = ", ".join(self.changed[:_SHOWN]) + ", ..." * (len(self.changed) > _SHOWN)
-        return f"{len(self.changed)} of {self.weights} weights changed ({shown})"
+        return f"{len(self.changed)} of {self.weights} weights changed ({_some(self.changed)})"
+
+    def _exceptions(self):
+        if not self.uncompared:
+            return ""
+        count = len(self.uncompared)
+        return f", but for {count} weights that were not compared ({_some(self.uncompared)})"
 
     def _outputs(self):
         if self.first is None and self.changed:
@@ -88,23 +101,38 @@ class VerifyReport:
         return text
 
 
+def _some(names):
+    return ", ".join(printable(name) for name in names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
+
+
 def record_golden(model, images):
     """The golden numbers of a net.
 
     Args:
         model: A net with a classifier, in float32, with the weights of its file: in 16 bits they
             are rounded.
-        images: A few images, channels last, of whole numbers 0-255.
+        images: Up to 64 images, channels last, of whole numbers 0-255.
 
     Returns:
         A `Golden`, for `hub.golden.write_golden`.
+
+    Raises:
+        ValueError: If the images are others, or the model has no classifier or more than one input.
+        WeightsError: If two variables of the model have the same name.
     """
     images = np.asarray(images, "float32")
-    outputs = outputs_of(model, images)
+    if images.ndim != 4 or not 0 < len(images) <= MOST_IMAGES or not are_pixels(images):
+        raise ValueError(
+            f"`images` must be 1 to {MOST_IMAGES} images, channels last, of whole numbers 0-255. "
+            f"Received: an array of shape {images.shape}"
+        )
+    digests = weight_digests(model)
+    found, logits = measure(model, images)
+    if logits is None:
+        raise ValueError(f"`model` must have a classifier. Received: {model.name!r}")
     return Golden(
-        images, outputs[_HEAD].astype("float32"), tuple(outputs), fingerprints(outputs.values()),
-        weight_digests(model),
-    )  # fmt: skip
+        images, logits.astype("float32"), tuple(found), np.stack(list(found.values())), digests
+    )
 
 
 def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
@@ -123,23 +151,27 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
         tolerance: Largest difference that counts as equal, relative to the size of each layer's
             output. None: 1e-4, for nets in float32. Half precision has 1e-2 to 1e-1, and so have
             graphics cards that shorten float32 (TF32). It does not apply to weights; they are not
-            compared where the net holds them in half precision.
+            compared where the net holds them in half precision, and the report says so.
         cache_dir: Folder of the Hub's cache. None: the one that the model's weights came from, or
             the client's.
 
     Returns:
-        A `VerifyReport`; its `agrees` says yes or no.
+        A `VerifyReport`; its `agrees` says yes or no, its text also which weights were not
+        compared.
 
     Raises:
         ValueError: If the model cannot be compared: other inputs, other layers, or another
-            precision and no `tolerance`.
-        WeightsError: If weights or golden file cannot be had.
+            precision and no `tolerance`. If `tolerance` is negative or not finite.
+        WeightsError: If weights or golden file cannot be had, or no net can have given the numbers
+            of the golden file, or it has no digest of any of the weights.
 
     Example:
     >>> import keras_pdenets
     >>> keras_pdenets.verify("decomposed_resnet20_fashion_mnist").agrees
     True
     """
+    if tolerance is not None:
+        _check_tolerance(tolerance)
     model, source = model_or_preset, golden
     if isinstance(model_or_preset, str | Path):
         model, source = _build(str(model_or_preset), cache_dir), golden or model_or_preset
@@ -156,6 +188,15 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
             )
     return _compare(model, read_golden(find_golden(str(source), cache_dir)), str(source),
                     float(tolerance))  # fmt: skip
+
+
+def _check_tolerance(tolerance):
+    number = isinstance(tolerance, numbers.Real) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < math.inf:
+        raise ValueError(
+            "`tolerance` must be None or a finite number that is not negative. "
+            f"Received: tolerance={tolerance!r}"
+        )
 
 
 def _build(weights, cache_dir):
@@ -188,26 +229,27 @@ def _source_of(model):
 
 def _compare(model, golden, source, tolerance):
     """The report on a model and golden numbers."""
-    _check_inputs(model, golden)
-    outputs = outputs_of(model, golden.inputs)
     digests = weight_digests(model)
-    head = outputs.get(_HEAD)
+    _check_inputs(model, golden)
+    found, head = measure(model, golden.inputs)
     if head is not None and head.shape != golden.logits.shape:  # a classifier of its own
-        del outputs[_HEAD]
+        del found[_HEAD]
         head = None
         digests = {path: d for path, d in digests.items() if not path.startswith(f"{_HEAD}/")}
-    common = [name for name in golden.layers if name in outputs]
+    common = [name for name in golden.layers if name in found]
     if 2 * len(common) < len(golden.layers):
         raise ValueError(
             f"`model` must be the net of {source}: it has {len(common)} of its "
             f"{len(golden.layers)} layers. Received: model {model.name!r}"
         )
-    known = [path for path in digests if path in golden.weights]
+    known = {path: digest for path, digest in digests.items() if path in golden.weights}
+    if digests and not known:
+        raise WeightsError(f"The golden file of {source} has no digest of the model's weights.")
     wanted = dict(zip(golden.layers, golden.fingerprints, strict=True))
     differences = {}
-    for name, found in zip(common, fingerprints([outputs[n] for n in common]), strict=True):
+    for name in common:
         size = float(wanted[name][0]) or 1.0
-        differences[name] = float(np.abs(found - wanted[name]).max() / size)
+        differences[name] = float(np.abs(found[name] - wanted[name]).max() / size)
     # Written so that NaN counts as a difference.
     first = next((n for n, d in differences.items() if not d <= tolerance), None)
     logits = None
@@ -217,7 +259,8 @@ def _compare(model, golden, source, tolerance):
         source=source,
         backend=keras.backend.backend(),
         weights=len(known),
-        changed=tuple(path for path in known if digests[path] != golden.weights[path]),
+        changed=tuple(path for path in known if known[path] != golden.weights[path]),
+        uncompared=tuple(path for path in own_variables(model) if path not in known),
         layers=len(common),
         logits=logits,
         largest=float(np.max(list(differences.values()))),
@@ -229,9 +272,7 @@ def _compare(model, golden, source, tolerance):
 
 def _check_inputs(model, golden):
     """Raise ValueError if the golden images are no input of the model."""
-    if not getattr(model, "inputs", None) or len(model.inputs) != 1:
-        raise ValueError(f"`model` must be functional, with one input. Received: {model.name!r}")
-    shape, images = tuple(model.inputs[0].shape[1:]), golden.inputs.shape[1:]
+    shape, images = tuple(start_of(model).shape[1:]), golden.inputs.shape[1:]
     turned = (images[2], images[0], images[1])
     if not any(
         all(side in (None, given) for side, given in zip(shape, image, strict=True))

@@ -1,6 +1,7 @@
 """Golden files: a few inputs, their logits, every layer's fingerprint and every weight's digest."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,9 @@ GOLDEN_FILE = "golden.safetensors"
 FINGERPRINT_SIZE = 9
 _HEADER_KEY = "keras_pdenets_golden"
 _AXES = {"inputs": 4, "logits": 2, "fingerprints": 2}
+MOST_IMAGES = 64
+_MOST_BYTES = 2**26  # 64 images of 416 x 416 pixels
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,47 @@ def read_golden(path: Path) -> Golden:
     """
     with opened(Path(path)) as (file, header):
         layers, weights = _record(header, path)
+        size = max((entry.end for entry in header.tensors.values()), default=0)
+        if size > _MOST_BYTES:
+            raise WeightsError(f"{path} has {size} bytes; a golden file has up to {_MOST_BYTES}.")
         shapes = {name: entry.shape for name, entry in header.tensors.items()}
         axes = {name: len(shape) for name, shape in shapes.items()}
         if axes != _AXES:
             raise _no_golden_file(path)
         if (
             shapes["inputs"][0] != shapes["logits"][0]
-            or 0 in shapes["logits"]
             or shapes["fingerprints"] != (len(layers), FINGERPRINT_SIZE)
+            or len(set(layers)) != len(layers)
         ):
             raise WeightsError(f"{path} is a golden file that contradicts itself.")
+        if shapes["inputs"][0] > MOST_IMAGES:
+            raise WeightsError(
+                f"{path} holds {shapes['inputs'][0]} images; a golden file has up to {MOST_IMAGES}."
+            )
         values = {name: read_tensor(file, entry) for name, entry in header.tensors.items()}
-    arrays = {name: value.astype("float32") for name, value in values.items()}
-    return Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"], weights)
+    with np.errstate(over="ignore"):  # too large for 32 bits: infinite, and found so
+        arrays = {name: value.astype("float32") for name, value in values.items()}
+    golden = Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"], weights)
+    _check_numbers(golden, path)
+    return golden
+
+
+def are_pixels(images: np.ndarray) -> bool:
+    """Whether images are whole numbers 0-255, which a golden file holds as they are."""
+    return bool(((images >= 0) & (images <= 255) & (images == np.round(images))).all())
+
+
+def _check_numbers(golden: Golden, path: Path) -> None:
+    """Raise WeightsError unless a net can have given the numbers; NaN fits any tolerance."""
+    for holds, rule in (
+        (are_pixels(golden.inputs), "images of whole numbers 0-255"),
+        (np.isfinite(golden.logits).all(), "finite logits"),
+        (np.isfinite(golden.fingerprints).all(), "finite fingerprints"),
+        ((golden.fingerprints[:, 0] >= 0).all(), "fingerprints of positive size"),
+        (all(map(_DIGEST.fullmatch, golden.weights.values())), "digests of 16 hex digits"),
+    ):
+        if not holds:
+            raise WeightsError(f"{path} is a golden file without {rule}.")
 
 
 def _record(header: Header, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -157,7 +157,9 @@ def _entry(name: str, value: Any, start: int) -> Entry:
         raise _BadHeaderError(
             f"{shown} of type {printable(str(dtype))}; weights are {', '.join(_DTYPES)}"
         )
-    if not isinstance(shape, list) or len(shape) > _MOST_AXES or not all(map(_is_count, shape)):
+    # No side of 0 either: beside it the others could be anything, and no weight is empty.
+    sides = isinstance(shape, list) and all(map(_is_count, shape)) and 0 not in shape
+    if not sides or len(shape) > _MOST_AXES:
         raise _BadHeaderError(f"{shown} with a shape that is none")
     if not isinstance(places, list) or len(places) != 2 or not all(map(_is_count, places)):
         raise _BadHeaderError(f"{shown} with data_offsets that are none")

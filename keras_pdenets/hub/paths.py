@@ -58,11 +58,12 @@ def _layers(model: Any) -> list[Any]:
 
 def _layers_before(model: Any) -> list[Any]:
     """The layers of a functional model that lead to its stem."""
-    stem = next((layer for layer in _layers(model) if layer.name == _START), None)
     try:
+        stem = next(layer for layer in _layers(model) if layer.name == _START)
         # The graph between two tensors, by Keras itself.
         return list(keras.Model(model.inputs, stem.input, name="before").layers)
-    except (AttributeError, ValueError):  # no functional model, no stem, or one called twice
+    # No stem, no functional model, or one that is called twice.
+    except (StopIteration, AttributeError, ValueError):
         return []
 
 

@@ -1,12 +1,19 @@
 """What people do with a pretrained net: take its features, freeze a part of it."""
 
+import logging
 import re
 
 import keras
 
 from keras_pdenets.layers import QuasiLinear2D
+from keras_pdenets.layers.keras_internals import layers_inside, nodes_of, own_trainable
 
+_LOG = logging.getLogger("keras_pdenets")
 _BLOCK = re.compile(r"(stage\d+)_block\d+_(?:add|relu|activation)")
+# The layers with weights of this package's nets; `stem_conv` alone may be of another's.
+_STAGES = re.compile(r"stage\d+_(?:block|layer)\d+_.+")
+_BACKBONE = re.compile(r"(?:stem|stage\d+)_.+|head_bn\d+(?:_.+)?")
+_SHOWN = 5
 
 
 def features(model, layers=None):
@@ -47,13 +54,22 @@ def features(model, layers=None):
 
 
 def freeze(model, until=None, batchnorm=True):
-    """Make the first layers of a model untrainable, in place; call it before `compile`.
+    """Make what a model starts with untrainable, in place; call it before `compile`.
+
+    What is frozen follows from how the model is made, not from the order of its layers, through
+    nested models, wrappers and layers of your own. All the rest is trainable afterwards, what is
+    not by construction aside; a line in the log of `"keras_pdenets"` (level INFO) says what that
+    is.
 
     Args:
         model: A `keras.Model`.
-        until: Name of a layer, of a block (`"stage2_block0"`) or of a stage (`"stage2"`):
-            everything up to its last layer is frozen. None: everything but the layer named
-            "classifier". `""`: nothing.
+        until: Name of a layer, of a block (`"stage2_block0"`) or of a stage (`"stage2"`), wherever
+            it is held: it is frozen, and every layer that leads to it. Of layers side by side in a
+            model or layer that is no graph, only those of that name are.
+            None: what came with the nets of this package that the model holds, but for their
+            layer "classifier"; layers of your own before, behind or beside them are left to train.
+            In a model without such a net: everything but layers named "classifier".
+            `""`: nothing.
         batchnorm: Freeze every batch norm of the model too. Only `trainable=False` keeps its
             moving averages in `fit`; `training=False` in the call does not.
 
@@ -61,7 +77,8 @@ def freeze(model, until=None, batchnorm=True):
         The model.
 
     Raises:
-        ValueError: If no layer has that name, or no weight would be left to train.
+        ValueError: If no layer has that name, or no weight would be left to train: the model is
+            as it was.
 
     Example:
     >>> import keras_pdenets
@@ -69,43 +86,109 @@ def freeze(model, until=None, batchnorm=True):
     >>> len(keras_pdenets.freeze(model).trainable_variables)
     2
     """
-    layers = list(_leaves(model))
-    count = _number_to_freeze(model, layers, until)
-    # A container's own flag would override that of its layers.
-    model.trainable = True
-    for index, layer in enumerate(layers):
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = not (index < count or (batchnorm and is_norm))
-        if isinstance(layer, QuasiLinear2D):
-            layer.set_norm_trainable(layer.trainable and not batchnorm)
-    if not model.trainable_variables:
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a Keras model. Received: {type(model).__name__}")
+    frozen = _frozen(model, until)
+    parts = layers_inside(model)
+    if batchnorm:
+        frozen += [part for part in parts if isinstance(part, keras.layers.BatchNormalization)]
+    fixed = {id(part) for layer in frozen for part in (layer, *layers_inside(layer))}
+    rest = [part for part in (model, *parts) if id(part) not in fixed]
+    # Layers that are not built yet may have weights later.
+    if not any(own_trainable(part) or not part.built for part in rest):
         raise ValueError(
-            f"`until` must leave something of {model.name!r} to train; None expects the head in a "
-            f"layer named 'classifier'. Received: until={until!r}"
+            f"`until` must leave something of {model.name!r} to train; None expects a head of "
+            f"yours, or one in a layer named 'classifier'. Received: until={until!r}"
         )
+    # Each by itself: on TensorFlow a flag that is set to what it is does not reach what is inside.
+    for part in (model, *parts):
+        part.trainable = True
+    for part in rest:
+        if isinstance(part, QuasiLinear2D):
+            part.set_norm_trainable(not batchnorm)
+    for layer in frozen:
+        layer.trainable = False
+    _report(model, rest)
     return model
 
 
-def _leaves(model):
-    """The layers of a model and of the models inside it, inputs left out."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        elif not isinstance(layer, keras.layers.InputLayer):
-            yield layer
+def _report(model, rest):
+    names = list(dict.fromkeys(part.name for part in rest if own_trainable(part)))
+    more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    _LOG.info(
+        "%s: %d of %d weights are trainable now, those of %s",
+        model.name, len(model.trainable_weights), len(model.weights),
+        ", ".join(names[:_SHOWN] + more) or "layers that are not built yet",
+    )  # fmt: skip
 
 
-def _number_to_freeze(model, layers, until):
-    names = [layer.name for layer in layers]
+def _frozen(model, until):
+    """Layers to freeze, with all that they hold."""
     if until == "":
-        return 0
+        return []
     if until is None:
-        return sum(name != "classifier" for name in names)
+        return _backbone(model) or _all_but(model, "classifier")
     # Whole words: "stage2_block1" is not "stage2_block10".
-    last = max((i for i, n in enumerate(names) if f"{n}_".startswith(f"{until}_")), default=None)
-    if last is None:
+    found, frozen = _upstream(model, lambda name: f"{name}_".startswith(f"{until}_"))
+    if not found:
+        names = [part.name for part in layers_inside(model) if part.weights]
         raise ValueError(
             f"`until` must be or begin the name of a layer of {model.name!r}, such as "
             f"{', '.join(names[:3])}. Received: until={until!r}"
         )
-    return last + 1
+    return frozen
+
+
+def _backbone(holder):
+    """The layers of this package's nets, as far down as they are held."""
+    parts, found = layers_inside(holder, deep=False), []
+    is_net = any(_STAGES.fullmatch(part.name) for part in parts)
+    for part in parts:
+        found += [part] if is_net and _BACKBONE.fullmatch(part.name) else _backbone(part)
+    return found
+
+
+def _all_but(holder, name):
+    """The layers that neither have a name nor hold one that has it."""
+    found = []
+    for part in layers_inside(holder, deep=False):
+        if part.name != name:
+            inside = any(below.name == name for below in layers_inside(part))
+            found += _all_but(part, name) if inside else [part]
+    return found
+
+
+def _upstream(holder, named):
+    """Whether a layer of some name is inside, and the layers that are it or lead to it."""
+    parts = [] if isinstance(holder, QuasiLinear2D) else layers_inside(holder, deep=False)
+    marked, frozen = [], []
+    for part in parts:
+        if named(part.name):
+            marked.append(part)
+            frozen.append(part)
+            continue
+        found, inside = _upstream(part, named)
+        frozen += inside
+        if found:
+            marked.append(part)
+    if marked and isinstance(holder, keras.Sequential):
+        last = max(map(parts.index, marked))
+        frozen += [part for part in parts[:last] if part not in marked]
+    elif marked and hasattr(holder, "operations"):
+        frozen += _ancestors(holder, marked)
+    return bool(marked), frozen
+
+
+def _ancestors(model, layers):
+    """The layers of a functional model that lead to some of them, these left out."""
+    operations, wanted = {}, set()
+    for node in reversed(nodes_of(model)):
+        operation = node.operation
+        if operation in layers or not wanted.isdisjoint(map(id, node.output_tensors)):
+            operations[id(operation)] = operation
+            wanted.update(map(id, node.input_tensors))
+    return [
+        operation
+        for operation in operations.values()
+        if isinstance(operation, keras.layers.Layer) and operation not in layers
+    ]

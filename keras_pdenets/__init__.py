@@ -6,13 +6,38 @@ Scientific Python); what is behind a name is imported when it is first used.
 
 import ast
 import importlib
+import importlib.metadata
+import sys
 from pathlib import Path
 
+from keras_pdenets.utils.backends import missing_backend as _missing_backend
+
 # Only what Keras must know by name to open a `.keras` file is imported at once.
-from keras_pdenets import layers as layers
-from keras_pdenets.builders import remat as _remat  # noqa: F401
-from keras_pdenets.training import divergence as _divergence  # noqa: F401
-from keras_pdenets.training import nonfinite as _nonfinite  # noqa: F401
+_REGISTERED = ("layers", "builders.remat", "training.divergence", "training.nonfinite")
+
+
+def _register():
+    """Import Keras and what it must know by name.
+
+    Raises:
+        ImportError: If Keras' backend is missing; the message says what to do.
+    """
+    try:
+        for name in _REGISTERED:
+            importlib.import_module(f"{__name__}.{name}")
+    except (ImportError, ValueError) as error:
+        missing = _missing_backend()
+        if missing is None:
+            raise
+        raise ImportError(missing) from error
+
+
+def _is_the_command():
+    """Whether this process is `keras-pdenets` or `python -m keras_pdenets.cli`."""
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m":  # Python is looking for the module that it will run
+        return f"{__name__}.cli" in sys.orig_argv
+    return Path(program).stem == "keras-pdenets" and program in sys.orig_argv
 
 
 def _homes():
@@ -27,6 +52,8 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name):
+    if name == "__version__":
+        return importlib.metadata.version("keras-pdenets")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _HOMES[name] == __name__:
@@ -39,3 +66,8 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+# The command parses its arguments first, then registers: Keras takes seconds, `--help` should not.
+if not _is_the_command():
+    _register()

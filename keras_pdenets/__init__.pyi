@@ -69,6 +69,7 @@ from keras_pdenets.hub.prefetch import prefetch as prefetch
 from keras_pdenets.operators import stopping_rule as stopping_rule
 from keras_pdenets.presets import Checkpoint as Checkpoint
 from keras_pdenets.presets import get_preset as get_preset
+from keras_pdenets.presets import list_models as list_models
 from keras_pdenets.presets import list_presets as list_presets
 from keras_pdenets.transforms import features as features
 from keras_pdenets.transforms import fold_block_norms as fold_block_norms
@@ -76,3 +77,7 @@ from keras_pdenets.transforms import freeze as freeze
 from keras_pdenets.transforms import sparsify as sparsify
 from keras_pdenets.transforms import symmetry_group as symmetry_group
 from keras_pdenets.transforms import transform as transform
+
+__version__: str
+
+def _register() -> None: ...

@@ -1,5 +1,6 @@
 """The public builders: one for each row of `presets.ARCHITECTURES`."""
 
+import difflib
 import inspect
 import logging
 import textwrap
@@ -69,7 +70,7 @@ def _application(name):
     family = FAMILIES[row.family]
 
     def builder(*args, **kwargs):
-        arguments = signature.bind(*args, **kwargs)
+        arguments = _bind(row.builder, signature, args, kwargs)
         arguments.apply_defaults()
         return _build(row, **arguments.arguments)
 
@@ -100,6 +101,25 @@ def _application(name):
         options="\n".join(_documented(name, text) for name, text in family.options.items()),
     )
     return builder
+
+
+def _bind(builder, signature, args, kwargs):
+    """The arguments of a call; an error names the builder and the nearest argument."""
+    for name in kwargs:
+        if name not in signature.parameters:
+            near = difflib.get_close_matches(name, signature.parameters, n=1, cutoff=0.0)
+            raise TypeError(
+                f"{builder}() has no argument {name!r}; the nearest is {near[0]!r}. All are: "
+                f"{', '.join(signature.parameters)}"
+            )
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        positional = [key for key, parameter in signature.parameters.items()
+                      if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]  # fmt: skip
+        raise TypeError(
+            f"{builder}(): {error}; without their names it takes {', '.join(positional)}"
+        ) from None
 
 
 def _documented(name, text):

@@ -1,6 +1,7 @@
 """THE table: one row for each model size, one row for each checkpoint."""
 
 import difflib
+import fnmatch
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from keras_pdenets.builders import FAMILIES, Preprocessing
 
 PRESETS_FILE = Path(__file__).with_name("presets.json")
+_FEW = 20  # names that an error lists all of
 
 
 @dataclass(frozen=True)
@@ -253,30 +255,67 @@ def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def list_presets() -> list[str]:
+def list_presets(pattern: str | None = None) -> list[str]:
     """Names of the checkpoints that `weights=` takes.
+
+    Args:
+        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
+            None: all.
+
+    Raises:
+        ValueError: If the pattern is not a text.
 
     Example:
     >>> import keras_pdenets
-    >>> "pde_resnet50_fashion_mnist" in keras_pdenets.list_presets()
-    True
+    >>> keras_pdenets.list_presets("pde*")
+    ['pde_resnet20_fashion_mnist', 'pde_resnet50_fashion_mnist']
     """
-    return sorted(read_presets())
+    return _matching(pattern, sorted(read_presets()))
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names of the builders, as `getattr(keras_pdenets, name)` takes them.
+
+    Args:
+        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
+            None: all.
+
+    Raises:
+        ValueError: If the pattern is not a text.
+
+    Example:
+    >>> import keras_pdenets
+    >>> keras_pdenets.list_models("pderesnet*")
+    ['PDEResNet18', 'PDEResNet34', 'PDEResNet50', 'PDEResNet101']
+    """
+    return _matching(pattern, [row.builder for row in ARCHITECTURES.values()])
+
+
+def _matching(pattern: str | None, names: list[str]) -> list[str]:
+    if pattern is None:
+        return names
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f"`pattern` must be a text such as 'pde*', or None. Received: pattern={pattern!r}"
+        )
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
 def get_preset(name: str) -> Preset:
-    """The row of a checkpoint, or ValueError with the nearest names."""
+    """The row of a checkpoint, or ValueError with all names, the nearest first."""
     return lookup("preset", name, read_presets())
 
 
 def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
-    """`table[name]`, or ValueError with the nearest names."""
-    if name in table:
+    """`table[name]`, or ValueError with the nearest names, and all of a short table."""
+    if isinstance(name, str) and name in table:
         return table[name]
     near = difflib.get_close_matches(str(name), table, n=3, cutoff=0.3) or sorted(table)[:3]
+    others = [other for other in table if other not in near]
+    rest = f"; the others are {', '.join(others)}" if 0 < len(others) <= _FEW else ""
     raise ValueError(
-        f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}. "
-        f"Received: {name!r}"
+        f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}"
+        f"{rest}. Received: {name!r}"
     )
 
 

@@ -154,13 +154,19 @@ def test_the_suite_sets_the_mode(monkeypatch, capsys):
     assert modes == ["training", "inference", "inference", "training"]
     for arguments, message in (
         (["--suite", "training", "--mode", "inference"], "`--mode` must be training for the suite"),
-        (["--suite", "trainings"], "nearest are training"),
         (["--suite", "peers", "--backend", "jax"], "`backend` must be None for the suite peers"),
-        (["--suite", "folded", "--backend", "mxnet"], "`backend` must be one of"),
         (["ResNet18@torch", "--backend", "jax"], "`--backend` is for a --suite"),
     ):
         assert cli.main(["benchmark", *arguments]) == 1
         assert message in capsys.readouterr().err
+    for arguments in (["--suite", "trainings"], ["--suite", "folded", "--backend", "mxnet"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["benchmark", *arguments])
+        assert "(choose from" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="nearest are training"):
+        suite_words("trainings")
+    with pytest.raises(ValueError, match="`backend` must be one of"):
+        suite_words("folded", "mxnet")
     assert len(modes) == 4
 
 

@@ -323,7 +323,7 @@ def test_other_errors_of_the_builders():
         keras_pdenets.ResNet18(weights=None, operator_options={"normalize": True})
     with pytest.raises(ValueError, match="`weights` cannot be 'hub' for ResNet18"):
         keras_pdenets.ResNet18()
-    with pytest.raises(TypeError, match="unexpected keyword argument 'stems'"):
+    with pytest.raises(TypeError, match=r"has no argument 'stems'; the nearest is 'stem'"):
         keras_pdenets.ResNet18(weights=None, stems="cifar")
     with pytest.raises(ValueError, match=r"(?i)dtype|policy"):
         keras_pdenets.ResNet18(weights=None, dtype="float12")

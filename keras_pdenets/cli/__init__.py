@@ -4,13 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
+import keras_pdenets
 from keras_pdenets.cli import benchmark, depth, export, publish, zoo
+from keras_pdenets.cli.arguments import add_command, check_reads, folder, path, positive, wrap
+from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 
 
 def main(arguments=None):
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
+        check_reads(options)
+        keras_pdenets._register()
         return options.run(options)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last whole epoch.", file=sys.stderr)
@@ -22,53 +27,86 @@ def main(arguments=None):
         return 1
 
 
-def _parser():
+def make_parser():
+    """The parser of the command; it needs no Keras."""
+    missing = missing_backend()
     parser = argparse.ArgumentParser(
         prog="keras-pdenets",
         description="Train, evaluate, export and compare nets designed as PDEs.",
+        epilog=wrap(HOW_TO_CHOOSE if missing is None else f"WARNING: {missing}"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    train = commands.add_parser("train", help="train a preset by its recipe, or go on with it")
-    what = train.add_mutually_exclusive_group(required=True)
-    what.add_argument("--preset", help="name of a folder in weights/ with a recipe.json")
-    what.add_argument("--recipe", type=Path, help="a recipe file")
-    train.add_argument("--out", type=Path, help="folder of the run (default: runs/PRESET)")
-    train.add_argument("--limit-minutes", type=float, help="stop before an epoch that ends later")
-    train.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    train.add_argument(
-        "--devices",
-        metavar="N|all|KIND:N",
-        help="accelerators to train on, such as 2, all or gpu:2; cpu:2 parts the CPU, for tests",
-    )
-    train.set_defaults(run=_train)
-
-    evaluate = commands.add_parser("evaluate", help="measure a preset on its test split")
-    evaluate.add_argument("--preset", required=True)
-    evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
-    evaluate.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    evaluate.set_defaults(run=_evaluate)
-
+    _add_training(commands)
     depth.add_commands(commands)
     export.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
     zoo.add_commands(commands)
+    _add_lists(commands)
+    return parser
 
-    presets = commands.add_parser("presets", help="list the checkpoints")
-    presets.set_defaults(run=_presets)
 
-    models = commands.add_parser("models", help="print the table of models, as Markdown")
-    models.set_defaults(run=_models)
+class _Version(argparse.Action):
+    """Read from the package's metadata when it is asked for."""
 
-    pin = commands.add_parser("pin", help="make a preset of a finished run (for developers)")
-    pin.add_argument("--run", dest="folder", type=Path, required=True, help="folder of the run")
+    def __init__(self, option_strings, dest, help):
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser, *arguments, **keywords):
+        print(f"keras-pdenets {keras_pdenets.__version__}")
+        parser.exit()
+
+
+def _add_training(commands):
+    train = add_command(
+        commands, "train", _train, "keras-pdenets train --preset pde_resnet20_fashion_mnist",
+        help="train a preset by its recipe, or go on with it", reads=("recipe",),
+    )  # fmt: skip
+    what = train.add_mutually_exclusive_group(required=True)
+    what.add_argument("--preset", help="name of a folder in weights/ with a recipe.json")
+    what.add_argument("--recipe", type=path, help="a recipe file")
+    train.add_argument("--out", type=path, help="folder of the run (default: runs/PRESET)")
+    train.add_argument(
+        "--limit-minutes", type=positive, help="stop before an epoch that ends later"
+    )
+    train.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
+    train.add_argument(
+        "--devices",
+        metavar="N|all|KIND:N",
+        help="accelerators to train on, such as 2, all or gpu:2; cpu:2 parts the CPU, for tests",
+    )
+
+    evaluate = add_command(
+        commands, "evaluate", _evaluate,
+        "keras-pdenets evaluate --preset pde_resnet20_fashion_mnist --sample",
+        help="measure a preset on its test split",
+    )  # fmt: skip
+    evaluate.add_argument("--preset", required=True, help="a name that `presets` lists")
+    evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
+    evaluate.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
+
+    pin = add_command(
+        commands, "pin", _pin, 'keras-pdenets pin --run runs/my_net --hardware "NVIDIA H100"',
+        help="make a preset of a finished run (for developers)", reads=("run_folder",),
+    )  # fmt: skip
+    pin.add_argument("--run", dest="run_folder", type=path, required=True, help="folder of the run")
     pin.add_argument("--hardware", required=True, help="what it was trained on, for the card")
     pin.add_argument("--remark", default="", help="sentence about the training, for the card")
-    pin.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    pin.set_defaults(run=_pin)
-    return parser
+    pin.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
+
+
+def _add_lists(commands):
+    presets = add_command(
+        commands, "presets", _presets, 'keras-pdenets presets "pde*"', help="list the checkpoints"
+    )
+    presets.add_argument("pattern", nargs="?", help="those whose names match, such as pde*")
+    add_command(
+        commands, "models", _models, "keras-pdenets models",
+        help="print the table of models, as Markdown",
+    )  # fmt: skip
 
 
 # The imports stand inside the functions: Keras takes seconds to load, `--help` should not.
@@ -91,14 +129,12 @@ def _train(options):
     from keras_pdenets.training import Recipe, train
 
     recipe = Recipe.from_file(options.recipe or _recipe_file(options.preset))
-    folder = options.out or Path("runs") / recipe.preset
-    history = train(
-        recipe, folder, options.limit_minutes, options.data_dir, devices=options.devices
-    )
+    out = options.out or Path("runs") / recipe.preset
+    history = train(recipe, out, options.limit_minutes, options.data_dir, devices=options.devices)
     if len(history) < recipe.epochs:
         print(f"{len(history)} of {recipe.epochs} epochs done; the same command goes on.")
     else:
-        print(f"Done: {folder / 'model.safetensors'}")
+        print(f"Done: {out / 'model.safetensors'}")
     return 0
 
 
@@ -123,9 +159,10 @@ def _evaluate(options):
 
 
 def _presets(options):
-    from keras_pdenets.presets import read_presets
+    from keras_pdenets.presets import get_preset, list_presets
 
-    for name, preset in read_presets().items():
+    for name in list_presets(options.pattern) or [options.pattern]:
+        preset = get_preset(name)  # the error for a pattern without a match lists all names
         accuracy = preset.metrics["test_accuracy"]
         print(f"{name}  {accuracy:.2f} % on {preset.dataset}, {preset.size / 1e6:.1f} MB")
     return 0
@@ -141,6 +178,6 @@ def _models(options):
 def _pin(options):
     from keras_pdenets.training.release import pin
 
-    preset = pin(options.folder, options.hardware, options.remark, options.data_dir)
+    preset = pin(options.run_folder, options.hardware, options.remark, options.data_dir)
     print(f"{preset.name}: {preset.metrics}")
     return 0

@@ -1,23 +1,27 @@
 """The command `benchmark`."""
 
 import sys
-from pathlib import Path
+
+from keras_pdenets.cli.arguments import MODES, SUITES, add_command, count, count_or_none, path
+from keras_pdenets.utils.backends import BACKENDS
 
 
 def add_commands(commands):
     """Add the command to the parser."""
-    benchmark = commands.add_parser(
-        "benchmark", help="time nets and their peers in turn, in one run",
+    benchmark = add_command(
+        commands, "benchmark", _benchmark,
+        "keras-pdenets benchmark ResNet18+fold@torch PDEResNet18+fold@torch --batch 2",
+        help="time nets and their peers in turn, in one run",
         description="A contender reads [keras:|timm:]NAME[+OPTION...]@PLACE, such as "
         "PDEResNet50+fold@jax, keras:ResNet50@tensorflow, timm:resnet50+channels_last+compile@torch"
         " or pde_resnet20_fashion_mnist+fold@openvino. The first one is the reference.",
     )  # fmt: skip
     benchmark.add_argument("contenders", nargs="*", metavar="CONTENDER")
-    benchmark.add_argument("--suite", help="a list of contenders and their mode: folded, peers, "
-                           "training, training50")  # fmt: skip
-    benchmark.add_argument("--backend", help="backend of the suite (default: all installed)")
-    benchmark.add_argument("--mode", help="inference or training (default: the suite's, or "
-                           "inference)")  # fmt: skip
+    benchmark.add_argument("--suite", choices=SUITES, help="a list of contenders and their mode")
+    benchmark.add_argument(
+        "--backend", choices=BACKENDS, help="backend of the suite (default: all installed)"
+    )
+    benchmark.add_argument("--mode", choices=MODES, help="default: the suite's, or inference")
     for name, default, text in (
         ("size", 224, "side of the images in pixels"),
         ("channels", 3, "channels of the images"),
@@ -27,11 +31,11 @@ def add_commands(commands):
         ("warmup", 2, "steps before those"),
         ("seed", 0, "seed of the images"),
     ):
-        benchmark.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+        kind = count_or_none if name in ("warmup", "seed") else count
+        benchmark.add_argument(f"--{name}", type=kind, default=default, help=f"{text} ({default})")
     benchmark.add_argument("--device", default="cpu", help="cpu (default), gpu or gpu:N")
     benchmark.add_argument("--dtype", default="float32", help="float32, mixed_bfloat16 ...")
-    benchmark.add_argument("--out", type=Path, help="folder of report.md, times.csv and times.png")
-    benchmark.set_defaults(run=_benchmark)
+    benchmark.add_argument("--out", type=path, help="folder of report.md, times.csv and times.png")
 
 
 def _benchmark(options):

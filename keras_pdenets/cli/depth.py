@@ -3,49 +3,73 @@
 import os
 from pathlib import Path
 
+from keras_pdenets.cli.arguments import (
+    ORACLES,
+    add_command,
+    count,
+    count_or_none,
+    folder,
+    path,
+    positive,
+)
+
 
 def add_commands(commands):
     """Add the commands to the parser."""
-    measure = commands.add_parser(
-        "measure", help="how much every residual block changes the data, and how many it takes"
-    )
+    measure = add_command(
+        commands, "measure", _measure,
+        "keras-pdenets measure --preset resnet20_fashion_mnist --plot measure.png",
+        help="how much every residual block changes the data, and how many it takes",
+        reads=("model",),
+    )  # fmt: skip
     model = measure.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help="a checkpoint of this package")
-    model.add_argument("--model", type=Path, help="a .keras file of any residual net")
+    model.add_argument("--model", type=path, help="a .keras file of any residual net")
     measure.add_argument("--dataset", default="sample", help="TFDS name (default: the sample)")
-    measure.add_argument("--split", default="test")
+    measure.add_argument("--split", default="test", help="split of the data set (test)")
     measure.add_argument("--epsilon", type=float, default=0.1, help="bound on the mean change")
-    measure.add_argument("--csv", type=Path, help="write one row for each block")
-    measure.add_argument("--plot", type=Path, help="write a picture (PNG)")
-    measure.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    measure.set_defaults(run=_measure)
+    measure.add_argument("--csv", type=path, help="write one row for each block")
+    measure.add_argument("--plot", type=path, help="write a picture (PNG)")
+    measure.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
-    search = commands.add_parser("search", help="find the depth of a net, on KerasTuner")
-    search.add_argument("space", type=Path, help="a search space, such as tuning/*.json")
-    search.add_argument("--oracle", default="depth", help="depth (default), grid, random, "
-                        "bayesian or hyperband")  # fmt: skip
+    search = add_command(
+        commands, "search", _search,
+        "keras-pdenets search tuning/fashion_mnist_7px.json --oracle grid",
+        help="find the depth of a net, on KerasTuner", reads=("space",),
+    )  # fmt: skip
+    search.add_argument("space", type=path, help="a search space, such as tuning/*.json")
     search.add_argument(
-        "--out", type=Path, help="folder of the search (default: runs/SPACE_ORACLE)"
+        "--oracle", default="depth", choices=ORACLES, help="what chooses the trials (depth)"
     )
-    search.add_argument("--max-trials", type=int, help="needed for random and bayesian")
-    search.add_argument("--workers", type=int, default=0, help="processes that share the search")
-    search.add_argument("--gpus", type=int, default=0, help="GPUs dealt out to the workers")
+    search.add_argument(
+        "--out", type=path, help="folder of the search (default: runs/SPACE_ORACLE)"
+    )
+    search.add_argument("--max-trials", type=count, help="needed for random and bayesian")
+    search.add_argument(
+        "--workers", type=count_or_none, default=0, help="processes that share the search"
+    )
+    search.add_argument(
+        "--gpus", type=count_or_none, default=0, help="GPUs dealt out to the workers"
+    )
     search.add_argument("--seed", type=int, help="in place of the one of the space")
-    search.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    search.set_defaults(run=_search)
+    search.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
-    sweep = commands.add_parser("sweep", help="train a net at many depths, measure, draw")
-    sweep.add_argument("sweep", type=Path, help="a sweep, such as tuning/sweep_fashion_mnist.json")
-    sweep.add_argument("--out", type=Path, help="folder of the runs (default: runs/SWEEP)")
-    sweep.add_argument("--limit-minutes", type=float, help="stop before an epoch that ends later")
+    sweep = add_command(
+        commands, "sweep", _sweep, "keras-pdenets sweep tuning/sweep_fashion_mnist.json --dry-run",
+        help="train a net at many depths, measure, draw", reads=("sweep",),
+    )  # fmt: skip
+    sweep.add_argument("sweep", type=path, help="a sweep, such as tuning/sweep_fashion_mnist.json")
+    sweep.add_argument("--out", type=path, help="folder of the runs (default: runs/SWEEP)")
+    sweep.add_argument(
+        "--limit-minutes", type=positive, help="stop before an epoch that ends later"
+    )
     sweep.add_argument("--plots-only", action="store_true", help="train nothing, draw what is done")
     sweep.add_argument(
         "--dry-run", action="store_true", help="first steps of the shallowest and deepest net"
     )
-    sweep.add_argument("--steps", type=int, default=2, help="training steps of a dry run (2)")
-    sweep.add_argument("--batch", type=int, help="images in a step of a dry run")
-    sweep.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    sweep.set_defaults(run=_sweep)
+    sweep.add_argument("--steps", type=count, default=2, help="training steps of a dry run (2)")
+    sweep.add_argument("--batch", type=count, help="images in a step of a dry run")
+    sweep.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
 
 def _measure(options):

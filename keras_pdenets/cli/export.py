@@ -3,28 +3,32 @@
 import tempfile
 from pathlib import Path
 
+from keras_pdenets.cli.arguments import FORMATS, add_command, count, folder, path, positive
+
 
 def add_commands(commands):
     """Add the command to the parser."""
-    export = commands.add_parser("export", help="write a net for another runtime, compare numbers")
+    export = add_command(
+        commands, "export", _export,
+        "keras-pdenets export --preset pde_resnet20_fashion_mnist --format onnx --out net.onnx",
+        help="write a net for another runtime, compare numbers", reads=("model",),
+    )  # fmt: skip
     model = export.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help="a checkpoint of this package")
-    model.add_argument("--model", type=Path, help="a .keras file")
-    export.add_argument("--format", required=True,
-                        help="tf_saved_model, onnx, litert, openvino or torch")  # fmt: skip
-    export.add_argument("--out", type=Path, required=True, help="the file (SavedModel: the folder)")
+    model.add_argument("--model", type=path, help="a .keras file")
+    export.add_argument("--format", required=True, choices=FORMATS, help="format of the file")
+    export.add_argument("--out", type=path, required=True, help="the file (SavedModel: the folder)")
     export.add_argument("--no-fuse", action="store_true", help="keep the layers as they are")
-    export.add_argument("--tolerance", type=float, default=1e-4,
-                        help="largest difference, relative to the outputs")  # fmt: skip
+    export.add_argument("--tolerance", type=positive, default=1e-4,
+                        help="largest difference, relative to the outputs (1e-4)")  # fmt: skip
     export.add_argument(
         "--int8", action="store_true",
         help="int8 convolutions, calibrated on the training split, measured on the other (ONNX)",
     )  # fmt: skip
-    export.add_argument("--images", type=int, default=500, help="images to calibrate on")
+    export.add_argument("--images", type=count, default=500, help="images to calibrate on (500)")
     export.add_argument("--dataset", help="TFDS name for --int8 (default: the preset's own)")
     export.add_argument("--split", help="split to measure on (default: the preset's own, or test)")
-    export.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    export.set_defaults(run=_export)
+    export.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
 
 def _export(options):
@@ -49,8 +53,8 @@ def _export(options):
     if not options.int8:
         print(export(model, options.out, options.format, **arguments))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        report = export(model, Path(folder) / "float.onnx", "onnx", **arguments)
+    with tempfile.TemporaryDirectory() as work:
+        report = export(model, Path(work) / "float.onnx", "onnx", **arguments)
         print(report)
         _quantize(report.path, options, *data)
     return 0
@@ -60,8 +64,6 @@ def _data(options, preset):
     """Name and split of the data for int8; errors come before the work."""
     if options.format != "onnx":
         raise ValueError(f"`--int8` is for --format onnx. Received: {options.format}")
-    if options.images < 1:
-        raise ValueError(f"`--images` must be at least 1. Received: {options.images}")
     name = options.dataset or (preset and preset.dataset)
     if name is None:
         raise ValueError("`--int8` of a --model needs --dataset: images to calibrate on.")

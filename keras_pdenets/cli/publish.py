@@ -4,10 +4,15 @@ import datetime
 import importlib.util
 import os
 
+from keras_pdenets.cli.arguments import add_command, count, folder, positive
+
 
 def add_commands(commands):
     """Add the commands to the parser."""
-    publish = commands.add_parser("publish", help="put a preset on the Hub (for developers)")
+    publish = add_command(
+        commands, "publish", _publish, "keras-pdenets publish all --to my-organisation",
+        help="put a preset on the Hub (for developers)",
+    )  # fmt: skip
     publish.add_argument("preset", help="name of a preset, or all")
     publish.add_argument(
         "--to", required=True, metavar="ORG[/REPO]",
@@ -21,29 +26,28 @@ def add_commands(commands):
                       )  # fmt: skip
     what.add_argument("--full", dest="sample", action="store_false",
                       help="measure on the whole test split")  # fmt: skip
-    publish.add_argument("--data-dir", help="folder of TensorFlow Datasets")
-    publish.set_defaults(run=_publish)
+    publish.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
-    verify = commands.add_parser(
-        "verify", help="compare weights, and what this machine makes of them, with the published"
-    )
+    verify = add_command(
+        commands, "verify", _verify, "keras-pdenets verify pde_resnet20_fashion_mnist",
+        help="compare weights, and what this machine makes of them, with the published",
+    )  # fmt: skip
     verify.add_argument("weights", help="a preset, hf://organisation/repo[@revision] or a file")
-    verify.add_argument("--tolerance", type=float, help="largest difference of outputs (1e-4)")
-    verify.set_defaults(run=_verify)
+    verify.add_argument("--tolerance", type=positive, help="largest difference of outputs (1e-4)")
 
-    refresh = commands.add_parser(
-        "refresh", help="write golden file and card of a preset again (for developers)"
-    )
+    refresh = add_command(
+        commands, "refresh", _refresh, "keras-pdenets refresh pde_resnet20_fashion_mnist",
+        help="write golden file and card of a preset again (for developers)",
+    )  # fmt: skip
     refresh.add_argument("preset", help="name of a preset, or all")
-    refresh.set_defaults(run=_refresh)
 
-    speed = commands.add_parser(
-        "speed", help="time a folded preset on the CPU, for its card (for developers)"
-    )
+    speed = add_command(
+        commands, "speed", _speed, "keras-pdenets speed pde_resnet20_fashion_mnist",
+        help="time a folded preset on the CPU, for its card (for developers)",
+    )  # fmt: skip
     speed.add_argument("preset", help="name of a preset, or all")
-    speed.add_argument("--batch", type=int, default=64, help="images in a step (64)")
-    speed.add_argument("--rounds", type=int, default=15, help="steps of each backend (15)")
-    speed.set_defaults(run=_speed)
+    speed.add_argument("--batch", type=count, default=64, help="images in a step (64)")
+    speed.add_argument("--rounds", type=count, default=15, help="steps of each backend (15)")
 
 
 def _names(options):

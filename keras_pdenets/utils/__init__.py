@@ -1,1 +1,1 @@
-"""What every layer of the package may use: whole files, printable texts; nothing of Keras."""
+"""What every layer of the package may use; nothing of Keras."""

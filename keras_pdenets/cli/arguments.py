@@ -1,0 +1,88 @@
+"""What the commands share: how they are added, and the types of their arguments."""
+
+import argparse
+import math
+import textwrap
+from pathlib import Path
+
+# Spelt out here, as the tables themselves stand behind Keras; a test compares them.
+FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")
+MODES = ("inference", "training")
+ORACLES = ("depth", "grid", "random", "bayesian", "hyperband")
+SUITES = ("folded", "training", "training50", "peers")
+
+
+def add_command(commands, name, run, example, *, help, description=None, reads=()):
+    """Add a command to a parser.
+
+    Args:
+        commands: What `add_subparsers` returned.
+        name: Its name.
+        run: Function of the options that returns the exit status.
+        example: A whole command line, shown below its help.
+        help: One line for the list of commands.
+        description: More, for its own help; None: `help`.
+        reads: Names of the options that are files or folders which must be there.
+
+    Returns:
+        The command's parser.
+    """
+    parser = commands.add_parser(
+        name, help=help, description=wrap(description or f"{help[0].upper()}{help[1:]}."),
+        epilog=f"Example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(run=run, reads=reads)
+    return parser
+
+
+def wrap(text):
+    """A text in lines, no name cut at its hyphens, so that commands can be copied."""
+    return textwrap.fill(text, 80, break_on_hyphens=False, break_long_words=False)
+
+
+def check_reads(options):
+    """Raise FileNotFoundError for the first file of `options.reads` that is not there."""
+    for name in options.reads:
+        path = getattr(options, name)
+        if path is not None and not path.exists():
+            raise FileNotFoundError(
+                f"`{name}` must be a file or folder that exists. Received: {path} (looked for at "
+                f"{path.absolute()})"
+            )
+
+
+def path(text):
+    """A path; `~` is the home folder, in `--out=~/runs` too, where the shell leaves it."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text).expanduser()
+
+
+def folder(text):
+    """As `path`, for what takes a text."""
+    return str(path(text))
+
+
+def count(text):
+    """An integer of 1 or more."""
+    return _number(text, int, lambda value: 1 <= value < 2**31, "an integer of 1 or more")
+
+
+def count_or_none(text):
+    """An integer of 0 or more."""
+    return _number(text, int, lambda value: 0 <= value < 2**31, "an integer of 0 or more")
+
+
+def positive(text):
+    """A finite number above 0."""
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def _number(text, kind, holds, rule):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not holds(value):
+        raise argparse.ArgumentTypeError(f"must be {rule}. Received: {text}")
+    return value

@@ -1,0 +1,50 @@
+"""Which backend Keras takes, and what to do where it is not there; nothing of Keras."""
+
+import difflib
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+BACKENDS = ("tensorflow", "jax", "torch")
+HOW_TO_CHOOSE = (
+    "Keras computes with TensorFlow, JAX or PyTorch. The environment variable KERAS_BACKEND "
+    "(tensorflow, jax or torch; without it the file ~/.keras/keras.json, then tensorflow) says "
+    'which; pip install "keras-pdenets[torch]" (or [tensorflow], [jax]) installs it.'
+)
+
+
+def chosen_backend() -> str:
+    """Name of the backend that Keras will take, by the rules of `keras.config`."""
+    name = os.environ.get("KERAS_BACKEND")
+    if name:
+        return name
+    folder = Path(os.environ.get("KERAS_HOME") or Path("~", ".keras")).expanduser()
+    try:
+        return str(json.loads((folder / "keras.json").read_text(encoding="utf-8"))["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def missing_backend() -> str | None:
+    """What is wrong with the chosen backend and what to do, or None where it is installed."""
+    name = chosen_backend()
+    if name in BACKENDS and _installed(name):
+        return None
+    there = ", ".join(filter(_installed, BACKENDS)) or "none"
+    if name in BACKENDS:
+        wrong = f"Keras' backend {name} is not installed."
+    else:
+        near = difflib.get_close_matches(name.lower(), BACKENDS, n=1, cutoff=0.0)[0]
+        wrong = (
+            f"Keras' backend must be one of {', '.join(BACKENDS)}; the nearest is {near}. "
+            f"Received: {name!r}."
+        )
+    return f"{wrong} Installed here: {there}. {HOW_TO_CHOOSE}"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # kept away by an import hook, or a stub in its place
+        return False

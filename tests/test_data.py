@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from keras_pdenets.data import DataSource, class_names, fashion_mnist, load_dataset, load_sample
+from keras_pdenets.data import (
+    DataSource,
+    class_names,
+    fashion_mnist,
+    load_dataset,
+    load_sample,
+    pipelines,
+)
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -147,7 +154,7 @@ def test_random_areas_are_parts_of_the_image(tmp_path):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`crop` must be an integer >= 0"):
         load_dataset("sample", "test", crop=-1)
-    with pytest.raises(ValueError, match="`batch_size` must be an integer >= 1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         load_dataset("sample", "test", batch_size=0)
 
 
@@ -201,6 +208,171 @@ def test_the_sample_is_balanced():
     assert images.dtype == "uint8"
     np.testing.assert_array_equal(np.bincount(labels), [100] * 10)
     assert len({image.tobytes() for image in images}) == 1000
+
+
+# Sets of every kind
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 5, 3), "uint8")
+DEEP = np.random.default_rng(1).integers(0, 65536, (6, 5, 5, 1), "uint16")
+SHADES = np.random.default_rng(2).random((6, 5, 5, 1), "float32")
+F = tfds.features
+LABEL = F.ClassLabel(names=["c", "a", "b"])
+LABELS = [0, 1, 2, 0, 1, 2]
+
+
+def _set(folder, features, examples, supervised=None):
+    """A real TFDS set of two examples' columns, written to a folder; returns its name."""
+
+    class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.0.0")
+        name = "tiny"
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=F.FeaturesDict(features), supervised_keys=supervised
+            )
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i in range(len(next(iter(examples.values())))):
+                yield i, {key: column[i] for key, column in examples.items()}
+
+    Tiny(data_dir=str(folder)).download_and_prepare()
+    return Tiny
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Writes a set and gives its `DataSource` arguments; TFDS finds it by the name `tiny`."""
+
+    def make(features, examples, supervised=None):
+        kind = _set(tmp_path, features, examples, supervised)
+        monkeypatch.setattr(tfds, "builder", lambda name, data_dir: kind(data_dir=data_dir))
+        return {"name": "tiny", "split": "train", "data_dir": tmp_path}
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("features", "supervised"),
+    [
+        ({"image": F.Image(shape=(5, 5, 3)), "label": LABEL}, None),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": LABEL}, ("image", "label")),
+        ({"label": LABEL, "image": F.Image(shape=(5, 5, 3))}, ("label", "image")),
+        ({"picture": F.Image(shape=(5, 5, 3)), "kind": LABEL}, ("picture", "kind")),
+        ({"picture": F.Image(shape=(5, 5, 3)), "kind": LABEL}, ("kind", "picture")),
+        ({"picture": F.Image(shape=(5, 5, 3)), "label": LABEL, "text": F.Text()},
+         ("picture", "text")),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": LABEL, "other": F.Text()},
+         ("image", "other")),
+        ({"image": F.Tensor(shape=(5, 5, 3), dtype=np.uint8), "label": LABEL}, None),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": F.Scalar(np.uint8)}, None),
+    ],
+)  # fmt: skip
+def test_image_and_label_are_found_whatever_they_are_called(features, supervised, tiny):
+    columns = {"image": PIXELS, "picture": PIXELS, "label": LABELS, "kind": LABELS,
+               "text": ["a"] * 6, "other": ["b"] * 6}  # fmt: skip
+    examples = {key: columns[key] for key in features}
+    arguments = tiny(features, examples, supervised)
+    source = DataSource(**arguments)
+    images, labels = _arrays(source.batches(4))
+    order = [next(i for i, p in enumerate(PIXELS) if (p == image).all()) for image in images]
+    assert sorted(order) == list(range(6))
+    np.testing.assert_array_equal(labels, np.asarray(LABELS)[order])
+    assert labels.dtype == "int64"
+    assert source.image_shape == (5, 5, 3)
+    if LABEL in features.values():
+        assert class_names("tiny", arguments["data_dir"]) == ("c", "a", "b")
+        some = DataSource("tiny[1:]", "train", arguments["data_dir"])
+        chosen = _arrays(some.batches(4))
+        np.testing.assert_array_equal(chosen[0], images[labels > 0])
+        np.testing.assert_array_equal(chosen[1], labels[labels > 0] - 1)
+        assert class_names("tiny[1:]", arguments["data_dir"]) == ("a", "b")
+    else:
+        with pytest.raises(ValueError, match="a set that names its classes"):
+            class_names("tiny", arguments["data_dir"])
+        with pytest.raises(ValueError, match="does not say how many classes"):
+            DataSource("tiny[1:]", "train", arguments["data_dir"]).batches(4)
+
+
+@pytest.mark.parametrize("size", [None, 5, 3])
+@pytest.mark.parametrize("chosen", ["", "[:2]"])
+def test_images_in_16_bits_are_brought_to_0_255(size, chosen, tiny):
+    features = {"image": F.Image(shape=(5, 5, 1), dtype=np.uint16), "label": LABEL}
+    arguments = tiny(features, {"image": DEEP, "label": LABELS})
+    source = DataSource(f"tiny{chosen}", "train", arguments["data_dir"])
+    images, labels = _arrays(source.batches(4, image_size=size))
+    assert images.dtype == "float32"
+    assert 200 < images.max() <= 255 or size == 3
+    assert images.max() > 100
+    if size != 3:
+        wanted = {(image / 257).astype("float32").tobytes() for image in DEEP}
+        np.testing.assert_allclose(
+            sorted(image.mean() for image in images),
+            sorted(image.mean() / 257 for image, label in zip(DEEP, LABELS, strict=True)
+                   if not chosen or label < 2),
+            rtol=1e-6,
+        )  # fmt: skip
+        assert len(wanted) == 6
+    assert len(labels) == (4 if chosen else 6)
+
+
+@pytest.mark.parametrize(
+    ("features", "examples", "message"),
+    [
+        ({"image": F.Image(shape=(5, 5, 1), dtype=np.float32), "label": LABEL},
+         {"image": SHADES, "label": LABELS}, "images of image are float32, whose range is not"),
+        ({"image": F.Tensor(shape=(5, 5, 1), dtype=np.float64), "label": LABEL},
+         {"image": SHADES.astype("float64"), "label": LABELS}, "are float64, whose range"),
+        ({"image": F.Tensor(shape=(5, 5, 3), dtype=np.int32), "label": LABEL},
+         {"image": PIXELS.astype("int32"), "label": LABELS}, "are int32, whose range"),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": F.Text()},
+         {"image": PIXELS, "label": list("abcabc")}, "Feature label is a text"),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": F.Sequence(LABEL)},
+         {"image": PIXELS, "label": [[0, 1]] * 6}, "Feature label is a sequence of labels"),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": F.Tensor(shape=(2,), dtype=np.int64)},
+         {"image": PIXELS, "label": np.zeros((6, 2), "int64")}, "is no integer label"),
+        ({"image": F.Image(shape=(5, 5, 3)), "label": F.Scalar(np.float32)},
+         {"image": PIXELS, "label": np.zeros(6, "float32")}, "is no integer label"),
+        ({"image": F.Image(shape=(None, None, None)), "label": LABEL},
+         {"image": PIXELS, "label": LABELS}, "do not say how many channels"),
+        ({"image": F.Video(shape=(2, 5, 5, 3)), "label": LABEL},
+         None, "Feature image is no image of rank 3"),
+        ({"scan": F.Image(shape=(5, 5, 3)), "label": LABEL},
+         {"scan": PIXELS, "label": LABELS}, "Received: 'tiny' with .*scan .Image, uint8"),
+    ],
+)  # fmt: skip
+def test_sets_that_cannot_be_used_are_refused(features, examples, message, tiny):
+    examples = examples or {"image": np.stack([PIXELS[:2]] * 6), "label": LABELS}
+    arguments = tiny(features, examples)
+    for call in (lambda: load_dataset(**arguments, image_size=5),
+                 lambda: class_names("tiny", arguments["data_dir"])):  # fmt: skip
+        with pytest.raises(ValueError, match="must be an image classification set") as error:
+            call()
+        error.match(message)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("labels", [[-1] * 6, [0, 1, -1, -1, 0, 1]])
+def test_images_without_labels_are_refused(labels, in_memory, tiny, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    features = {"image": F.Image(shape=(5, 5, 3)), "label": LABEL}
+    arguments = tiny(features, {"image": PIXELS, "label": labels})
+    if not in_memory:
+        monkeypatch.setattr(pipelines, "_IN_MEMORY_BYTES", 1)
+    if in_memory or labels[0] < 0:
+        count = sum(label < 0 for label in labels) if in_memory else 1
+        with pytest.raises(ValueError, match=f"`split` must hold labelled .* with {count} label"):
+            load_dataset(**arguments)
+    else:
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="label"):
+            _arrays(load_dataset(**arguments))
+    if max(labels) > 0:  # a slice of the labels leaves them out
+        some = DataSource("tiny[:1]", "train", arguments["data_dir"])
+        assert some.num_examples == 2
+        assert (_arrays(some.batches(4))[1] == 0).all()
 
 
 needs_package = pytest.mark.skipif(

@@ -15,7 +15,7 @@ def split_name(name):
     >>> split_name("imagenet2012[::10]")
     ('imagenet2012', slice(None, None, 10))
     """
-    parts = _NAME.fullmatch(name)
+    parts = _NAME.fullmatch(name) if isinstance(name, str) else None
     if parts is None:
         raise ValueError(
             "`name` must be the name of a set, and where only some of its classes are wanted a "
@@ -27,45 +27,55 @@ def split_name(name):
     return base, slice(*(int(bound) if bound else None for bound in bounds))
 
 
-def chosen_labels(builder, classes):
+def chosen_labels(name, features, classes):
     """The labels that a slice takes out of a TFDS set, in their order."""
-    labels = range(builder.info.features["label"].num_classes)[classes]
+    if features.classes is None:
+        raise ValueError(
+            f"`name` cannot have a slice of the labels behind it: {name} does not say how many "
+            f"classes it has. Received: {classes}"
+        )
+    labels = range(features.classes)[classes]
     if not labels:
         raise ValueError(
-            f"`name` must leave at least one of the {builder.info.features['label'].num_classes} "
-            f"classes of {builder.name}. Received: {classes}"
+            f"`name` must leave at least one of the {features.classes} classes of {name}. "
+            f"Received: {classes}"
         )
     return labels
 
 
-def select_classes(builder, split, classes, tf, tfds):
+def select_classes(builder, features, split, classes, tf, tfds):
     """The examples of some classes as a `tf.data.Dataset`, with the labels 0, 1, ...
 
     The files of TFDS hold the classes mixed, so that every pass reads all of them, but decodes
     only the images that it keeps. No metadata say how many those are: they are counted, in one
-    more pass.
+    more pass. Images without a label (-1) are of no class.
 
     Args:
         builder: The TFDS builder.
+        features: Its image and label.
         split: Split in TFDS's notation.
         classes: Slice of the labels.
         tf: TensorFlow.
         tfds: TensorFlow Datasets.
     """
-    labels = chosen_labels(builder, classes)
-    features = builder.info.features
-    new_labels = np.full(features["label"].num_classes, -1, "int64")
+    labels = chosen_labels(builder.name, features, classes)
+    new_labels = np.full(features.classes + 1, -1, "int64")  # the last one: without a label
     new_labels[labels] = np.arange(len(labels))
     encoded = builder.as_dataset(
-        split=split, as_supervised=True, decoders={"image": tfds.decode.SkipDecoding()}
+        split=split, decoders={features.image_key: tfds.decode.SkipDecoding()}
     )
-    encoded = encoded.map(lambda image, label: (image, tf.gather(new_labels, label)))
-    encoded = encoded.filter(lambda image, label: label >= 0)
+
+    def renumber(example):
+        label = tf.cast(example[features.label_key], "int64")
+        place = tf.where(label < 0, tf.constant(features.classes, "int64"), label)
+        return example[features.image_key], tf.gather(new_labels, place)
+
+    encoded = encoded.map(renumber).filter(lambda image, label: label >= 0)
     count = int(encoded.reduce(np.int64(0), lambda n, example: n + 1))
     if count == 0:
         raise ValueError(f"The split {split!r} of {builder.name} holds no image of {classes}.")
     decoded = encoded.map(
-        lambda image, label: (features["image"].decode_example(image), label),
+        lambda image, label: (features.image.decode_example(image), label),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return decoded.apply(tf.data.experimental.assert_cardinality(count))

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_pdenets.data import fashion_mnist
+from keras_pdenets.data.augmentation import LARGEST_SIDE, change, check_crop
 from keras_pdenets.data.classes import chosen_labels, select_classes, split_name
 from keras_pdenets.data.extras import require
+from keras_pdenets.data.features import features_of
 from keras_pdenets.data.sample import SAMPLE_CLASSES, load_sample
+from keras_pdenets.utils.checks import check_integer, check_path
 
 SAMPLE = "sample"
-AREA = "area"
 
 _IN_MEMORY_BYTES = 2**30
 _SHUFFLE_BYTES = 2**28
-_RESIZE_MARGIN = 256 / 224  # the shorter side before the crop, as in ResNet's protocol
-# Share of the image, and width by height, of a random part: Szegedy et al. 2014, arXiv 1409.4842.
-_AREAS, _RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def _tensorflow():
@@ -40,12 +40,10 @@ def prepare(name, data_dir=None):
     through TFDS's own checksums; everything else is downloaded by TFDS.
     """
     tfds = require("tensorflow_datasets", "data")
+    if data_dir is not None:
+        data_dir = str(check_path("data_dir", data_dir))
     builder = tfds.builder(name, data_dir=data_dir)
-    if not {"image", "label"} <= set(builder.info.features or ()):
-        raise ValueError(
-            f"`name` must be an image classification set of TFDS (features image and label). "
-            f"Received: {name!r} with {', '.join(builder.info.features or ())}"
-        )
+    features_of(builder, tfds)  # before anything is downloaded
     if not builder.data_path.exists():
         config = tfds.download.DownloadConfig()
         if name == "fashion_mnist" and fashion_mnist.DEBIAN_FOLDER.is_dir():
@@ -65,8 +63,16 @@ def class_names(name, data_dir=None):
         return SAMPLE_CLASSES
     name, classes = split_name(name)
     builder = prepare(name, data_dir)
-    names = builder.info.features["label"].names
-    return tuple(names if classes is None else (names[i] for i in chosen_labels(builder, classes)))
+    features = features_of(builder, require("tensorflow_datasets", "data"))
+    if features.classes is None:
+        raise ValueError(
+            f"`name` must be a set that names its classes. Received: {name!r}, whose labels are "
+            "numbers only"
+        )
+    names = features.label.names
+    if classes is None:
+        return tuple(names)
+    return tuple(names[i] for i in chosen_labels(name, features, classes))
 
 
 def load_dataset(
@@ -87,7 +93,10 @@ def load_dataset(
             `"cifar10"`, `"cifar100"`, `"imagenette"`, `"imagenet2012"` and others; or `"sample"`
             for the bundled sample, which is one split whatever its name. A slice behind the name
             takes the images of some labels and numbers these anew: `"imagenet2012[::10]"` is
-            every tenth class, `"cifar10[:2]"` the first two.
+            every tenth class, `"cifar10[:2]"` the first two. The image and the label are the
+            set's supervised keys, or its features `image` and `label`. Images in 16 bits are
+            brought to 0-255 (divided by 257); float images, whose range is not known, texts and
+            sequences of labels are refused.
         split: Split in TFDS's notation, such as `"train"` or `"test[:1000]"`.
         batch_size: Images in a batch.
         image_size: Side in pixels that images are brought to, or None for the set's own size.
@@ -102,8 +111,12 @@ def load_dataset(
         data_dir: Folder of TFDS, or None for its default.
 
     Raises:
-        ValueError: If an argument is out of range or the images of the set differ in size and
-            `image_size` is None.
+        ValueError: If an argument is out of range, the set has no image or label of a kind that
+            can be used, the split has no images, or images without a label (-1, as in the test
+            splits of competitions), or the images of the set differ in size and `image_size` is
+            None. A set too large for the memory is not read through before: of its labels only
+            the first is looked at, and a later one of -1 ends the pass with
+            `tf.errors.InvalidArgumentError`.
         ImportError: If TensorFlow or TFDS is missing; the message says how to install them.
     """
     source = DataSource(name, split, data_dir)
@@ -129,12 +142,19 @@ class DataSource:
         return prepare(split_name(self.name)[0], self.data_dir)
 
     @functools.cached_property
+    def _features(self):
+        return features_of(self._builder, require("tensorflow_datasets", "data"))
+
+    @functools.cached_property
     def _stream(self):
-        classes = split_name(self.name)[1]
-        if classes is None:
-            return self._builder.as_dataset(split=self.split, as_supervised=True)
-        tfds = require("tensorflow_datasets", "data")
-        return select_classes(self._builder, self.split, classes, _tensorflow(), tfds)
+        tf, classes = _tensorflow(), split_name(self.name)[1]
+        if classes is not None:
+            tfds = require("tensorflow_datasets", "data")
+            return select_classes(self._builder, self._features, self.split, classes, tf, tfds)
+        image, label = self._features.image_key, self._features.label_key
+        return self._builder.as_dataset(split=self.split).map(
+            lambda example: (example[image], tf.cast(example[label], "int64"))
+        )
 
     @functools.cached_property
     def num_examples(self):
@@ -148,11 +168,16 @@ class DataSource:
         """Height, width (None where they differ) and channels."""
         if self.name == SAMPLE:
             return load_sample()[0].shape[1:]
-        return tuple(self._builder.info.features["image"].shape)
+        return tuple(self._features.image.shape)
+
+    @functools.cached_property
+    def _scale(self):
+        return None if self.name == SAMPLE else self._features.scale
 
     @functools.cached_property
     def _bytes_per_image(self):
-        return math.prod(n or 400 for n in self.image_shape)
+        size = 1 if self.name == SAMPLE else self._features.bytes_per_value
+        return math.prod(n or 400 for n in self.image_shape) * size
 
     @functools.cached_property
     def _examples(self):
@@ -162,18 +187,32 @@ class DataSource:
             return tf.data.Dataset.from_tensor_slices(load_sample())
         small = self.num_examples * self._bytes_per_image < _IN_MEMORY_BYTES
         if None in self.image_shape or not small:
-            return self._stream
+            self._check_labels(next(iter(self._stream))[1])
+            return self._stream.map(functools.partial(_labelled, tf=tf))
         whole = next(iter(self._stream.batch(self.num_examples)))
+        self._check_labels(whole[1])
         return tf.data.Dataset.from_tensor_slices(whole)
+
+    def _check_labels(self, labels):
+        """Raise ValueError where images have no label."""
+        missing = int((np.atleast_1d(labels.numpy()) < 0).sum())
+        if missing:
+            raise ValueError(
+                f"`split` must hold labelled images. Received: {self.split!r} of {self.name}, with "
+                f"{missing} label(s) below 0 among the {np.size(labels)} looked at"
+            )
 
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
         """Batches for one epoch; arguments as in `load_dataset`."""
         tf = _tensorflow()
-        check_crop(crop)
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(
-                f"`batch_size` must be an integer >= 1. Received: batch_size={batch_size!r}"
-            )
+        crop = check_crop(crop)
+        batch_size = check_integer("batch_size", batch_size, 1)
+        if image_size is not None:
+            image_size = check_integer("image_size", image_size, 1, LARGEST_SIDE)
+        seed = None if seed is None else check_integer("seed", seed)
+        epoch = check_integer("epoch", epoch, 0)
+        if not isinstance(flip, bool):
+            raise ValueError(f"`flip` must be True or False. Received: flip={flip!r}")
         if image_size is None and None in self.image_shape:
             raise ValueError(f"`image_size` must be given: the images of {self.name} differ.")
         examples = self._examples
@@ -182,60 +221,20 @@ class DataSource:
             examples = examples.shuffle(
                 buffer, seed=_mix(seed, epoch), reshuffle_each_iteration=False
             )
-        change = functools.partial(
-            _change, tf=tf, size=image_size, flip=flip, crop=crop, seed=_mix(seed or 0, epoch)
-        )
-        examples = examples.enumerate().map(change, num_parallel_calls=tf.data.AUTOTUNE)
+        augment = functools.partial(
+            change, tf=tf, size=image_size, flip=flip, crop=crop, seed=_mix(seed or 0, epoch),
+            scale=self._scale,
+        )  # fmt: skip
+        examples = examples.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
         return examples.batch(batch_size, drop_remainder=seed is not None).prefetch(2)
-
-
-def check_crop(crop):
-    """Raise ValueError unless `crop` is what `load_dataset` takes."""
-    if crop != AREA and (not isinstance(crop, int) or crop < 0):
-        raise ValueError(f"`crop` must be an integer >= 0 or {AREA!r}. Received: crop={crop!r}")
 
 
 def _mix(seed, epoch):
     return (seed * 1_000_003 + epoch) % 2**31
 
 
-def _change(index, example, *, tf, size, flip, crop, seed):
-    """Augment and resize one image; the draw depends on the seed and its place in the epoch."""
-    image, label = example
-    if flip:
-        image = tf.image.stateless_random_flip_left_right(image, (seed, 2 * index))
-    if crop == AREA:
-        image = _cut_area(tf, image, size, (seed, 2 * index + 1))
-    elif crop:
-        shape = image.shape if None not in image.shape else tf.shape(image)
-        padded = tf.pad(image, [(crop, crop), (crop, crop), (0, 0)])
-        image = tf.image.stateless_random_crop(padded, shape, (seed, 2 * index + 1))
-    if size is not None and tuple(image.shape[:2]) != (size, size):
-        image = _resize(tf, image, size)
-    return tf.cast(image, "float32"), label
-
-
-def _cut_area(tf, image, size, seed):
-    """A random part of an image, brought to a square or to the size of the image."""
-    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
-        tf.zeros((1, 0, 4)),
-        seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=_RATIOS,
-        area_range=_AREAS,
-        use_image_if_no_bounding_boxes=True,
-    )
-    part = tf.slice(image, begin, extent)
-    return tf.image.resize(part, image.shape[:2] if size is None else (size, size), antialias=True)
-
-
-def _resize(tf, image, size):
-    """Shrink or grow to a square; images that are not square are cut at the centre."""
-    if image.shape[0] is not None and image.shape[0] == image.shape[1]:
-        return tf.image.resize(image, (size, size), antialias=True)
-    sides = tf.cast(tf.shape(image)[:2], "float32")
-    scale = size * _RESIZE_MARGIN / tf.reduce_min(sides)
-    sides = tf.cast(tf.math.ceil(sides * scale), "int32")
-    image = tf.image.resize(image, sides, antialias=True)
-    return tf.image.resize_with_crop_or_pad(image, size, size)
+def _labelled(image, label, *, tf):
+    """The example, or InvalidArgumentError where it has no label."""
+    message = "an image of the split has no label (below 0)"
+    with tf.control_dependencies([tf.debugging.assert_non_negative(label, message)]):
+        return image, tf.identity(label)

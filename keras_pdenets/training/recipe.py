@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from keras_pdenets.data.pipelines import check_crop
+from keras_pdenets.data.augmentation import check_crop
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.training.peers import checkpoint_of

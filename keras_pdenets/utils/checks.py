@@ -1,0 +1,110 @@
+"""Arguments that are integers, numbers, shapes and paths: one check for each; nothing of Keras."""
+
+import math
+import numbers
+import operator
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_LARGEST = 2**63 - 1  # what tensors and files count with
+
+
+def check_integer(name: str, value: Any, least: int | None = None, most: int = _LARGEST) -> int:
+    """Return `value` as an int: NumPy's integers are integers, True is not.
+
+    Args:
+        name: Name of the argument.
+        value: What was received.
+        least: The smallest that is allowed; None: `-most`.
+        most: The largest that is allowed.
+
+    Raises:
+        ValueError: If it is none, or out of range.
+    """
+    number = as_integer(value)
+    if number is None or not (-most if least is None else least) <= number <= most:
+        rule = {None: "an integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
+        if number is not None and number > most:
+            rule = f"{rule}, at most {most}"
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+    return number
+
+
+def as_integer(value: Any) -> int | None:
+    """`value` as an int, or None where it is none: arrays without axes are taken, bools not."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def as_number(value: Any) -> float | None:
+    """`value` as a finite float, or None where it is none: NumPy's numbers are, True is not."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def check_number(name: str, value: Any, rule: str, holds: Any = lambda number: True) -> float:
+    """Return `value` as a float.
+
+    Args:
+        name: Name of the argument.
+        value: What was received.
+        rule: What follows "must be": "a number in [0, 1)".
+        holds: Function of the float that says whether the rule holds.
+
+    Raises:
+        ValueError: If it is no finite number, or the rule does not hold.
+    """
+    number = as_number(value)
+    if number is None or not holds(number):
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+    return number
+
+
+def as_shape(value: Any) -> tuple[int | None, ...] | None:
+    """`value` as a tuple of positive ints and None, or None where it is no shape.
+
+    Lists, arrays of integers, and TensorFlow's `TensorShape` with its dimensions are taken.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return None
+    try:
+        sides = tuple(value)
+    except (TypeError, ValueError):  # a TensorShape of unknown rank, an array without axes
+        return None
+    numbers = tuple(None if side is None else as_integer(side) for side in sides)
+    for side, number in zip(sides, numbers, strict=True):
+        if side is not None and (number is None or not 0 < number <= _LARGEST):
+            return None
+    return numbers
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as a path; `~` is the home folder.
+
+    Raises:
+        ValueError: If it is neither a text nor an `os.PathLike`, is empty, or no path can be so.
+    """
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(
+            f"`{name}` must be a path: a text that is not empty, or an os.PathLike. "
+            f"Received: {name}={value!r}"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(f"`{name}`: {error}. Received: {name}={value!r}") from None

@@ -5,14 +5,11 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import huggingface_hub
 import keras
 import numpy as np
 import pytest
 from conftest import build, fill
-from huggingface_hub import constants
 from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
@@ -285,84 +282,6 @@ def test_nothing_at_hand_and_no_network(preset):
         resolving.resolve(dataclasses.replace(preset, revision=None))
 
 
-@pytest.fixture
-def hub(monkeypatch, file, tmp_path):
-    """A Hub whose answers the test chooses: the client's two calls, replaced."""
-    state = SimpleNamespace(bodies=[file.read_bytes()], announced=None, calls=[])
-
-    def metadata(url, timeout, token):
-        state.calls.append("probe")
-        assert timeout <= 10
-        etag, size = state.announced or (resolving.sha256_of(file), file.stat().st_size)
-        return SimpleNamespace(etag=etag, size=size, commit_hash="a" * 40)
-
-    def download(repo, name, **options):
-        state.calls.append("forced" if options["force_download"] else "download")
-        path = tmp_path / "cache" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(state.bodies.pop(0))
-        return str(path)
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    return state
-
-
-def test_download(preset, hub, file):
-    path, source = resolving.resolve(preset)
-    assert source == "hub"
-    assert path.read_bytes() == file.read_bytes()
-    assert hub.calls == ["probe", "download"]
-
-
-def test_a_bad_body_is_fetched_again_once(preset, hub, file):
-    hub.bodies = [_flipped(file), file.read_bytes()]
-    assert resolving.resolve(preset)[1] == "hub"
-    assert hub.calls == ["probe", "download", "probe", "forced"]
-    hub.bodies = [_flipped(file)] * 2
-    with pytest.raises(keras_pdenets.IntegrityError, match="the Hub sent them twice"):
-        resolving.resolve(preset)
-
-
-def test_another_file_is_refused_before_it_is_fetched(preset, hub):
-    hub.announced = ("b" * 64, 5)
-    with pytest.raises(keras_pdenets.IntegrityError, match="was not downloaded"):
-        resolving.resolve(preset)
-    assert hub.calls == ["probe"]
-
-
-def test_network_errors_have_one_form(preset, hub, monkeypatch):
-    def broken(*args, **kwargs):
-        raise ConnectionError("the cable is out")
-
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", broken)
-    with pytest.raises(keras_pdenets.WeightsError, match="ConnectionError: the cable is out"):
-        resolving.resolve(preset)
-
-
-def test_a_cached_commit_needs_no_network(hub, file, tmp_path, monkeypatch):
-    blob = tmp_path / resolving.sha256_of(file)
-    blob.write_bytes(file.read_bytes())
-    link = tmp_path / "model.safetensors"
-    link.symlink_to(blob)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(link))
-    address = f"hf://someone/net@{'a' * 40}"
-    assert resolving.resolve_repo(address, None, None, False) == link
-    assert hub.calls == []
-    blob.write_bytes(_flipped(file))
-    with pytest.raises(keras_pdenets.WeightsError, match="cannot be verified"):
-        resolving.resolve_repo(address, None, None, local_files_only=True)
-
-
-def test_anybodys_repository(hub, file):
-    model = keras_pdenets.PDEPreActResNet20(weights="hf://someone/net@v1")
-    np.testing.assert_array_equal(
-        _values(model)["classifier/bias"], load_file(file)["classifier/bias"]
-    )
-    hub.bodies = [_flipped(file)] * 2
-    with pytest.raises(keras_pdenets.IntegrityError, match="the Hub announced the hash"):
-        keras_pdenets.PDEPreActResNet20(weights="hf://someone/net", revision="v1")
+def test_one_revision_is_enough():
     with pytest.raises(ValueError, match="one revision at most"):
         keras_pdenets.PDEPreActResNet20(weights="hf://someone/net@v1", revision="v2")

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_pdenets import applications
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
-from keras_pdenets.hub.download import cache_of
+from keras_pdenets.hub.cache import cache_of
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import read_checkpoint
 from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, find_golden, read_golden

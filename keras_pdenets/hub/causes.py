@@ -1,11 +1,15 @@
 """What the client's errors mean, in one sentence with the way out."""
 
 import errno
+import os
 import re
 from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
+
+from keras_pdenets.hub.patience import SECONDS_VARIABLE
+from keras_pdenets.utils.text import printable
 
 _TOKEN = re.compile(r"hf_\w+|(?i:bearer)\s+[^\s'\"]+")
 _URL = re.compile(r"https?://[^\s'\"<>]+")
@@ -20,10 +24,27 @@ _NETWORK = {
     "TimeoutException": "the Hub is silent; try again later",
     "RemoteProtocolError": "the connection was cut; try again later",
     "ReadError": "the connection was cut; try again later",
+    "ShortError": "fewer bytes came than were announced; try again later",
+    "TooSlowError": f"it takes too long; try again later, or give {SECONDS_VARIABLE} more seconds",
 }
 _CLOSED = {"GatedRepoError", "RepositoryNotFoundError"}
-_CUT = {"RemoteProtocolError", "ReadError"}
-_SHORT = "onsistency check failed"  # how the client says that fewer bytes came than announced
+_CUT = {"RemoteProtocolError", "ReadError", "ShortError", "OtherBytesError"}
+
+
+class AnswerError(Exception):
+    """An answer that no Hub gives; the text says which."""
+
+
+class OtherBytesError(Exception):
+    """Other bytes than the announced ones; the text says which."""
+
+
+class ShortError(Exception):
+    """Fewer bytes than were announced."""
+
+
+class TooSlowError(Exception):
+    """The deadline has passed."""
 
 
 def plain_url(url: str) -> str:
@@ -37,7 +58,7 @@ def without_secrets(text: str) -> str:
     """A text of the client, one line, without tokens and signed addresses."""
     line = (text.strip().splitlines() or [""])[0]
     line = _URL.sub(lambda match: plain_url(match[0]), line)
-    return _TOKEN.sub("***", line)[:300]
+    return printable(_TOKEN.sub("***", line), 300)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -47,10 +68,8 @@ def status_of(error: BaseException) -> int | None:
 
 
 def is_cut(error: BaseException) -> bool:
-    """Whether a body ended before its time: worth a second try at once."""
-    return not _CUT.isdisjoint(_names(error)) or (
-        isinstance(error, OSError) and _SHORT in str(error)
-    )
+    """Whether a body came short or damaged: worth a second try at once."""
+    return not _CUT.isdisjoint(_names(error))
 
 
 def _names(error: BaseException) -> set[str]:
@@ -72,6 +91,8 @@ def explain(
     Returns:
         A sentence without its full stop, and True for a Hub that is down, busy or silent.
     """
+    while isinstance(error, ExceptionGroup):  # out of the event loop
+        error = error.exceptions[0]
     names = _names(error)
     if isinstance(error, HfHubHTTPError):
         status = status_of(error)
@@ -79,9 +100,8 @@ def explain(
             closed = f"{repo} is private, gated or gone"
             return f"{closed}: it was asked without a token, as by anybody; make it public", False
         return _answer(names, status, repo, file, revision)
-    # LocalEntryNotFoundError is what the client makes of a Hub that went away after our probe.
-    if "FileMetadataError" in names or "LocalEntryNotFoundError" in names:
-        return "the Hub did not answer a second time; try again later", True
+    if isinstance(error, AnswerError):
+        return str(error), False
     for name, sentence in _NETWORK.items():
         if name in names:
             return sentence, True
@@ -119,12 +139,10 @@ def _answer(
 
 
 def _disk(error: OSError) -> tuple[str, bool]:
-    reason = without_secrets(error.strerror or str(error))
+    reason = os.strerror(error.errno) if error.errno else ""
     if error.errno in _NO_ROOM:
         return f"the disk of the cache is full (OSError: {reason}); give another cache_dir", False
     if error.errno in _NO_ACCESS:
         where = f" {error.filename}" if error.filename else ""
         return f"the cache is read-only (OSError: {reason}{where}); give another cache_dir", False
-    if is_cut(error):
-        return "fewer bytes came than were announced; try again later", True
     return f"{type(error).__name__}: {without_secrets(str(error))}", False

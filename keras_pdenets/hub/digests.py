@@ -1,12 +1,14 @@
 """Hashes of files: what decides whether bytes are used."""
 
 import hashlib
+import os
 import re
 from io import BufferedReader
 from pathlib import Path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_OID = re.compile(r"[0-9a-f]{40}")
+_PIECE = 2**20
 
 
 def sha256_of(path: Path) -> str:
@@ -49,14 +51,21 @@ def matches(path: Path, digest: str) -> bool:
     ...     matches(path, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
     True
     """
+    if not (is_sha256(digest) or is_commit(digest)):
+        return False
+    with path.open("rb") as file:
+        found = new_hash(digest, os.fstat(file.fileno()).st_size)
+        while piece := file.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest() == digest
+
+
+def new_hash(digest: str, size: int) -> "hashlib._Hash":
+    """A hash of the kind of a digest, to be fed with a file of that size."""
     if is_sha256(digest):
-        return sha256_of(path) == digest
-    if is_commit(digest):
-        data = path.read_bytes()
-        # No secret hangs on it: git itself trusts this hash with these files.
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
-        return blob.hexdigest() == digest
-    return False
+        return hashlib.sha256()
+    # No secret hangs on it: git itself trusts this hash with these files.
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def describe(path: Path) -> str:

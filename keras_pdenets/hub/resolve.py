@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
+from keras_pdenets.hub.cache import cache_folder, cached_file
 from keras_pdenets.hub.digests import describe
 from keras_pdenets.hub.digests import sha256_of as sha256_of
-from keras_pdenets.hub.download import cached_file, fetch, is_offline, url_of
+from keras_pdenets.hub.download import fetch, is_offline, url_of
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.names import check_preset
 from keras_pdenets.hub.repos import resolve_repo as resolve_repo
@@ -16,9 +17,14 @@ CHECKOUT_WEIGHTS = Path(__file__).parents[2] / "weights"
 
 
 def _is_pinned(path: Path, preset: Preset) -> bool:
-    return (
-        path.is_file() and path.stat().st_size == preset.size and sha256_of(path) == preset.sha256
-    )
+    try:
+        return (
+            path.is_file()
+            and path.stat().st_size == preset.size
+            and sha256_of(path) == preset.sha256
+        )
+    except OSError as error:  # a closed folder, a path that is too long
+        raise WeightsError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def resolve(
@@ -40,10 +46,12 @@ def resolve(
         weights_folder: Another `weights/` than that of this checkout.
 
     Raises:
+        ValueError: If a name in the row could lead elsewhere, or `cache_dir` is no path.
         IntegrityError: If there are bytes, but not the pinned ones.
-        WeightsError: If no source has the file.
+        WeightsError: If no source has the file, or one cannot be read.
     """
     check_preset(preset)
+    cache_folder(cache_dir)  # wrong is wrong, also where it is not needed
     tried: list[Path] = []
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
@@ -80,7 +88,7 @@ def _refusal(preset: Preset, tried: list[Path], reason: str) -> str:
 def _from_hub(
     preset: Preset, tried: list[Path], cache_dir: str | None, local_files_only: bool
 ) -> tuple[Path, str]:
-    """The file in the Hub's cache, or else from the Hub; a bad copy is fetched again once."""
+    """The file in the Hub's cache, or else from the Hub; a bad copy is replaced."""
     cached = cached_file(preset.repo, preset.file, preset.revision, cache_dir)
     if cached is not None:
         if _is_pinned(cached, preset):
@@ -90,12 +98,8 @@ def _from_hub(
         reason = "the network is switched off by local_files_only or HF_HUB_OFFLINE"
         raise (IntegrityError if tried else WeightsError)(_refusal(preset, tried, reason))
     pinned = (preset.sha256, preset.size)
-    for force in (cached is not None, True):
-        try:
-            path, _ = fetch(preset.repo, preset.file, preset.revision, cache_dir, pinned, force)
-        except WeightsError as error:
-            reason = "the Hub gave none"
-            raise type(error)(f"{error} {_refusal(preset, tried, reason)}") from None
-        if _is_pinned(path, preset):
-            return path, "hub"
-    raise IntegrityError(_refusal(preset, [*tried, path], "the Hub sent them twice"))
+    try:
+        return fetch(preset.repo, preset.file, preset.revision, cache_dir, pinned), "hub"
+    except WeightsError as error:
+        reason = "the Hub gave none"
+        raise type(error)(f"{error} {_refusal(preset, tried, reason)}") from None

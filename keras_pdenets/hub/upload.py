@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
 from keras_pdenets.hub.causes import explain, status_of
-from keras_pdenets.hub.digests import matches, sha256_of
+from keras_pdenets.hub.digests import is_commit, matches, sha256_of
 from keras_pdenets.hub.download import fetch
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.names import is_name, is_repo
@@ -73,10 +73,10 @@ def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> t
                     f"{repo} has a tag {tag} already, of other files ({', '.join(wrong)}). Tags "
                     "are not moved: give another one."
                 )
-            return tagged, True
+            return _commit(repo, tagged), True
         head = api.model_info(repo).sha
         if head is not None and not _differing(api, repo, head, files):
-            return head, True
+            return _commit(repo, head), True
         operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
         # Not upload_folder, which may make several commits; nor over somebody else's commit.
         made = api.create_commit(
@@ -87,7 +87,14 @@ def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> t
                 f"{repo} holds other bytes than were sent: {', '.join(wrong)}, in commit "
                 f"{made.oid}. It was not tagged."
             )
-        return made.oid, False
+        return _commit(repo, made.oid), False
+
+
+def _commit(repo: str, text: str) -> str:
+    """A commit out of an answer, which will be part of a path."""
+    if not is_commit(text):
+        raise WeightsError(f"{repo} has a commit that is none: the answer comes from no Hub.")
+    return text
 
 
 def _tagged(api: HfApi, repo: str, tag: str) -> str | None:
@@ -126,12 +133,13 @@ def read_back(repo: str, commit: str, files: dict[str, Path], cache: Path) -> di
     """
     found = {}
     for name, sent in files.items():
-        found[name], _ = fetch(repo, name, commit, str(cache), anonymous=True)
-        if sha256_of(found[name]) != sha256_of(sent):
+        pinned = (sha256_of(sent), sent.stat().st_size)
+        try:
+            found[name] = fetch(repo, name, commit, cache, pinned, anonymous=True)
+        except IntegrityError as error:
             raise IntegrityError(
-                f"{repo} gives {name} with sha256 {sha256_of(found[name])}; sent was "
-                f"{sha256_of(sent)}. Commit {commit} was not tagged; the same command looks again."
-            )
+                f"{error} Commit {commit} was not tagged; the same command looks again."
+            ) from None
     return found
 
 

@@ -11,12 +11,15 @@ from huggingface_hub.utils import WeakFileLock
 from loopback_client import lead_here
 from loopback_hub import LoopbackHub
 
+import keras_pdenets
 from keras_pdenets.hub import upload
 from keras_pdenets.hub.cache import Slot
 from keras_pdenets.hub.digests import matches
 from keras_pdenets.hub.download import fetch
 from keras_pdenets.hub.errors import UnreachableError, WeightsError
 from keras_pdenets.hub.patience import SECONDS_VARIABLE, Patience
+from keras_pdenets.hub.resolve import MIRROR_VARIABLE, resolve, resolve_repo
+from keras_pdenets.presets import get_preset
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
 
@@ -152,3 +155,73 @@ def test_large_files_are_hashed_in_pieces(tmp_path):
     assert not matches(path, "a" * 64)
     assert tracemalloc.get_traced_memory()[1] < 2**22
     tracemalloc.stop()
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [5, None, b"all", Path("all"), ["all"]])
+def test_what_cannot_be_prefetched(weights):
+    with pytest.raises(ValueError, match=r"`weights` must be the name of a preset.* Received: w"):
+        keras_pdenets.prefetch(weights)
+
+
+@pytest.mark.parametrize("cache_dir", [5, "", b"cache", "a\0b", ["cache"], "~nobody-here/cache"])
+def test_what_is_no_cache(hub, cache_dir):
+    name = "decomposed_resnet20_fashion_mnist"
+    for call in (
+        lambda: keras_pdenets.prefetch(ADDRESS, cache_dir=cache_dir),
+        lambda: keras_pdenets.prefetch(name, cache_dir=cache_dir),
+        lambda: keras_pdenets.PDEPreActResNet20(weights=ADDRESS, cache_dir=cache_dir),
+    ):
+        with pytest.raises(
+            ValueError, match=r"`cache_dir` must be the path of a folder, or None. R"
+        ):
+            call()
+    assert hub.log == []
+
+
+def test_a_cache_by_path(hub, tmp_path):
+    found = keras_pdenets.prefetch(ADDRESS, cache_dir=tmp_path / "own")[ADDRESS]
+    assert found.is_relative_to(tmp_path / "own")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "/".join(["a" * 90] * 60), "file/cache"])
+def test_a_cache_that_cannot_be(hub, tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"could not be fetched: (OSError|NotADirectoryError): "):
+        keras_pdenets.prefetch(ADDRESS, cache_dir=tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"hf://{'a' * 97}/b",
+        f"{ADDRESS}@{'/'.join('a' * 150)}",
+        "hf://a--b/c",
+        "hf://a/c.git",
+    ],
+)
+def test_names_that_the_hub_does_not_have(hub, address):
+    with pytest.raises(ValueError, match="`weights` must be 'hf://organisation/repo'"):
+        keras_pdenets.prefetch(address)
+    assert hub.log == []
+
+
+def test_a_mirror_that_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / ("a" * 300)))
+    with pytest.raises(WeightsError, match=r"cannot be read \(File name too long\)"):
+        resolve(get_preset("decomposed_resnet20_fashion_mnist"))
+
+
+def test_a_full_disk_says_so(hub, monkeypatch):
+    """The small notes beside the bytes too; a real disk of a small size is in other tests."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(
+        WeightsError, match=r"the disk of the cache is full .*give another cache_dir"
+    ):
+        resolve_repo(ADDRESS, None, None, False)

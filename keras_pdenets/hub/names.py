@@ -2,10 +2,14 @@
 
 import re
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from keras_pdenets.hub.digests import is_commit, is_sha256
 from keras_pdenets.presets import Preset
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
+_LONGEST_REVISION = 200
 
 
 def is_name(text: object) -> bool:
@@ -19,14 +23,31 @@ def is_name(text: object) -> bool:
 
 
 def is_repo(text: object) -> bool:
-    """Whether a text is `organisation/repository`."""
-    parts = text.split("/") if isinstance(text, str) else []
-    return len(parts) == 2 and all(is_name(part) for part in parts)
+    """Whether a text is `organisation/repository`, by the Hub's rules too.
+
+    Example:
+    >>> [is_repo(text) for text in ("someone/net", "net", "../net", "a/b/c", "a/" + 96 * "b")]
+    [True, False, False, False, False]
+    """
+    if not isinstance(text, str):
+        return False
+    parts = text.split("/")
+    if len(parts) != 2 or not all(is_name(part) for part in parts):
+        return False
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
 
 
 def is_revision(text: object) -> bool:
     """Whether a text can be a branch, a tag or a commit; `refs/pr/1` is one."""
-    return isinstance(text, str) and all(is_name(part) for part in text.split("/"))
+    return (
+        isinstance(text, str)
+        and len(text) <= _LONGEST_REVISION
+        and all(is_name(part) for part in text.split("/"))
+    )
 
 
 def parse_address(address: str, revision: str | None) -> tuple[str, str | None]:

@@ -21,13 +21,18 @@ def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
         The verified file of each name; a checkout or a mirror has its own already.
 
     Raises:
-        ValueError: If there is no such preset.
+        ValueError: If there is no such preset, or an argument is of another kind.
         WeightsError: If a file cannot be had. With `"all"` the others are fetched first.
 
     Example:
     >>> import keras_pdenets
     >>> files = keras_pdenets.prefetch("resnet20_fashion_mnist")  # doctest: +SKIP
     """
+    if not isinstance(weights, str):
+        raise ValueError(
+            "`weights` must be the name of a preset, 'all' or 'hf://organisation/repo'. "
+            f"Received: weights={weights!r}"
+        )
     if weights.startswith("hf://"):
         return {weights: resolve_repo(weights, None, cache_dir, local_files_only=False)}
     files, errors = {}, []

@@ -32,13 +32,13 @@ from keras_pdenets.search import (
 )
 from keras_pdenets.search import launch as launch_module
 from keras_pdenets.search.batches import ShuffledBatches
-from keras_pdenets.search.folder import lock
 from keras_pdenets.search.launch import launch
 from keras_pdenets.search.oracles import OBJECTIVE, SafeOracle
 from keras_pdenets.search.results import best_trial, write_trials
 from keras_pdenets.search.run import load_split
 from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.search.sweep import exponents
+from keras_pdenets.utils.locking import InUseError, hold
 
 SPACE = SearchSpace(
     filters=(8, 8, 8), depths=(1, 2), learning_rates=(0.01,), epochs=2, anneal_epochs=1,
@@ -351,17 +351,17 @@ def test_another_space_or_oracle_in_the_folder_is_refused(found):
 
 
 def test_a_folder_is_not_shared(tmp_path):
-    hold = "import sys, time; from pathlib import Path; import keras_pdenets.search.folder as f; "
-    hold += f"f.lock(Path({str(tmp_path)!r})); print('held', flush=True); time.sleep(60)"
+    program = "import time; from pathlib import Path; from keras_pdenets.utils import locking; "
+    program += f"locking.hold(Path({str(tmp_path)!r})); print('held', flush=True); time.sleep(60)"
     with subprocess.Popen(
-        [sys.executable, "-c", hold], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(RuntimeError, match="Another process searches in"):
-            lock(tmp_path)
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InUseError, match="Another process works in"):
+            hold(tmp_path)
         other.kill()
-    lock(tmp_path)  # the dead hold nothing
-    lock(tmp_path)  # nor does this process stand in its own way
+    hold(tmp_path)  # the dead hold nothing
+    hold(tmp_path)  # nor does this process stand in its own way
 
 
 @once

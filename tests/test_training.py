@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import keras
@@ -30,6 +31,7 @@ from keras_pdenets.training import (
 )
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.trainer import build_model
+from keras_pdenets.utils.locking import LOCK, InUseError, locked
 
 CHECKPOINT = Checkpoint(
     "pde_preact_resnet20", (28, 28, 1), 10, {"num_blocks": 1, "filters": (8, 16, 16)},
@@ -134,8 +136,24 @@ def test_three_kills_change_nothing(finished, tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert sum(killed) >= 2, killed  # the last may come too late on a fast machine
     _same_logs(_log(tmp_path / "run"), _log(finished[0]))
-    left = {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")}
-    assert left == {"state.safetensors", "log.csv", "model.safetensors", "recipe.json"}
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    # What the kills have left is gone.
+    assert left == {"state.safetensors", "log.csv", "model.safetensors", "recipe.json", LOCK}
+
+
+def test_one_training_at_a_time_in_a_folder(finished):
+    """Not the recipe of one and the weights of the other: the second is refused, as is `pin`."""
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with locked(folder), ThreadPoolExecutor(1) as elsewhere:
+        other = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
+        for work in (
+            lambda: train(other, folder, verbose=0),
+            lambda: release.pin(folder, "a test", weights_folder=folder / "weights"),
+        ):
+            with pytest.raises(InUseError, match=r"works in .* now"):
+                elsewhere.submit(work).result()
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("change", [{}, {"dtype": "mixed_float16", "ema": 0.9}])
@@ -310,7 +328,7 @@ def test_a_finished_run_becomes_a_preset(finished, tmp_path):
     preset = release.pin(finished[0], "a test", "As told.", None, tmp_path / "weights", table)
     assert read_presets(table) == {"small": preset}
     folder = tmp_path / "weights" / "small"
-    assert {p.name for p in folder.iterdir()} == {
+    assert {p.name for p in folder.iterdir()} - {LOCK} == {
         "model.safetensors", "golden.safetensors", "recipe.json", "log.csv", "README.md",
     }  # fmt: skip
     card = (folder / "README.md").read_text()

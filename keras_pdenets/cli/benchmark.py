@@ -1,5 +1,6 @@
 """The command `benchmark`."""
 
+import contextlib
 import sys
 
 from keras_pdenets.cli.arguments import MODES, SUITES, add_command, count, count_or_none, path
@@ -42,17 +43,19 @@ def _benchmark(options):
     from keras_pdenets.benchmark import Setting, run_benchmark
     from keras_pdenets.benchmark.results import table, write_results
     from keras_pdenets.plots import plot_benchmark
+    from keras_pdenets.utils.locking import locked
 
     words, mode = _contenders(options)
     names = ("size", "channels", "classes", "batch", "rounds", "warmup", "device", "dtype", "seed")
     setting = Setting(mode=mode, **{name: getattr(options, name) for name in names})
-    results = run_benchmark(words, setting)
-    print(table(results, setting.batch))
-    if options.out:
-        command = " ".join(["keras-pdenets", *sys.argv[1:]])
-        write_results(results, setting, options.out, command)
-        plot_benchmark(results, options.out / "times.png")
-        print(f"Written: {options.out}")
+    with locked(options.out) if options.out else contextlib.nullcontext():
+        results = run_benchmark(words, setting)
+        print(table(results, setting.batch))
+        if options.out:
+            command = " ".join(["keras-pdenets", *sys.argv[1:]])
+            write_results(results, setting, options.out, command)
+            plot_benchmark(results, options.out / "times.png")
+            print(f"Written: {options.out}")
     return 0
 
 

@@ -1,6 +1,5 @@
 """A net in, a file for another runtime out, if the file gives the same numbers."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.runtime import open_exported, runtime_of
 from keras_pdenets.transforms.copying import finite_outputs, functional
 from keras_pdenets.transforms.fold import FoldReport, fold
+from keras_pdenets.utils.atomic import temporary_folder
 
 _BATCHES = (1, 3)
 _LONGEST_REASON = 800
@@ -110,7 +110,7 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
         model, report = fold(model, decomposed, portable=True)
     failed = {}
     # A neighbour of the artefact: a rename then puts it in place.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+    with temporary_folder(path.parent) as name:
         for backend in backends:
             made = Path(name, backend, path.name)
             made.parent.mkdir()

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.runtime import classes_of, open_exported
 from keras_pdenets.presets import lookup
+from keras_pdenets.utils.atomic import temporary_folder
 
 CALIBRATIONS = {"percentile": "Percentile", "minmax": "MinMax", "entropy": "Entropy"}
 # The state of a residual net stays in float: with the additions in int8 as well the hyperbolic
@@ -96,7 +96,7 @@ def quantize_int8(
     for name in keep_float:
         lookup("keep_float", name, dict.fromkeys(nodes))
     classes = classes_of(predict, images)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+    with temporary_folder(path.parent) as name:
         made = Path(name, path.name)
         prepared = Path(name, "prepared.onnx")
         _prepare(source, prepared)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from keras_pdenets.export.formats import FORMATS
+from keras_pdenets.utils.atomic import ASIDE
 
 _SAVED_MODEL = "saved_model.pb"
 
@@ -59,7 +60,7 @@ def place(sources, targets):
     if len(sources) == 1 and sources[0].is_file():
         sources[0].replace(targets[0])
         return
-    aside = sources[0].parent / "old"
+    aside = sources[0].parent / ASIDE
     aside.mkdir()
     olds = [aside / target.name for target in targets]
     moved = []

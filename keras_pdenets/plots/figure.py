@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_pdenets.data.extras import require
+from keras_pdenets.utils.atomic import replace_file
 
 
 def new_figure(width, height, title=""):
@@ -14,7 +15,7 @@ def new_figure(width, height, title=""):
 
 
 def save_figure(figure, path):
-    """Write a PNG file; its folder is made."""
+    """Write a PNG file, whole or not at all; its folder is made."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    path = path if path.suffix else path.with_suffix(".png")
+    replace_file(path, lambda temporary: figure.savefig(temporary, dpi=80))

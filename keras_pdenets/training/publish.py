@@ -10,6 +10,7 @@
 Whatever ends it before leaves neither; the same call finds the commit and goes on.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -40,6 +41,7 @@ from keras_pdenets.training.native import NATIVE_FILE, PARTS, write_native
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.speed import read_speed
 from keras_pdenets.training.trainer import LOG, RECIPE, WEIGHTS, evaluate
+from keras_pdenets.utils.locking import locked
 
 METADATA_FILE = "keras_pdenets.json"
 # Percent. One image of a thousand may lie on the border between two classes.
@@ -120,6 +122,7 @@ def publish(
         ValueError: If a name is out of range, or there is no card's number to compare with.
         WeightsError: If the evaluation differs, the Hub refuses or gives other bytes. There is no
             tag and no row then.
+        InUseError: If another process works in the preset's folder now (a `RuntimeError`).
     """
     tag = tag or f"v{version('keras-pdenets')}"
     check_target(repo, tag, {})
@@ -129,7 +132,8 @@ def publish(
     measured = _measure(preset, weights, sample, data_dir)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(weights_folder) / preset.name
-        files = _prepare(preset, weights, Path(folder), source, draw, data_dir)
+        with locked(source) if source.is_dir() else contextlib.nullcontext():
+            files = _prepare(preset, weights, Path(folder), source, draw, data_dir)
         text = files["README.md"].read_text(encoding="utf-8")
         done = Publication(preset, repo, tag, describe_files(files), text, measured)
         if not really:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ from keras_pdenets.training.trainer import (
     build_model,
     evaluate,
 )
+from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.locking import locked
 
 _ORGANISATION = "keras-pdenets"
 _LICENCES = {"code": "Apache-2.0", "weights": "Apache-2.0"}
@@ -58,16 +59,25 @@ def pin(
 
     Raises:
         ValueError: If the run is not finished.
+        InUseError: If another process works in one of the two folders now (a `RuntimeError`).
     """
     run = Path(run)
     recipe = Recipe.from_file(run / RECIPE)
+    folder = Path(weights_folder) / recipe.preset
+    with locked(run), locked(folder):
+        preset = _pin(run, recipe, folder, hardware, remark, data_dir)
+        write_preset(preset, *([presets_file] if presets_file else []))
+    return preset
+
+
+def _pin(run, recipe, folder, hardware, remark, data_dir):
+    """Write the files of a preset; its row."""
     _, history, software = state.read_state(run / STATE, recipe)
     if len(history) < recipe.epochs or not (run / WEIGHTS).is_file():
         raise ValueError(
             f"`run` must be finished before it is pinned. Received: {run}, after "
             f"{len(history)} of {recipe.epochs} epochs"
         )
-    folder = Path(weights_folder) / recipe.preset
     measure = functools.partial(evaluate, recipe.checkpoint)
     split = (recipe.dataset, recipe.test_split, data_dir)
     full = measure(run / WEIGHTS, *split)
@@ -110,10 +120,10 @@ def pin(
     )
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
-            shutil.copyfile(run / name, folder / name)
+            data = (run / name).read_bytes()
+            replace_file(folder / name, functools.partial(Path.write_bytes, data=data))
     (folder / SPEED).unlink(missing_ok=True)  # of the net that was there before
-    (folder / "README.md").write_text(card(preset, recipe), encoding="utf-8")
-    write_preset(preset, *([presets_file] if presets_file else []))
+    _write_card(folder, card(preset, recipe))
     return preset
 
 
@@ -129,17 +139,29 @@ def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
 
     Returns:
         The `Preset`, with its golden file.
+
+    Raises:
+        InUseError: If another process works in the folder now (a `RuntimeError`).
     """
     preset = get_preset(name)
     folder = Path(weights_folder) / name
+    with locked(folder):
+        return _refresh(preset, folder, weights_folder, presets_file)
+
+
+def _refresh(preset, folder, weights_folder, presets_file):
     if preset.golden is None:
         weights, _ = resolve(preset, weights_folder=weights_folder)
         golden = _record(preset.checkpoint, weights, folder / GOLDEN_FILE)
         preset = dataclasses.replace(preset, golden=golden)
         write_preset(preset, *([presets_file] if presets_file else []))
     text = card(preset, Recipe.from_file(folder / RECIPE), speed=read_speed(folder))
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    _write_card(folder, text)
     return preset
+
+
+def _write_card(folder, text):
+    replace_file(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _record(checkpoint, weights, path):

@@ -1,5 +1,6 @@
 """The training run of a recipe: `fit`, epoch by epoch, with the state on disk after each."""
 
+import contextlib
 import csv
 import io
 import time
@@ -20,6 +21,7 @@ from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
 from keras_pdenets.transforms import grow
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.locking import locked
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
 
@@ -61,7 +63,8 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", dev
 
     Into `folder` go, after every epoch and each whole or not at all: `state.safetensors` (all
     variables), `log.csv`; at the end `model.safetensors`. A run that was killed at any moment and
-    started again repeats the epoch that it was in, with the same batches.
+    started again repeats the epoch that it was in, with the same batches. One process at a time
+    works in a folder.
 
     With several devices each takes its part of every batch, and the steps are those of one device
     up to rounding, except for batch norm: on TensorFlow and torch it sees the part alone, and its
@@ -82,6 +85,8 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", dev
 
     Raises:
         ValueError: If there are not so many devices, or they cannot share a batch evenly.
+        InUseError: If another process trains in the folder now (a `RuntimeError`).
+        WeightsError: If the folder holds a run of another recipe, or its state is damaged.
     """
     started = time.monotonic()
     others = {"recipe": recipe, "folder": folder, "limit_minutes": limit_minutes}
@@ -92,7 +97,10 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", dev
                 "`batch_size` of a recipe must be divisible by the number of devices. Received: "
                 f"batch_size={recipe.batch_size}, devices={devices!r}, which are {group.size}"
             )
-        return _train(recipe, Path(folder), started, limit_minutes, data_dir, verbose, group)
+        folder = Path(folder)
+        # The first process of a group writes; the others may be on machines without the folder.
+        with locked(folder) if group.first else contextlib.nullcontext():
+            return _train(recipe, folder, started, limit_minutes, data_dir, verbose, group)
 
 
 def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
@@ -103,7 +111,6 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
     with group.scope():
         model = compiled_model(recipe, source)
     group.average_gradients(model.optimizer)
-    # The first process decides: the others may be on machines without the folder.
     history = group.share(_resume(model, recipe, folder) if group.first else None)
     group.start_alike(model)
     while len(history) < recipe.epochs:
@@ -149,13 +156,14 @@ def _resume(model, recipe, folder):
             model.optimizer.finalize_variable_values(model.trainable_variables)
     elif recipe.start is not None:
         _start(model, recipe.start)
-    replace_file(folder / RECIPE, lambda path: path.write_text(recipe.to_json() + "\n"))
+    text = recipe.to_json() + "\n"
+    replace_file(folder / RECIPE, lambda path: path.write_text(text, encoding="utf-8"))
     return history
 
 
 def _start(model, start):
     """Give a model the weights of a trained one that it can be grown from."""
-    path = resolve(get_preset(start))[0] if start in list_presets() else Path(start)
+    path = resolve(get_preset(start))[0] if start in list_presets() else Path(start).expanduser()
     source = build_model(read_checkpoint(path))
     load_weights(source, path)
     grow(source, model)
@@ -216,7 +224,8 @@ def _expected_seconds(recipe, history):
         return 0.0
     last = history[-1]
     size = recipe.image_size(len(history)) or max(recipe.checkpoint.input_shape[:2])
-    return last["seconds"] * max(1.0, size / last["image_size"]) ** 2
+    before = recipe.image_size(len(history) - 1) or max(recipe.checkpoint.input_shape[:2])
+    return last["seconds"] * max(1.0, size / before) ** 2
 
 
 def _write_log(path, history):
@@ -225,7 +234,8 @@ def _write_log(path, history):
     writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    replace_file(path, lambda temporary: temporary.write_text(text.getvalue()))
+    data = text.getvalue().encode()
+    replace_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):

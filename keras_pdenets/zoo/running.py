@@ -1,7 +1,5 @@
 """The runs of a protocol: those that are missing, one after the other."""
 
-import contextlib
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +13,8 @@ from keras_pdenets.training.machine import machine
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model, evaluate, train
 from keras_pdenets.transforms import count_operations, fold
+from keras_pdenets.utils.locking import InUseError, locked
 from keras_pdenets.zoo.results import RESULT, Result, read_result, write_result
-
-fcntl = None
-with contextlib.suppress(ImportError):  # Windows has none: there a run is not locked
-    fcntl = importlib.import_module("fcntl")
 
 
 def run_protocol(protocol, folder, only=None, limit_minutes=None, data_dir=None, devices=None):
@@ -62,33 +57,18 @@ def _check_recipe(run, recipe):
 
 
 def _run(recipe, run, limit_minutes, data_dir, devices):
-    with _taken(run) as mine:
-        if not mine:
-            return None
-        if (run / RESULT).is_file():
-            return read_result(run)
-        history = train(recipe, run, limit_minutes, data_dir, devices=devices)
-        if len(history) < recipe.epochs:
-            return None
-        result = _measure(recipe, run, history, data_dir)
-        write_result(result, run)
-        return result
-
-
-@contextlib.contextmanager
-def _taken(run):
-    """Whether this process has the run now; the system frees it when the process dies."""
-    run.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield True
-        return
-    with (run / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    try:
+        with locked(run):
+            if (run / RESULT).is_file():
+                return read_result(run)
+            history = train(recipe, run, limit_minutes, data_dir, devices=devices)
+            if len(history) < recipe.epochs:
+                return None
+            result = _measure(recipe, run, history, data_dir)
+            write_result(result, run)
+            return result
+    except InUseError:
+        return None
 
 
 def _measure(recipe, run, history, data_dir):

@@ -1,0 +1,136 @@
+"""One process at a time in a folder, on every system and most file systems."""
+
+import contextlib
+import errno
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.utils.atomic import remove_leftovers
+
+_LOG = logging.getLogger("keras_pdenets")
+LOCK = ".lock"
+_OWNER = ".lock.owner"
+# Answers of file systems without locks; filelock itself knows ENOSYS.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+# Time to find out that the owner of a lock file is dead.
+_LOOK_SECONDS = 0.3
+
+
+class InUseError(RuntimeError):
+    """Another process works in the folder now."""
+
+
+@dataclass
+class _Held:
+    """A lock of this process: how often it was taken, and by which thread."""
+
+    lock: Any
+    thread: int
+    times: int = 1
+
+
+_HELD: dict[str, _Held] = {}
+_GUARD = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, seconds: float = _LOOK_SECONDS) -> Iterator[None]:
+    """Have a folder to oneself, for what is in the context; a killed process frees it.
+
+    One thread may take it again inside; another thread of the same process may not. What killed
+    processes left in the folder is removed first (`atomic.remove_leftovers`).
+
+    Args:
+        folder: The folder; it is made.
+        seconds: How long to wait for another process.
+
+    Raises:
+        InUseError: If another process or thread has it.
+        OSError: If no lock file can be written there.
+    """
+    key = _take(folder, seconds)
+    try:
+        yield
+    finally:
+        with _GUARD:
+            held = _HELD[key]
+            held.times -= 1
+            if not held.times:
+                del _HELD[key]
+                held.lock.release()
+
+
+def hold(folder: Path) -> None:
+    """Have a folder to oneself until this process ends; once more does nothing.
+
+    Args:
+        folder: The folder; it is made.
+
+    Raises:
+        InUseError: If another process has it.
+        OSError: If no lock file can be written there.
+    """
+    if str(folder.resolve()) not in _HELD:
+        _take(folder, _LOOK_SECONDS)
+
+
+def _take(folder: Path, seconds: float) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    key, thread = str(folder.resolve()), threading.get_ident()
+    with _GUARD:
+        held = _HELD.get(key)
+        if held is not None and held.thread == thread:
+            held.times += 1
+            return key
+        if held is not None:
+            raise InUseError(
+                f"Another thread of this process works in {folder} now. Wait for it, or give "
+                "another folder."
+            )
+        held = _HELD[key] = _Held(None, thread)
+    try:
+        held.lock = _acquired(folder, seconds)
+    except BaseException:
+        del _HELD[key]
+        raise
+    remove_leftovers(folder)
+    return key
+
+
+def _acquired(folder: Path, seconds: float) -> Any:
+    """The lock of a folder: the system's, or a file with its owner's number where it has none."""
+    # Imported where a folder is locked: `import keras_pdenets` brings this module.
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    lock: Any = FileLock(folder / LOCK, thread_local=False)
+    said: list[Any] = []
+    refused = False
+    try:
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                lock.acquire(timeout=seconds)
+        except OSError as error:
+            if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
+                raise
+            lock, said = SoftFileLock(folder / _OWNER, thread_local=False), [error]
+            lock.acquire(timeout=max(seconds, _LOOK_SECONDS))
+    except Timeout:
+        refused = True
+    message = f"Another process works in {folder} now. Wait for it, or give another folder."
+    if not said:
+        if refused:
+            raise InUseError(message)
+        return lock
+    without = f"The file system of {folder} has no locks: a file stands for one."
+    if refused:
+        raise InUseError(
+            f"{message} {without} If you know that none works there, remove {lock.lock_file}."
+        )
+    _LOG.warning("%s Should this machine fail, remove %s by hand.", without, lock.lock_file)
+    return lock

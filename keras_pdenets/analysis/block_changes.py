@@ -144,7 +144,8 @@ class _Bench:
     def __init__(self, model, images, labels, batch_size):
         self.batch_size = check_positive_integer("batch_size", batch_size)
         self.flat = check_model(model)
-        self.images = check_images(self.flat, images)
+        # `measure_perturbation` below warns of small pixels.
+        self.images = check_images(self.flat, images, warn=False)
         self.labels = check_labels(self.flat, labels, len(self.images))
         self.blocks = block_spans(self.flat)
         self.nodes = nodes_of(self.flat)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.builders.pixels import warn_of_small_pixels
 
 
 def check_model(model):
@@ -19,8 +20,8 @@ def check_model(model):
     return flat
 
 
-def check_images(flat, images):
-    """The images as the array that the model takes.
+def check_images(flat, images, warn=True):
+    """The images as the array that the model takes; pixels of 0-1 for 0-255 are warned of.
 
     Raises:
         ValueError: If there is none, they are of another shape than the model's input, or hold
@@ -41,6 +42,8 @@ def check_images(flat, images):
         raise ValueError("`images` must hold at least one image. Received: none")
     if not np.isfinite(images).all():
         raise ValueError("`images` must be finite. Received: NaN or infinite numbers")
+    if warn:
+        warn_of_small_pixels(flat, images)
     return images.astype(flat.inputs[0].dtype)
 
 

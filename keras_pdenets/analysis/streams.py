@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pdenets.builders.pixels import warn_of_small_pixels
+
 
 def batches_of(model, images, batch_size) -> Iterator[Any]:
     """Batches of images that the model takes.
@@ -18,7 +20,7 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
     Raises:
         ValueError: If there is no image, or a batch has another shape than the model's input.
     """
-    count = 0
+    count, largest = 0, 0.0
     wanted = tuple(model.inputs[0].shape)[1:]
     for batch in _batches(images, batch_size):
         given = tuple(np.shape(batch))
@@ -30,9 +32,12 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
             )
         if len(batch):
             count += len(batch)
+            if largest <= 1:  # not yet known to be pixels of 0-255
+                largest = max(largest, float(np.max(np.asarray(batch))))
             yield batch
     if not count:
         raise ValueError("`images` must hold at least one image. Received: none")
+    warn_of_small_pixels(model, largest)
 
 
 def _batches(images, batch_size):

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_pdenets import applications
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
+from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.hub.cache import cache_of
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import read_checkpoint
@@ -126,6 +127,7 @@ def record_golden(model, images):
             f"`images` must be 1 to {MOST_IMAGES} images, channels last, of whole numbers 0-255. "
             f"Received: an array of shape {images.shape}"
         )
+    warn_of_small_pixels(model, images)
     digests = weight_digests(model)
     found, logits = measure(model, images)
     if logits is None:

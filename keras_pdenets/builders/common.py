@@ -1,5 +1,6 @@
 """What every family shares: the options of a model, its input, its preprocessing and its head."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ import keras
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.layers.images import channel_axis, check_data_format, check_positive_integer
+
+_MANY_CHANNELS = 16  # more than images have
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,20 @@ class ModelOptions:
                 "`input_shape` must be three positive integers, in the order of "
                 f"`data_format={self.data_format!r}`; the two sides may be None. "
                 f"Received: input_shape={shape}"
+            )
+        self._warn_of_the_order()
+
+    def _warn_of_the_order(self):
+        """Warn of a shape that looks as if it were in the other order of the axes."""
+        channels_first = self.data_format == "channels_first"
+        sides = self.input_shape[1:] if channels_first else self.input_shape[:2]
+        if self.channels > _MANY_CHANNELS and not {1, 3}.isdisjoint(sides):
+            other = "channels_last" if channels_first else "channels_first"
+            warnings.warn(
+                f"`input_shape={self.input_shape}` means images of {sides[0]} x {sides[1]} pixels "
+                f"and {self.channels} channels, as data_format={self.data_format!r}. If they are "
+                f"in the other order, turn them, or give data_format={other!r}.",
+                stacklevel=4,
             )
 
     @property

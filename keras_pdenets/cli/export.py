@@ -56,7 +56,7 @@ def _export(options):
     with tempfile.TemporaryDirectory() as work:
         report = export(model, Path(work) / "float.onnx", "onnx", **arguments)
         print(report)
-        _quantize(report.path, options, *data)
+        _quantize(model, report.path, options, *data)
     return 0
 
 
@@ -70,15 +70,17 @@ def _data(options, preset):
     return name, options.split or (preset.split if preset else "test")
 
 
-def _quantize(source, options, name, split):
+def _quantize(model, source, options, name, split):
     import numpy as np
 
+    from keras_pdenets.builders.pixels import warn_of_small_pixels
     from keras_pdenets.data import DataSource
     from keras_pdenets.export import accuracy_of, quantize_int8
 
     training = DataSource(name, f"train[:{options.images}]", options.data_dir)
     test = DataSource(name, split, options.data_dir)
     images = np.concatenate([batch.numpy() for batch, _ in training.batches(100)])
+    warn_of_small_pixels(model, images)
     print(quantize_int8(source, options.out, images))
     pairs = [(x.numpy(), y.numpy()) for x, y in test.batches(500)]
     images, labels = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pdenets.analysis import measure_perturbation
+from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.data import DataSource
 from keras_pdenets.search.choose import make_oracle
 from keras_pdenets.search.hypermodel import DepthHyperModel
@@ -76,6 +77,7 @@ def run_search(
         data = [load_split(space, split, data_dir) for split in splits]
     (x, y), validation, test = data
     tuner = make_tuner(oracle, space, folder, x, y)
+    warn_of_small_pixels(None, x)  # hours before the measure would say it
     tuner.search(x, y, validation_data=validation, verbose=verbose)
     if tuner._is_worker():
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
 from keras_pdenets.data.extras import require
@@ -110,6 +111,8 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
     test = DataSource(recipe.dataset, recipe.log_split, data_dir)
     with group.scope():
         model = compiled_model(recipe, source)
+    if group.first:
+        warn_of_small_pixels(model, _some_images(source, recipe.image_size(0)))
     group.average_gradients(model.optimizer)
     history = group.share(_resume(model, recipe, folder) if group.first else None)
     group.start_alike(model)
@@ -142,6 +145,11 @@ def compiled_model(recipe, source):
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _some_images(source, size):
+    """The first images of a data set, as the net gets them."""
+    return next(iter(source.batches(64, size)))[0].numpy()
 
 
 def _resume(model, recipe, folder):
@@ -261,6 +269,7 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
     source = DataSource(dataset, split, data_dir)
     sides = tuple(checkpoint.input_shape[:2])
     size = None if sides == source.image_shape[:2] else sides[0]
+    warn_of_small_pixels(model, _some_images(source, size))
     result = model.evaluate(source.batches(500, size), verbose=0, return_dict=True)
     accuracy = 100.0 * result["accuracy"]
     return {"accuracy": accuracy, "loss": result["loss"], "images": source.num_examples}

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.transforms.copying import has_graph
 from keras_pdenets.transforms.fusion.graph import read_graph
 
@@ -24,6 +25,7 @@ def recalibrate(model, data, batch_size):
         Number of batch norms.
     """
     run = _Run(model)
+    warn_of_small_pixels(model, data)
     for start in range(0, len(data), batch_size):
         run(model, np.asarray(data[start : start + batch_size]))
     return len(run.seen)

@@ -2,13 +2,16 @@
 
 The record names a builder of this package's table and gives it options. It may come from a
 stranger, so that nothing in it is more than a number or a word: no class, no config, no code. Its
-numbers are held against the tensors of the same file before a model of that size is built.
+numbers are held against the tensors of the same file before a model of that size is built: each
+weight that the builder would make must be there, in its shape. So a model takes no more memory than
+its file, but for a classifier that the file leaves out, whose size has a bound.
 """
 
 import math
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.header import Header, opened, parse_json
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
@@ -18,6 +21,9 @@ HEADER_KEY = "keras_pdenets"
 _RECORD = "operator_options"  # the one option that is a record: arguments of a layer
 _LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
 _LARGEST_SIDE = 2**16
+_HEAD = "classifier/"
+# Of a classifier that the file does not hold: 64 MiB, 8192 classes of 2048 features.
+_LARGEST_HEAD = 2**24
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -41,6 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(**record)
         _check_numbers(checkpoint, header)
         _check_widths(checkpoint)
+        _check_tensors(checkpoint, header)
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
         raise WeightsError(
             f"{path} has a header that cannot be read: {printable(str(error), 300)} "
@@ -120,6 +127,23 @@ def _check_widths(checkpoint: Checkpoint) -> None:
         raise ValueError(f"filters {widths} for {stages} stages.")
     if not all(_is_positive(n) for n in widths):
         raise ValueError(f"filters {widths}.")
+
+
+def _check_tensors(checkpoint: Checkpoint, header: Header) -> None:
+    """Raise ValueError unless the file has the weights of the record's net, and no others."""
+    found = {name: entry.shape for name, entry in header.tensors.items()}
+    wanted = weight_shapes(checkpoint)
+    head = {name: shape for name, shape in wanted.items() if name.startswith(_HEAD)}
+    if not found.keys() & head.keys():
+        if max(map(math.prod, head.values())) > _LARGEST_HEAD:
+            raise ValueError(f"{checkpoint.classes} classes without a classifier in the file.")
+        wanted = {name: shape for name, shape in wanted.items() if name not in head}
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{printable(name)} of shape {found.get(name)} in the file and "
+                f"{wanted.get(name)} by the record."
+            )
 
 
 def _is_positive(value: Any) -> bool:

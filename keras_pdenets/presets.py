@@ -4,14 +4,23 @@ import difflib
 import fnmatch
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from keras_pdenets.builders import FAMILIES, Preprocessing
+from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.locking import locked
+from keras_pdenets.utils.records import load_json, make, settle
+from keras_pdenets.utils.text import printable, shown
 
 PRESETS_FILE = Path(__file__).with_name("presets.json")
 _FEW = 20  # names that an error lists all of
+LARGEST_SIDE = 2**16
+_RECORD = "operator_options"
+_LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
+_WAIT_SECONDS = 60.0  # one that writes a row is done at once
 
 
 @dataclass(frozen=True)
@@ -189,9 +198,8 @@ class Checkpoint:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Turn the lists that JSON gives into tuples, and check the architecture's name."""
-        for name in ("input_shape", "mean", "std", "class_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        """Turn the lists that JSON gives into tuples, and check every field."""
+        settle(self)
         row = lookup("architecture", self.architecture, ARCHITECTURES)
         stem = {**row.options, **self.options}.get("stem")
         if "stem" in FAMILIES[row.family].options and not stem:
@@ -240,19 +248,39 @@ class Preset:
     licences: dict[str, str]
     golden: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        """Check the type of every field; `hub.names.check_preset` looks at the names."""
+        settle(self)
+
 
 def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
-    """The rows of a preset file, by name."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    presets = (Preset(**{**row, "checkpoint": Checkpoint(**row["checkpoint"])}) for row in rows)
+    """The rows of a preset file, by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything but rows.
+    """
+    rows = load_json(path)
+    try:
+        if not isinstance(rows, list):
+            raise ValueError(f"it must be a list. Received: {shown(rows)}")
+        presets = [make(Preset, row, "a row") for row in rows]
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table of presets: {error}") from error
     return {preset.name: preset for preset in presets}
 
 
 def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
-    """Put one row in a preset file, in place of the row of the same name."""
-    rows = {**read_presets(path), preset.name: preset}
-    text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Put one row in a preset file, in place of the row of the same name; the others stay.
+
+    Raises:
+        InUseError: If another process has held its folder for a minute.
+    """
+    path = Path(path)
+    with locked(path.parent, _WAIT_SECONDS):
+        rows = {**read_presets(path), preset.name: preset}
+        text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1) + "\n"
+        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def list_presets(pattern: str | None = None) -> list[str]:
@@ -310,18 +338,66 @@ def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
     """`table[name]`, or ValueError with the nearest names, and all of a short table."""
     if isinstance(name, str) and name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=3, cutoff=0.3) or sorted(table)[:3]
+    word = str(name)[:_LONGEST_WORD]
+    near = difflib.get_close_matches(word, table, n=3, cutoff=0.3) or sorted(table)[:3]
     others = [other for other in table if other not in near]
     rest = f"; the others are {', '.join(others)}" if 0 < len(others) <= _FEW else ""
     raise ValueError(
         f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}"
-        f"{rest}. Received: {name!r}"
+        f"{rest}. Received: {shown(name)}"
     )
 
 
-def config_of(architecture: Architecture, options: dict[str, Any]) -> Any:
-    """The family's config: the row's options, overridden by `options`."""
-    return FAMILIES[architecture.family].config(**{**architecture.options, **options})
+def config_of(architecture: Architecture, options: Mapping[str, Any]) -> Any:
+    """The family's config: the row's options, overridden by `options`.
+
+    Raises:
+        ValueError: If the family has no such option, or not with such a value.
+    """
+    kind: Any = FAMILIES[architecture.family].config
+    unknown = sorted(set(options) - {field.name for field in fields(kind)})
+    if unknown:
+        raise ValueError(
+            f"`options` of {architecture.builder} must be of "
+            f"{', '.join(field.name for field in fields(kind))}. Received: {shown(unknown)}"
+        )
+    try:
+        return kind(**{**architecture.options, **options})
+    except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+        raise ValueError(
+            f"`options` of {architecture.builder} must have values of the right kinds "
+            f"({printable(str(error), 200)}). Received: options={shown(dict(options))}"
+        ) from error
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError unless options are numbers, short words and lists of them.
+
+    One of them is a record, of arguments of a layer. A Keras layer takes a record for an
+    initialiser or an activation and builds what it names: such a record would be code from whoever
+    wrote the file.
+    """
+    for name, value in options.items():
+        if name == _RECORD and isinstance(value, Mapping):
+            for key, item in value.items():
+                _check_flat(f"{name}.{key}", item)
+        elif name == _RECORD:
+            raise ValueError(f"`{name}` must be a record. Received: {name}={shown(value)}")
+        else:
+            _check_flat(name, value)
+
+
+def _check_flat(name: str, value: Any) -> None:
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(item, str):
+            holds = len(item) <= _LONGEST_WORD
+        else:
+            holds = item is None or (isinstance(item, int | float) and abs(item) <= LARGEST_SIDE)
+        if not holds:
+            raise ValueError(
+                f"`options` must hold numbers of at most {LARGEST_SIDE}, short words and lists of "
+                f"them. Received: {printable(name)}={shown(value)}"
+            )
 
 
 def markdown_table() -> str:

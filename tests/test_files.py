@@ -1,5 +1,6 @@
 """Whole files, locked folders, texts: what every layer writes and reads with."""
 
+import ast
 import contextlib
 import errno
 import fcntl
@@ -223,3 +224,94 @@ def test_a_folder_that_is_closed_is_named(tmp_path):
     with pytest.raises(OSError, match="file"), locked(tmp_path / "file"):
         raise AssertionError
     assert not locking._HELD
+
+
+# Encodings
+
+TREE = Path(__file__).parents[1]
+
+
+def _without_encoding(path):
+    """Lines that read or write text in the encoding of the machine."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        if "encoding" in named:
+            continue
+        if name in ("read_text", "write_text") or {"text", "universal_newlines"} & set(named):
+            yield node.lineno
+        if name in ("open", "fdopen", "NamedTemporaryFile"):
+            modes = [*node.args, *named.values()]
+            texts = [mode.value for mode in modes if isinstance(mode, ast.Constant)]
+            numbers = isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "os.open"
+            if not numbers and not any("b" in text for text in texts if isinstance(text, str)):
+                yield node.lineno
+
+
+@pytest.mark.parametrize("folder", ["keras_pdenets", "tuning", "examples"])
+def test_texts_are_utf8_whatever_the_locale(folder):
+    places = [
+        f"{path.relative_to(TREE)}:{line}"
+        for path in sorted((TREE / folder).rglob("*.py"))
+        for line in _without_encoding(path)
+    ]
+    assert not places
+
+
+_LOCALE = r"""
+import locale, sys
+from pathlib import Path
+assert locale.getpreferredencoding(False).lower() != "utf-8"
+import numpy as np
+from keras_pdenets.cli import main
+from keras_pdenets.presets import Preset, read_presets, write_preset
+from keras_pdenets.training import Recipe, state, trainer
+from keras_pdenets.zoo import read_results
+from keras_pdenets.zoo.results import Result, write_result
+from keras_pdenets.zoo.table import put_into, write_table
+from dataclasses import asdict
+import json
+folder = Path(sys.argv[1])
+names = ["Manteau d'\u00e9t\u00e9", "\u30b3\u30fc\u30c8"]
+checkpoint = {"architecture": "preact_resnet20", "input_shape": [28, 28, 1], "classes": 2,
+              "class_names": names}
+recipe = Recipe("net", checkpoint, "sample", [{"epochs": 2}])
+run = folder / "net-seed0"
+(folder / "recipe.json").write_bytes(json.dumps(asdict(recipe), ensure_ascii=False).encode())
+assert Recipe.from_file(folder / "recipe.json") == recipe
+trainer._write_log(run / "log.csv", [{"loss": 1.0, "note": names[0]}])
+row = {"accuracy": 0.5, "test_accuracy": 0.5, "loss": 1.0, "seconds": 1.0}
+state.write_state(run / "state.safetensors", {"a": np.zeros(2)}, [row], recipe)
+assert state.read_state(run / "state.safetensors", recipe)[1] == [row]
+write_result(Result("net", 0, json.loads(recipe.to_json()), 90.0, 1.0, 10, 10, 10, 1.0, names[0],
+                    [row]), run)
+results, _ = read_results(folder)
+write_table(results, folder)
+(folder / "README.md").write_bytes("\u00e9\n<!-- zoo x -->\n<!-- /zoo -->\n".encode())
+put_into(folder / "README.md", "x", names[0])
+(folder / "presets.json").write_text("[]", encoding="utf-8")
+row = Preset("net", recipe.checkpoint, "sample", "test", "f", "0", 1, "o/r", None, {}, {}, {})
+write_preset(row, folder / "presets.json")
+assert read_presets(folder / "presets.json")["net"].checkpoint.class_names == tuple(names)
+assert main(["zoo", "table", str(folder)]) == 0
+assert main(["train", "--recipe", str(folder / "none\u00e9.json")]) == 1
+"""
+
+
+def test_files_and_terminal_in_a_locale_without_utf8(tmp_path):
+    pytest.importorskip("matplotlib")
+    environment = {
+        **os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+        "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", _LOCALE, str(tmp_path)],
+        env=environment, capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "mean \\xb1 standard deviation" in done.stdout
+    for name in ("table.md", "README.md", "net-seed0/log.csv", "presets.json"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Manteau d'été" in text or "Manteau d'\\u00e9t\\u00e9" in text, name

@@ -29,7 +29,7 @@ def run_arm(arm, space, folder, data_dir=None):
         found = folder / "depth" / RESULT
         if not found.exists():
             raise SystemExit(f"{arm} needs what the depth search found: run --arms depth first")
-        oracle = control(arm, space, json.loads(found.read_text()))
+        oracle = control(arm, space, json.loads(found.read_text(encoding="utf-8")))
     # Trains nothing where it is done; refuses a folder of another space.
     return asdict(run_search(arm, space, folder / arm, data_dir=data_dir, oracle=oracle))
 
@@ -125,7 +125,7 @@ def main():
         if "grid" in options.arms:
             grids[seed] = grid_by_depth(folder)
     text = report(results, grids)
-    (options.out / "report.md").write_text(text)
+    (options.out / "report.md").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -24,11 +24,12 @@ from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import get_preset
 from keras_pdenets.training.optimizers import make_optimizer
-from keras_pdenets.training.recipe import Recipe, read_json
+from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import build_model, compile_model
 from keras_pdenets.transforms import refine
 from keras_pdenets.transforms.copying import give_weights
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.records import read_record, settle
 
 ARMS = ("plain", "plain_longer", "refined", "zero")
 
@@ -60,6 +61,10 @@ class Experiment:
     batch_size: int = 128
     steps: int = 2
     promote: str = "depthwise"
+
+    def __post_init__(self):
+        """Check the type of every field."""
+        settle(self)
 
 
 class ZeroBlock(keras.layers.Layer):
@@ -103,7 +108,7 @@ def insert_zero_blocks(model, steps, promote):
 def recipe_of(experiment, seed, epochs, rate):
     """The preset's recipe, with one stage."""
     file = Path(__file__).parents[1] / "weights" / experiment.preset / "recipe.json"
-    values = json.loads(file.read_text())
+    values = json.loads(file.read_text(encoding="utf-8"))
     split = "train"
     if experiment.images is not None:
         split = f"train[{experiment.images * seed}:{experiment.images * (seed + 1)}]"
@@ -148,9 +153,9 @@ def start(experiment, seed, folder, verbose):
     if not note.exists():
         result = fit(model, recipe, verbose)
         write_weights(model, file, recipe.checkpoint)
-        replace_file(note, lambda path: path.write_text(json.dumps(result)))
+        replace_file(note, lambda path: path.write_text(json.dumps(result), encoding="utf-8"))
     load_weights(model, file)
-    return model, json.loads(note.read_text())["test_accuracy"]
+    return model, json.loads(note.read_text(encoding="utf-8"))["test_accuracy"]
 
 
 def run_arm(arm, rate, experiment, seed, folder, verbose):
@@ -168,8 +173,8 @@ def run_arm(arm, rate, experiment, seed, folder, verbose):
         result["experiment"] = asdict(experiment)
         result |= fit(model, recipe_of(experiment, seed, epochs, rate), verbose)
         result["parameters"] = model.count_params()
-        replace_file(file, lambda path: path.write_text(json.dumps(result)))
-    result = json.loads(file.read_text())
+        replace_file(file, lambda path: path.write_text(json.dumps(result), encoding="utf-8"))
+    result = json.loads(file.read_text(encoding="utf-8"))
     if result.pop("experiment") != json.loads(json.dumps(asdict(experiment))):
         raise SystemExit(f"{file} is of another experiment: give another folder with --out")
     return result
@@ -216,7 +221,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--verbose", default="auto")
     options = parser.parse_args()
-    experiment = read_json(Experiment, options.experiment, "an experiment")
+    experiment = read_record(Experiment, options.experiment, "an experiment")
     results = []
     for seed in options.seeds:
         folder = options.out / f"seed{seed}"
@@ -231,7 +236,7 @@ def main():
                     flush=True,
                 )
     text = report(experiment, results)
-    (options.out / "report.md").write_text(text)
+    (options.out / "report.md").write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -174,7 +174,7 @@ class _Worker:
             ["-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
             {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": contender.backend,
              **devices.environment(setting.device)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8",
         )  # fmt: skip
         self.facts = {}
 

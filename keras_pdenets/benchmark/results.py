@@ -84,7 +84,8 @@ def write_results(results, setting, folder, command):
     writer.writerow(["contender", "round", "seconds"])
     for result in results:
         writer.writerows([result.name, i, f"{t:.6f}"] for i, t in enumerate(result.seconds))
-    replace_file(folder / "times.csv", lambda path: path.write_text(rows.getvalue()))
+    data = rows.getvalue().encode()
+    replace_file(folder / "times.csv", lambda path: path.write_bytes(data))
 
 
 def where(device, gpu=None):

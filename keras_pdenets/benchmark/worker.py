@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "c
 def main():
     """Serve the commands."""
     # Whatever the frameworks print must not come between the lines.
-    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     try:
         _serve(json.loads(sys.argv[1]), channel)
@@ -63,7 +63,7 @@ def _serve(task, channel):
 
 def _resident():
     """Bytes of memory that this process has now: libraries without the net."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

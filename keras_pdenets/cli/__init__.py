@@ -8,10 +8,17 @@ import keras_pdenets
 from keras_pdenets.cli import benchmark, depth, export, publish, zoo
 from keras_pdenets.cli.arguments import add_command, check_reads, folder, path, positive, wrap
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
+from keras_pdenets.utils.text import printable
+
+_LONGEST_MESSAGE = 4000
 
 
 def main(arguments=None):
     """Run the command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of classes are of any language; a terminal may be of one.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = make_parser().parse_args(arguments)
     try:
         check_reads(options)
@@ -23,7 +30,8 @@ def main(arguments=None):
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         if options.traceback:
             raise
-        print(f"keras-pdenets: {error}", file=sys.stderr)
+        # Whatever a file has put into it.
+        print(f"keras-pdenets: {printable(str(error), _LONGEST_MESSAGE)}", file=sys.stderr)
         return 1
 
 

@@ -12,6 +12,7 @@ from keras_pdenets.cli.arguments import (
     path,
     positive,
 )
+from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 
 def add_commands(commands):
@@ -165,7 +166,7 @@ def _sweep(options):
     for line in exponents(rows):
         print(line)
     if sweep.reference:
-        print(sweep.reference)
+        print(printable(sweep.reference, LONGEST_REFERENCE))
     return 0
 
 
@@ -178,5 +179,5 @@ def _dry_run(sweep, options):
         shown = ", ".join(f"{loss:.3f}" for loss in losses)
         print(f"{recipe.preset}: {parameters:,} weights; losses {shown}")
     if sweep.reference:
-        print(sweep.reference)
+        print(printable(sweep.reference, LONGEST_REFERENCE))
     return 0

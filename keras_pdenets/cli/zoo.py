@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from keras_pdenets.cli.arguments import add_command, count, folder, path, positive
+from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 
 def add_commands(commands):
@@ -62,7 +63,7 @@ def _run(options):
         if result is None:
             missing.append(name)
             continue
-        paper = f"; paper: {papers[result.entry]}" if papers[result.entry] else ""
+        paper = f"; paper: {printable(papers[result.entry])}" if papers[result.entry] else ""
         print(f"{name}: {result.accuracy:.2f} % on {result.images} images{paper}")
     if missing:
         print(f"Not finished: {', '.join(missing)}. The same command goes on.")
@@ -78,14 +79,16 @@ def _dry_run(options):
         protocol, options.steps, options.batch, options.only, options.data_dir
     ):
         shown = ", ".join(f"{loss:.3f}" for loss in losses)
-        print(f"{entry.name}: {parameters:,} weights; losses {shown}; paper: {entry.paper or '-'}")
+        paper = printable(entry.paper) or "-"
+        print(f"{entry.name}: {parameters:,} weights; losses {shown}; paper: {paper}")
     if protocol.reference:
-        print(protocol.reference)
+        print(printable(protocol.reference, LONGEST_REFERENCE))
     return 0
 
 
 def _table(options):
     from keras_pdenets.plots import plot_zoo
+    from keras_pdenets.utils.locking import locked
     from keras_pdenets.zoo import Protocol, read_results
     from keras_pdenets.zoo.table import markdown, put_into, write_table
 
@@ -94,8 +97,9 @@ def _table(options):
     if not results:
         raise ValueError(f"No run in {options.folder} is finished: {', '.join(unfinished)}.")
     out = options.out or options.folder
-    write_table(results, out, unfinished, protocol)
-    plot_zoo(results, out)
+    with locked(out):
+        write_table(results, out, unfinished, protocol)
+        plot_zoo(results, out)
     text = markdown(results, unfinished, protocol)
     if options.readme:
         put_into(options.readme, (options.protocol or options.folder).stem, text)

@@ -6,8 +6,13 @@ from typing import Any, overload
 
 import numpy as np
 
+from keras_pdenets.utils.records import check_count
+from keras_pdenets.utils.text import shown
+
 # Quotients this close to an integer are that integer: 2.1 / 0.3 is 7.000000000000001.
 _TOLERANCE = 1e-9
+MOST_BLOCKS = 10_000
+_LARGEST = 2**53
 
 
 @overload
@@ -18,7 +23,7 @@ def stopping_rule(
 ) -> tuple[int, ...]: ...
 
 
-def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = 10_000) -> Any:
+def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = MOST_BLOCKS) -> Any:
     r"""Smallest number of blocks with a mean scaled perturbation below `epsilon`.
 
     $$L = \min\{L : d / L < \epsilon\} = \lfloor d / \epsilon \rfloor + 1$$
@@ -43,19 +48,35 @@ def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = 10_000) -> An
     >>> keras_pdenets.stopping_rule([4.11, 3.12, 4.58], epsilon=0.1)
     (42, 32, 46)
     """
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
+    check_count("max_blocks", max_blocks, _LARGEST)
+    bound = _as_float(epsilon)
+    if not 0 < bound < math.inf:
+        raise ValueError(f"`epsilon` must be positive. Received: epsilon={shown(epsilon)}")
     if np.ndim(d_scaled):
-        return tuple(stopping_rule(float(d), epsilon, max_blocks) for d in d_scaled)
-    distance = float(d_scaled)
-    if not (distance >= 0 and math.isfinite(distance)):
+        return tuple(_blocks(d, bound, max_blocks) for d in d_scaled)
+    return _blocks(d_scaled, bound, max_blocks)
+
+
+def _blocks(d_scaled: Any, bound: float, max_blocks: int) -> int:
+    distance = _as_float(d_scaled)
+    if not 0 <= distance < math.inf:
         raise ValueError(
-            f"`d_scaled` must be finite and not negative. Received: d_scaled={d_scaled}"
+            f"`d_scaled` must be finite and not negative. Received: d_scaled={shown(d_scaled)}"
         )
-    blocks = distance / epsilon * (1 + _TOLERANCE) + 1
+    blocks = distance / bound * (1 + _TOLERANCE) + 1
     if blocks >= max_blocks + 1:
         raise ValueError(
             f"`epsilon` asks for {blocks:.3g} blocks in a section (d_scaled={distance:.3g}); "
-            f"`max_blocks` is {max_blocks}. Received: epsilon={epsilon}"
+            f"`max_blocks` is {max_blocks}. Received: epsilon={bound}"
         )
     return math.floor(blocks)
+
+
+def _as_float(value: Any) -> float:
+    """A number, or NaN for what is none."""
+    if isinstance(value, bool | str):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -8,6 +8,8 @@ from pathlib import Path
 import keras_tuner
 
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.records import load_json
+from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
 
@@ -31,18 +33,31 @@ class SafeOracle(keras_tuner.Oracle):
 
     def save(self):
         """Write the state of the search."""
-        text = json.dumps(self.get_state())
-        replace_file(Path(self._get_oracle_fname()), lambda path: path.write_text(text))
+        _write(Path(self._get_oracle_fname()), json.dumps(self.get_state()))
 
     def _save_trial(self, trial):
-        text = json.dumps(trial.get_state())
         path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
-        replace_file(path, lambda temporary: temporary.write_text(text))
+        _write(path, json.dumps(trial.get_state()))
 
     def reload(self):
-        """Read the state, then bring it up to date with the files of the trials."""
+        """Read the state, then bring it up to date with the files of the trials.
+
+        Raises:
+            ValueError: If a file is damaged or of another search.
+        """
         path = Path(self._get_oracle_fname())
-        known = set(json.loads(path.read_text())["start_order"]) if path.exists() else set()
+        try:
+            known = set(load_json(path, nan=True)["start_order"]) if path.exists() else set()
+            self._reload(known)
+        # KerasTuner takes what it reads for its own.
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(
+                f"{self._project_dir} holds a search with a damaged file "
+                f"({printable(f'{type(error).__name__}: {error}', 300)}). Put a copy back, or give "
+                "another folder to start anew."
+            ) from error
+
+    def _reload(self, known):
         for folder in Path(self._project_dir).glob("trial_*"):
             # Killed before the oracle had noted it: no worker was ever given this trial.
             if folder.name.removeprefix("trial_") not in known:
@@ -84,6 +99,10 @@ class SafeOracle(keras_tuner.Oracle):
         if self._failures >= self.max_consecutive_failed_trials:
             self._aborted = True
             _LOG.error("The search stops: %d trials in a row failed.", self._failures)
+
+
+def _write(path, text):
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _forget_metrics(trial):

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.operators.stopping import stopping_rule
+from keras_pdenets.operators.stopping import MOST_BLOCKS, stopping_rule
+from keras_pdenets.utils.records import check_count, settle
 
 GROW, ANNEAL = "grow", "anneal"
 # A distance is taken to grow with depth by this power at most, whatever the last nets say.
@@ -57,12 +57,13 @@ class GrowthRules:
 
     def __post_init__(self) -> None:
         """Check every number; the message names the field."""
-        object.__setattr__(self, "start", tuple(self.start))
+        settle(self)
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         for value in self.start:
-            check_positive_integer("start", value)
-        check_positive_integer("max_blocks", self.max_blocks)
-        check_positive_integer("patience", self.patience)
+            check_count("start", value, MOST_BLOCKS)
+        check_count("max_blocks", self.max_blocks, MOST_BLOCKS)
+        check_count("patience", self.patience)
+        check_count("repairs", self.repairs, least=0)
         falling = all(a > b for a, b in zip(self.epsilons, self.epsilons[1:], strict=False))
         for name, holds, rule in (
             ("start", bool(self.start), "name at least one section"),
@@ -70,7 +71,6 @@ class GrowthRules:
              "hold at least one number, all positive, each smaller than the one before"),
             ("target", 0 < self.target <= 1, "be in (0, 1]"),
             ("growth", self.growth > 1, "be above 1"),
-            ("repairs", self.repairs >= 0, "not be negative"),
             ("max_cost", self.max_cost is None or self.max_cost > 0, "be None or positive"),
         ):  # fmt: skip
             if not holds:

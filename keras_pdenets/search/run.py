@@ -85,7 +85,7 @@ def run_search(
     best = best_trial(oracle, space)
     result = _measure(kind, oracle, space, tuner, best, validation, test)
     text = json.dumps(asdict(result), indent=1) + "\n"
-    replace_file(folder / RESULT, lambda path: path.write_text(text))
+    replace_file(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
     return result
 
 

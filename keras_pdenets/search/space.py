@@ -1,16 +1,20 @@
 """A search as data: what may be chosen, and what all trials share."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.blocks.parts import OPERATORS
 from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
-from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.presets import ARCHITECTURES, config_of, lookup
+from keras_pdenets.operators.stopping import MOST_BLOCKS
+from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, config_of, lookup
 from keras_pdenets.search.plan import GrowthRules
-from keras_pdenets.training.recipe import read_json
+from keras_pdenets.training.recipe import MOST_SEED, check_dataset, check_precision
+from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.text import shown
 
 STARTS: dict[str, dict[str, Any]] = {
     "zero": {"zero_start": True},
@@ -18,6 +22,7 @@ STARTS: dict[str, dict[str, Any]] = {
     "ordinary": {},
 }
 
+_MOST_CHOICES = 100_000
 SEARCHABLE = ("preact_resnet",)
 
 
@@ -84,14 +89,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check every field."""
-        for name in ("depths", "operators", "filters"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(value))
+        settle(self)
         for name in ("widths", "learning_rates"):  # JSON writes 1 for 1.0
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
-        if isinstance(self.rules, dict):
-            object.__setattr__(self, "rules", GrowthRules(**self.rules))
+        check_dataset(self.dataset)
+        check_precision(self.dtype, self.jit_compile)
         row = lookup("architecture", self.architecture, ARCHITECTURES)
         if row.family not in SEARCHABLE:
             names = [n for n, r in ARCHITECTURES.items() if r.family in SEARCHABLE]
@@ -101,20 +103,36 @@ class SearchSpace:
                 f"Received: architecture={self.architecture!r}"
             )
         for name in ("tracks", "stage_epochs", "anneal_epochs", "epochs", "batch_size"):
-            check_positive_integer(name, getattr(self, name))
+            check_count(name, getattr(self, name))
+        check_count("seed", self.seed, MOST_SEED, 0)
+        check_count("image_size", self.image_size or 1, LARGEST_SIDE)
         for depth in self.depths:
-            check_positive_integer("depths", depth)
+            check_count("depths", depth, MOST_BLOCKS)
+        for width in self.filters or ():
+            check_count("filters", width, LARGEST_SIDE)
+        choices = math.prod(
+            len(part) for part in (self.depths, self.operators, self.widths, self.learning_rates)
+        )
         for name, holds, rule in (
             ("depths", self.depths, "hold at least one number"),
-            ("operators", self.operators, "hold at least one name"),
-            ("widths", self.widths and min(self.widths) > 0, "hold positive numbers"),
+            ("operators", self.operators and set(self.operators) <= set(OPERATORS),
+             f"hold names of {', '.join(OPERATORS)}"),
+            ("widths", self.widths and 0 < min(self.widths) <= max(self.widths) <= LARGEST_SIDE,
+             f"hold positive numbers of at most {LARGEST_SIDE}"),
             ("learning_rates", self.learning_rates and min(self.learning_rates) > 0,
              "hold positive numbers"),
             ("start", self.start in STARTS, f"be one of {', '.join(STARTS)}"),
             ("anneal_epochs", self.anneal_epochs <= self.epochs, "not be above `epochs`"),
         ):  # fmt: skip
             if not holds:
-                raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(self, name)!r}")
+                raise ValueError(
+                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
+                )
+        if choices > _MOST_CHOICES:
+            raise ValueError(
+                "`depths`, `operators`, `widths` and `learning_rates` must make "
+                f"{_MOST_CHOICES} choices at most. Received: {choices}"
+            )
         sections = len(config_of(row, {}).num_blocks)
         if len(self.rules.start) != sections:
             raise ValueError(
@@ -164,9 +182,10 @@ class SearchSpace:
         """The space in a JSON file.
 
         Raises:
-            ValueError: If the file is no JSON, or holds a field that a space does not have.
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
         """
-        return read_json(cls, path, "a search space")
+        return read_record(cls, path, "a search space")
 
 
 def depths_of(values: dict[str, Any], sections: int) -> tuple[int, ...]:

@@ -9,12 +9,14 @@ from keras_pdenets.analysis import fit_exponent, measure_perturbation
 from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_weights
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.operators.stopping import MOST_BLOCKS
 from keras_pdenets.search.space import STARTS
 from keras_pdenets.training import Recipe, train
 from keras_pdenets.training.first_steps import first_steps
-from keras_pdenets.training.recipe import read_json
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model
+from keras_pdenets.utils.locking import locked
+from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.text import shown
 
 RESULTS = "sweep.csv"
 _BLOCKS = "blocks.csv"
@@ -54,29 +56,37 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check them."""
-        for name in ("depths", "starts"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if isinstance(self.recipe, dict):
-            object.__setattr__(self, "recipe", Recipe(**self.recipe))
+        settle(self)
         for depth in self.depths:
-            check_positive_integer("depths", depth)
-        object.__setattr__(self, "batch_sizes", tuple(tuple(pair) for pair in self.batch_sizes))
+            check_count("depths", depth, MOST_BLOCKS)
         for number in (n for pair in self.batch_sizes for n in pair):
-            check_positive_integer("batch_sizes", number)
+            check_count("batch_sizes", number)
         limits = [pair[0] for pair in self.batch_sizes]
-        if limits != sorted(set(limits)) or any(len(pair) != 2 for pair in self.batch_sizes):
-            raise ValueError(
-                "`batch_sizes` must be pairs of blocks and images, with rising blocks. "
-                f"Received: batch_sizes={self.batch_sizes}"
-            )
         unknown = [start for start in self.starts if start not in STARTS]
-        if unknown:
-            raise ValueError(f"`starts` must be of {', '.join(STARTS)}. Received: {unknown}")
+        for name, holds, rule in (
+            ("batch_sizes", limits == sorted(set(limits)),
+             "be pairs of blocks and images, with rising blocks"),
+            ("starts", self.starts and not unknown, f"be of {', '.join(STARTS)}"),
+            ("depths", self.depths and len(set(self.depths)) == len(self.depths),
+             "not be empty or hold anything twice"),
+            ("starts", len(set(self.starts)) == len(self.starts), "not hold anything twice"),
+        ):  # fmt: skip
+            if not holds:
+                raise ValueError(
+                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
+                )
+        for start in self.starts:  # the longest name, and the options that a run adds
+            self.recipe_of(start, max(self.depths))
 
     @classmethod
     def from_file(cls, path: Path) -> "Sweep":
-        """The sweep in a JSON file."""
-        return read_json(cls, path, "a sweep")
+        """The sweep in a JSON file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
+        """
+        return read_record(cls, path, "a sweep")
 
     def recipe_of(self, start: str, depth: int) -> Recipe:
         """The recipe of one net."""
@@ -104,8 +114,15 @@ def run_sweep(sweep, folder, limit_minutes=None, data_dir=None, verbose="auto"):
 
     Returns:
         One row (dictionary of strings, as in the CSV file) for each block of each finished net.
+
+    Raises:
+        InUseError: If another process works in the folder now (a `RuntimeError`).
     """
-    folder = Path(folder)
+    with locked(Path(folder)):
+        return _run_sweep(sweep, Path(folder), limit_minutes, data_dir, verbose)
+
+
+def _run_sweep(sweep, folder, limit_minutes, data_dir, verbose):
     begin = time.monotonic()
     for start in sweep.starts:
         for depth in sweep.depths:

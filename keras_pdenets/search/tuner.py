@@ -11,7 +11,7 @@ import keras_tuner
 import numpy as np
 
 from keras_pdenets.search.batches import ShuffledBatches
-from keras_pdenets.search.folder import check_folder, describe, lock
+from keras_pdenets.search.folder import check_folder, describe
 from keras_pdenets.search.oracles import SafeOracle
 from keras_pdenets.search.run import best_trial
 from keras_pdenets.search.schedule import HoldThenDecay
@@ -19,7 +19,10 @@ from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
 from keras_pdenets.training.trainer import without_eager_jax
 from keras_pdenets.transforms.growth import grow
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import remove_leftovers, replace_file
+from keras_pdenets.utils.locking import hold
+from keras_pdenets.utils.records import load_json
+from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
 _STATE, _RESULT, _ERROR = "state.safetensors", "result.json", "error.txt"
@@ -101,12 +104,12 @@ class DepthTuner(keras_tuner.Tuner):
             check_folder(folder, oracle, self.space)
         worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
         if not worker:
-            lock(folder)
+            hold(folder)
         super().__init__(oracle, hypermodel, **kwargs)
         if worker:
             return
         text = describe(oracle, self.space)
-        replace_file(folder / "space.json", lambda path: path.write_text(text))
+        replace_file(folder / "space.json", lambda path: path.write_text(text, encoding="utf-8"))
         # KerasTuner goes on only with what a tuner of this name left after a whole trial.
         if going_on:
             oracle.reload()
@@ -121,7 +124,8 @@ class DepthTuner(keras_tuner.Tuner):
         if not self._is_worker():
             self.oracle.save()
         text = json.dumps(self.get_state())
-        replace_file(Path(self._get_tuner_fname()), lambda path: path.write_text(text))
+        path = Path(self._get_tuner_fname())
+        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def pre_create_trial(self):
         """Wait a little longer every time that the oracle has nothing to do."""
@@ -138,8 +142,10 @@ class DepthTuner(keras_tuner.Tuner):
         """Keep the reason of a failure, which gRPC would drop, then report."""
         if trial.message:
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
-            replace_file(path, lambda temporary: temporary.write_text(trial.message))
-            reason = trial.message.strip().splitlines()[-1]
+            # Whatever the message holds, half a character included.
+            data = trial.message.encode("utf-8", "backslashreplace")
+            replace_file(path, lambda temporary: temporary.write_bytes(data))
+            reason = printable((trial.message.strip().splitlines() or [""])[-1], 400)
             _LOG.warning("Trial %s failed: %s (%s)", trial.trial_id, reason, path)
         super().on_trial_end(trial)
 
@@ -155,8 +161,9 @@ class DepthTuner(keras_tuner.Tuner):
             callbacks: More callbacks.
         """
         folder = Path(self.get_trial_dir(trial.trial_id))
+        remove_leftovers(folder)
         if (folder / _RESULT).exists():
-            return json.loads((folder / _RESULT).read_text())
+            return _read_result(folder / _RESULT)
         values = trial.hyperparameters.values
         first = values.get("tuner/initial_epoch", 0)
         epochs = values.get("tuner/epochs", self.space.epochs) - first
@@ -188,7 +195,8 @@ class DepthTuner(keras_tuner.Tuner):
             )
         model.save_weights(self._get_checkpoint_fname(trial.trial_id))
         result = self._result(model, values, history, len(x))
-        replace_file(folder / _RESULT, lambda path: path.write_text(json.dumps(result)))
+        text = json.dumps(result)
+        replace_file(folder / _RESULT, lambda path: path.write_text(text, encoding="utf-8"))
         (folder / _STATE).unlink(missing_ok=True)
         return result
 
@@ -239,11 +247,20 @@ class DepthTuner(keras_tuner.Tuner):
         }
 
 
+def _read_result(path):
+    """The metrics of a finished trial."""
+    result = load_json(path, nan=True)
+    if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
+        raise ValueError(f"{path} is not the result of a trial: remove it to train it again.")
+    return result
+
+
 def _count_start(path, done):
     """Note a start; give a trial up that has killed its process too often without an epoch."""
-    starts = path.read_text().split() if path.exists() else []
+    starts = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
     starts.append(str(done))
-    replace_file(path, lambda temporary: temporary.write_text(" ".join(starts)))
+    text = " ".join(starts)
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     if starts.count(str(done)) > _VAIN_STARTS:
         raise keras_tuner.errors.FailedTrialError(
             f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "

@@ -6,9 +6,20 @@ from dataclasses import dataclass
 import keras
 
 from keras_pdenets.builders.common import make_input
-from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of, lookup
+from keras_pdenets.presets import (
+    ARCHITECTURES,
+    LARGEST_SIDE,
+    Checkpoint,
+    check_options,
+    config_of,
+    lookup,
+)
+from keras_pdenets.utils.records import check_count, make, settle
+from keras_pdenets.utils.text import shown
 
 PREFIX = "keras:"
+# Arguments that `build_peer` gives itself.
+_OURS = {"input_tensor", "input_shape", "weights", "classes", "classifier_activation", "name"}
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,7 @@ mean=(127.5,), std=(127.5,), class_names=())
 
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check the name and the options."""
-        for name in ("input_shape", "mean", "std", "class_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        settle(self)
         check_net(self.architecture, self.options)
 
 
@@ -39,19 +49,31 @@ def is_peer(architecture):
 
 def checkpoint_of(fields):
     """The `Checkpoint`, or the `Peer`, of a dictionary of its fields."""
-    return (Peer if is_peer(fields.get("architecture")) else Checkpoint)(**fields)
+    return make(Peer if is_peer(fields.get("architecture")) else Checkpoint, fields, "`checkpoint`")
+
+
+def check_checkpoint(checkpoint):
+    """Raise ValueError unless the numbers of a checkpoint can be those of a net."""
+    for side in checkpoint.input_shape:
+        check_count("input_shape", side, LARGEST_SIDE)
+    check_count("classes", checkpoint.classes)
+    check_net(checkpoint.architecture, checkpoint.options)
+    if not all(value > 0 for value in checkpoint.std):
+        raise ValueError(f"`std` must be positive. Received: std={shown(checkpoint.std)}")
 
 
 def check_net(architecture, options):
     """Raise ValueError unless there is such a net and it takes such options."""
+    check_options(options)
     if not is_peer(architecture):
         config_of(lookup("architecture", architecture, ARCHITECTURES), dict(options))
         return
-    known = inspect.signature(_function(architecture)).parameters
+    known = set(inspect.signature(_function(architecture)).parameters) - _OURS
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
-            f"`options` of {architecture} must be of {', '.join(known)}. Received: {unknown}"
+            f"`options` of {architecture} must be of {', '.join(sorted(known))}. "
+            f"Received: {shown(unknown)}"
         )
 
 
@@ -59,7 +81,9 @@ def _function(architecture):
     name = architecture.removeprefix(PREFIX)
     function = getattr(keras.applications, name, None)
     if not inspect.isfunction(function):
-        raise ValueError(f"`architecture` must name a net of keras.applications. Received: {name}")
+        raise ValueError(
+            f"`architecture` must name a net of keras.applications. Received: {shown(name)}"
+        )
     return function
 
 

@@ -1,14 +1,24 @@
 """Everything that decides a training run, as one JSON file."""
 
 import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from keras_pdenets.data.augmentation import check_crop
-from keras_pdenets.layers.images import check_positive_integer
-from keras_pdenets.presets import Checkpoint
-from keras_pdenets.training.peers import checkpoint_of
+from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
+from keras_pdenets.training.peers import check_checkpoint, checkpoint_of
+from keras_pdenets.utils.names import check_name
+from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.text import shown
+
+MOST_SEED = 2**32 - 2
+_MOST_STAGES = 1000
+DTYPES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+# A set of TFDS, its config, its version, some of its classes. Not one of TFDS's communities, which
+# come before a colon and bring code from elsewhere.
+_DATASET = re.compile(r"\w+(/[\w-][\w.-]*)?(:[\d.*]+)?(\[[\d:-]*\])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,17 @@ class Stage:
     image_size: int | None = None
     restart: float | None = None
 
+    def __post_init__(self) -> None:
+        """Check the type of every field; the recipe looks at the numbers."""
+        settle(self)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How a checkpoint is trained.
 
     Args:
-        preset: Name of the checkpoint.
+        preset: Name of the checkpoint, and of its folder (`utils.names`).
         checkpoint: The model.
         dataset: TFDS name of the data, or of some of its classes (`data.load_dataset`).
         train_split: Split to train on.
@@ -85,20 +99,39 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every number; the message names the field."""
+        """Check every field; the message names it."""
         if isinstance(self.checkpoint, dict):
             object.__setattr__(self, "checkpoint", checkpoint_of(self.checkpoint))
-        stages = tuple(Stage(**s) if isinstance(s, dict) else s for s in self.stages)
-        object.__setattr__(self, "stages", stages)
-        for stage in stages:
-            check_positive_integer("stages.epochs", stage.epochs)
-        check_positive_integer("batch_size", self.batch_size)
+        if isinstance(self.start, os.PathLike):
+            object.__setattr__(self, "start", os.fspath(self.start))
+        settle(self)
+        check_checkpoint(self.checkpoint)
+        check_name("preset", self.preset)
+        check_dataset(self.dataset)
+        check_precision(self.dtype, self.jit_compile)
+        if self.start is not None:
+            _check_start(self.start)
+        if len(self.stages) > _MOST_STAGES:
+            raise ValueError(
+                f"`stages` must be {_MOST_STAGES} at most. Received: {len(self.stages)}"
+            )
+        for stage in self.stages:
+            check_count("stages.epochs", stage.epochs)
+            check_count("stages.image_size", stage.image_size or 1, LARGEST_SIDE)
+            if not (stage.restart is None or stage.restart > 0):
+                raise ValueError(
+                    f"`stages.restart` must be null or positive. Received: restart={stage.restart}"
+                )
+        check_count("batch_size", self.batch_size)
+        check_count("seed", self.seed, MOST_SEED, 0)
         check_crop(self.crop)
+        if not isinstance(self.crop, str):
+            check_count("crop", self.crop, LARGEST_SIDE, 0)
         if self.optimizer not in ("sgd", "adamw"):
             raise ValueError(
                 f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"
             )
-        if not stages:
+        if not self.stages:
             raise ValueError("`stages` must hold at least one stage. Received: stages=()")
         rules = (
             ("learning_rate", self.learning_rate > 0, "be positive"),
@@ -153,30 +186,38 @@ class Recipe:
         """The recipe in a JSON file.
 
         Raises:
-            ValueError: If the file is no JSON, or holds a field that a recipe does not have.
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
         """
-        return read_json(cls, path, "a recipe")
+        return read_record(cls, path, "a recipe")
 
 
-def read_json(kind: Any, path: Path, name: str) -> Any:
-    """An instance of a dataclass from a JSON file of its fields.
+def check_dataset(name: str) -> None:
+    """Raise ValueError unless a text can be the name of a data set, and no path or program."""
+    if not _DATASET.fullmatch(name) or ".." in name:
+        raise ValueError(
+            "`dataset` must be the name of a set of TFDS, with its config, version or classes "
+            f"where need be, such as 'imagenet2012[::10]'. Received: dataset={shown(name)}"
+        )
 
-    Args:
-        kind: The dataclass.
-        path: The file.
-        name: What it is, with its article, for messages.
 
-    Raises:
-        ValueError: If the file is no JSON, lacks a field or has one that the dataclass has not.
-    """
-    try:
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    unknown = sorted(set(values) - {f.name for f in fields(kind)})
-    if unknown:
-        raise ValueError(f"{path} is not {name}: {name} has no field {', '.join(unknown)}.")
-    try:
-        return kind(**values)
-    except TypeError as error:  # a field is missing, or one inside does not exist
-        raise ValueError(f"{path} is not {name}: {error}") from error
+def check_precision(dtype: str, jit_compile: bool | str) -> None:
+    """Raise ValueError unless Keras knows the two."""
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"`dtype` must be one of {', '.join(DTYPES)}. Received: dtype={shown(dtype)}"
+        )
+    if jit_compile not in (True, False, "auto"):
+        raise ValueError(
+            f"`jit_compile` must be 'auto', true or false. Received: {shown(jit_compile)}"
+        )
+
+
+def _check_start(start: str) -> None:
+    """Raise ValueError unless a text is a preset or the path of a file on this machine."""
+    parts = {*PurePosixPath(start).parts, *PureWindowsPath(start).parts}
+    if not start or not start.isprintable() or ".." in parts or start[:2] in ("//", "\\\\"):
+        raise ValueError(
+            "`start` must be a preset or the path of a weight file without `..`, on this machine. "
+            f"Received: start={shown(start)}"
+        )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.records import read_record, settle
 
 SPEED = "speed.json"
 
@@ -27,6 +28,10 @@ class Speed:
     where: str
     date: str
 
+    def __post_init__(self) -> None:
+        """Check the type of every field."""
+        settle(self)
+
 
 def write_speed(speed, folder):
     """Put a `Speed` beside a checkpoint, whole or not at all."""
@@ -37,4 +42,4 @@ def write_speed(speed, folder):
 def read_speed(folder):
     """The `Speed` that lies beside a checkpoint, or None."""
     path = Path(folder) / SPEED
-    return Speed(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return read_record(Speed, path, "a measured speed") if path.is_file() else None

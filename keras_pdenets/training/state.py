@@ -2,13 +2,17 @@
 
 import json
 import platform
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.utils.records import parse_json
+from keras_pdenets.utils.text import printable
 
+_COLUMNS = {"loss", "seconds"}
 # The files' own modules are imported where a file is written or read: `import keras_pdenets` brings
 # this one.
 
@@ -65,16 +69,12 @@ def read_state(path, recipe):
     """Captured values, log and software of a run.
 
     Raises:
-        WeightsError: If the run was started with another recipe.
+        WeightsError: If the file is damaged, or the run was started with another recipe.
     """
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="numpy") as file:
-        header = file.metadata()
-        values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    values, header, history = _read(Path(path))
     try:
         # Through the class: a run of an earlier version lacks the fields that came later.
-        before = type(recipe)(**json.loads(header["recipe"])).to_json()
+        before = type(recipe)(**parse_json(header["recipe"])).to_json()
     except (TypeError, ValueError):
         before = None
     if before != recipe.to_json():
@@ -82,4 +82,30 @@ def read_state(path, recipe):
             f"{path} was started with another recipe. Give another folder with --out, or remove "
             "this one to start again."
         )
-    return values, json.loads(header["history"]), header["software"]
+    return values, history, header["software"]
+
+
+def _read(path):
+    """Tensors, texts and log of a file, which a failing disk or a stranger may have written."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = file.metadata() or {}
+            values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+        history = parse_json(header["history"], nan=True)
+        rows = isinstance(history, list) and all(_is_row(row) for row in history)
+        if not rows or "recipe" not in header or "software" not in header:
+            raise ValueError("no log of epochs")
+    # TypeError and AttributeError: NumPy lacks the file's type of numbers.
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is not a whole training state ({printable(str(error), 200)}). Put a copy "
+            "back, or remove it to start the run again from its beginning."
+        ) from error
+    return values, header, history
+
+
+def _is_row(row):
+    numbers = isinstance(row, dict) and all(isinstance(v, int | float) for v in row.values())
+    return numbers and row.keys() >= _COLUMNS

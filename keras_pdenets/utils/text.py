@@ -1,7 +1,30 @@
 """Texts out of files and answers, made fit to be shown."""
 
+import reprlib
+from typing import Any
+
+# What a paper states, in a sentence or two.
+LONGEST_REFERENCE = 1000
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
+
 
 def printable(text: str, most: int = 80) -> str:
-    """A text out of a file, fit for a terminal and a log: no escape sequences, not endless."""
-    shown = ascii(text[: most + 1])[1:-1]
+    r"""A text out of a file, fit for a terminal and a log: no escape sequences, not endless.
+
+    Example:
+    >>> from keras_pdenets.utils.text import printable
+    >>> print(printable("Manteau d'été" + chr(27) + "[2J"))
+    Manteau d'été\x1b[2J
+    """
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
     return shown if len(text) <= most else f"{shown}..."
+
+
+def shown(value: Any) -> str:
+    """A value that was received, in one short line, however large it is."""
+    try:
+        return printable(_SHORT.repr(value), 400)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else "..."

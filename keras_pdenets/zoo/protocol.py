@@ -1,5 +1,6 @@
 """Which nets are trained, and the one recipe that all of them get."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_pdenets.training.peers import check_net
-from keras_pdenets.training.recipe import Recipe, read_json
+from keras_pdenets.training.recipe import MOST_SEED, Recipe
+from keras_pdenets.utils.names import check_name
+from keras_pdenets.utils.records import check_count, make, read_record, settle
+from keras_pdenets.utils.text import shown
 
+# Small letters: some file systems take two names for one that differ in nothing else.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,12 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Check the name, the row and its options."""
+        settle(self)
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"`name` must match {_NAME.pattern}. Received: name={self.name!r}")
+            raise ValueError(
+                f"`name` must match {_NAME.pattern}. Received: name={shown(self.name)}"
+            )
+        check_name("name", self.name)
         shared = sorted({"checkpoint", "preset", "seed"} & set(self.recipe))
         if shared:
             raise ValueError(f"`recipe` of {self.name} must not hold {', '.join(shared)}.")
@@ -61,14 +71,21 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Check that every run has a name of its own and a valid recipe."""
-        entries = tuple(Entry(**e) if isinstance(e, dict) else e for e in self.entries)
-        object.__setattr__(self, "entries", entries)
-        object.__setattr__(self, "seeds", tuple(self.seeds))
+        runs = [len(part) for part in (self.entries, self.seeds) if isinstance(part, list | tuple)]
+        if math.prod(runs) > _MOST_RUNS:  # before each gets a record
+            raise ValueError(
+                f"`entries` and `seeds` must make {_MOST_RUNS} runs at most. Received: {runs}"
+            )
+        settle(self)
+        entries = self.entries
+        for seed in self.seeds:
+            check_count("seeds", seed, MOST_SEED, 0)
         names = [entry.name for entry in entries]
         for field_name, values in (("entries", names), ("seeds", list(self.seeds))):
             if not values or len(set(values)) < len(values):
                 raise ValueError(
-                    f"`{field_name}` must not be empty or hold anything twice. Received: {values}"
+                    f"`{field_name}` must not be empty or hold anything twice. "
+                    f"Received: {shown(values)}"
                 )
         for entry in entries:
             self.recipe_of(entry, self.seeds[0])
@@ -78,9 +95,10 @@ class Protocol:
         """The protocol in a JSON file.
 
         Raises:
-            ValueError: If the file is no JSON, or holds a field that a protocol does not have.
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
         """
-        return read_json(cls, path, "a protocol")
+        return read_record(cls, path, "a protocol")
 
     @property
     def runs(self) -> dict[str, tuple[Entry, int]]:
@@ -97,11 +115,19 @@ class Protocol:
         given = {**self.recipe, **entry.recipe}
         model = {"architecture": entry.architecture, "options": dict(entry.options)}
         own = sorted({"preset", "seed"} & set(given))
-        own += sorted(set(model) & set(given.get("checkpoint", {})))
+        checkpoint = given.get("checkpoint")
+        if not isinstance(checkpoint, Mapping):
+            raise ValueError(
+                "`recipe` must hold the fields of a recipe, `checkpoint` among them. "
+                f"Received: {shown(given)}"
+            )
+        own += sorted(set(model) & set(checkpoint))
         if own:
-            raise ValueError(f"`recipe` must leave {', '.join(own)} to the runs. Received: {given}")
+            raise ValueError(
+                f"`recipe` must leave {', '.join(own)} to the runs. Received: {shown(given)}"
+            )
+        given |= {"checkpoint": {**checkpoint, **model}, "preset": entry.name, "seed": seed}
         try:
-            given["checkpoint"] = given["checkpoint"] | model
-            return Recipe(preset=entry.name, seed=seed, **given)
-        except (KeyError, TypeError) as error:
+            return make(Recipe, given, "a recipe")
+        except ValueError as error:
             raise ValueError(f"`recipe` must hold the fields of a recipe: {error}") from error

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import RECIPE
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.names import check_name
+from keras_pdenets.utils.records import Measured, check_count, make, read_record, settle
+from keras_pdenets.utils.text import printable, shown
 
 RESULT = "result.json"
+_COLUMNS = {"accuracy", "test_accuracy"}  # those that are drawn
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,28 @@ class Result:
     seed: int
     recipe: dict[str, Any]
     accuracy: float
-    loss: float
+    loss: Measured
     images: int
     parameters: int
     operations: int
     epoch_seconds: float
     machine: str
-    history: list[dict[str, float]]
+    history: list[dict[str, Measured]]
+
+    def __post_init__(self) -> None:
+        """Check every field: the file may come from elsewhere."""
+        settle(self)
+        check_name("entry", self.entry)
+        for name in ("images", "parameters", "operations"):
+            check_count(name, getattr(self, name), 2**53)
+        # A run of another version may have more fields than are known here.
+        known = {field.name for field in fields(Recipe)}
+        make(Recipe, {k: v for k, v in self.recipe.items() if k in known}, "`recipe`")
+        if not self.history or any(not row.keys() >= _COLUMNS for row in self.history):
+            raise ValueError(
+                f"`history` must be rows with {', '.join(sorted(_COLUMNS))}. "
+                f"Received: history={shown(self.history)}"
+            )
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -70,10 +89,7 @@ def read_result(folder: Path) -> Result:
         ValueError: If the file is not one, or the recipe beside it is another.
     """
     path = folder / RESULT
-    try:
-        result = Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path} is not the result of a run: {error}") from error
+    result = read_record(Result, path, "the result of a run", nan=True)
     if (folder / RECIPE).is_file():
         beside = json.loads(Recipe.from_file(folder / RECIPE).to_json())
         if beside != result.recipe:
@@ -113,9 +129,11 @@ def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[Result]
 
 
 def _check_alike(first: dict[str, Any], other: dict[str, Any], path: Path, where: Path) -> None:
-    fields = first | other  # a run of another version may have more of them
+    names = first | other  # a run of another version may have more of them
     different = [
-        f"{k} {first.get(k)!r} and {other.get(k)!r}" for k in fields if first.get(k) != other.get(k)
+        f"{printable(k)} {shown(first.get(k))} and {shown(other.get(k))}"
+        for k in names
+        if first.get(k) != other.get(k)
     ]
     if different:
         raise ValueError(

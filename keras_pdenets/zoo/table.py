@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 
 def rows_of(results, protocol=None):
@@ -53,23 +54,28 @@ def markdown(results, unfinished=(), protocol=None):
         spread = "" if row["spread"] is None else f" ± {row['spread']:.2f}"
         difference = "" if row["difference"] is None else f"{row['difference']:+.2f}"
         lines.append(
-            f"| `{row['net']}` | {row['parameters']:,} | {row['operations'] / 1e6:.1f} "
+            f"| `{_cell(row['net'])}` | {row['parameters']:,} | {row['operations'] / 1e6:.1f} "
             f"| {row['accuracy']:.2f}{spread} | {row['runs']} | {difference} "
-            f"| {row['epoch_seconds']:.0f} | {row['paper']} |"
+            f"| {row['epoch_seconds']:.0f} | {_cell(row['paper'])} |"
         )
     lines += ["", _caption(results)]
     if protocol is not None:
         lines += [
             f"Of its own, `{entry.name}`: "
-            f"{', '.join(f'{name} {value}' for name, value in entry.recipe.items())}."
+            f"{', '.join(_cell(f'{name} {value}') for name, value in entry.recipe.items())}."
             for entry in protocol.entries
             if entry.recipe
         ]
     if protocol is not None and protocol.reference:
-        lines.append(f'Column "paper": {protocol.reference}.')
+        lines.append(f'Column "paper": {_cell(protocol.reference)}.')
     if unfinished:
-        lines.append(f"Not finished: {', '.join(unfinished)}.")
+        lines.append(f"Not finished: {', '.join(map(_cell, unfinished))}.")
     return "\n".join(lines)
+
+
+def _cell(text):
+    """A text out of a file that ends no cell, no line and no section of a README."""
+    return printable(text, LONGEST_REFERENCE).replace("|", "\\|").replace("<!--", "&lt;!--")
 
 
 def _caption(results):
@@ -78,11 +84,12 @@ def _caption(results):
         f"{s['epochs']} epochs at {s['image_size'] or recipe['checkpoint']['input_shape'][0]} px"
         for s in recipe["stages"]
     )
-    machines = "; ".join(sorted({r.machine for r in results}))
+    machines = _cell("; ".join(sorted({r.machine for r in results})))
+    split = _cell(recipe["test_split"])
     return (
-        f"{recipe['dataset']}, {results[0].images:,} images of `{recipe['test_split']}`, the last "
-        f"epoch; mean ± standard deviation over seeds, difference by seed. All nets: {stages}, "
-        f"batch {recipe['batch_size']}, {recipe['optimizer']}, peak rate "
+        f"{recipe['dataset']}, {results[0].images:,} images of `{split}`, the last epoch; mean ± "
+        "standard deviation over seeds, difference by seed. All nets: "
+        f"{stages}, batch {recipe['batch_size']}, {recipe['optimizer']}, peak rate "
         f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}. {machines}."
     )
 

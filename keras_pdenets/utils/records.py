@@ -1,0 +1,260 @@
+"""JSON files and the dataclasses that they hold, checked field by field.
+
+A file may come from a stranger. Whatever it holds, the answer is the record or a `ValueError` with
+the file's name, the field, the rule and what was received.
+"""
+
+import dataclasses
+import json
+import math
+import numbers
+import stat
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NewType
+
+from keras_pdenets.utils.text import printable, shown
+
+# The longest file here, the result of a run of 1,000 epochs, has a tenth of it.
+MOST_BYTES = 2**22
+_LONGEST_TEXT = 10_000
+_DEEPEST = 8
+_LARGEST = 2**53
+# A number that was measured: NaN where a training diverged.
+Measured = NewType("Measured", float)
+# Annotations of the fields of each dataclass that was settled.
+_KINDS: dict[Any, dict[str, Any]] = {}
+
+
+def parse_json(data: bytes | str, nan: bool = False) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        data: The text, UTF-8.
+        nan: Whether NaN and infinite numbers are taken, which Python's own writer writes.
+
+    Raises:
+        ValueError: If it is no JSON, has a key twice or NaN for a number, or is nested too deep.
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        constant = float if nan else _no_constant
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone half of a character?
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise ValueError(f"not UTF-8: {error.reason}") from None
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key that stands twice")
+    return record
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} for a number")
+
+
+def load_json(path: Path, nan: bool = False) -> Any:
+    """The value in a JSON file.
+
+    Args:
+        path: The file.
+        nan: As in `parse_json`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read or is no JSON; the message has its name.
+    """
+    path = Path(path)
+    try:
+        # Not a device or a pipe, which may never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path} is not a file.")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{path} is longer than the {MOST_BYTES} bytes that are read.")
+    try:
+        return parse_json(data, nan)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {printable(str(error), 200)}") from None
+
+
+def read_record(kind: type, path: Path, name: str, nan: bool = False) -> Any:
+    """An instance of a dataclass from a JSON file of its fields.
+
+    Args:
+        kind: The dataclass, which checks its fields (`settle`).
+        path: The file.
+        name: What it is, with its article, for messages.
+        nan: As in `parse_json`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no JSON, lacks a field, has one that the dataclass has not, or
+            one of another type or range.
+    """
+    values = load_json(path, nan)
+    try:
+        return make(kind, values, name)
+    except ValueError as error:
+        raise ValueError(f"{path} is not {name}: {error}") from error
+
+
+def make(kind: type, values: Any, name: str) -> Any:
+    """An instance of a dataclass from a record of its fields, or ValueError."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} must be a record of fields. Received: {shown(values)}")
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+        raise ValueError(f"{name} has no field {printable(', '.join(unknown), 200)}.")
+    missing = [key for key, field in known.items() if key not in values and _is_needed(field)]
+    if missing:
+        raise ValueError(f"{name} needs the fields {', '.join(missing)}.")
+    return kind(**values)
+
+
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def settle(record: Any) -> None:
+    """Check the fields of a frozen dataclass against its annotations, from its `__post_init__`.
+
+    Lists, which JSON has for tuples, become tuples, NumPy's numbers become Python's, and records
+    become the dataclasses that are due.
+
+    Raises:
+        ValueError: If a field has a value of another type, too large a number or an endless text.
+    """
+    for name, kind in _kinds(type(record)).items():
+        object.__setattr__(record, name, _fitted(getattr(record, name), kind, name))
+
+
+def _kinds(kind: Any) -> dict[str, Any]:
+    if kind not in _KINDS:
+        hints = typing.get_type_hints(kind)
+        _KINDS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return _KINDS[kind]
+
+
+def check_count(name: str, value: Any, most: int = 10**6, least: int = 1) -> None:
+    """Raise ValueError that names the field unless a value is an integer in a range."""
+    if not _is_of(value, int) or not least <= value <= most:
+        kind = "a positive integer" if least == 1 else f"an integer from {least} on,"
+        raise ValueError(_message(name, value, f"{kind} of at most {most}"))
+
+
+def _fitted(value: Any, kind: Any, name: str) -> Any:
+    """A value as an annotation wants it, or ValueError."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        for one in inner:
+            if _rule(one) is not None and _is_of(value, one):
+                return _fitted(value, one, name)
+        raise ValueError(_message(name, value, " or ".join(map(_words, inner))))
+    if not _is_of(value, kind):
+        raise ValueError(_message(name, value, _words(kind)))
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return value if isinstance(value, kind) else make(kind, value, f"`{name}`")
+    if origin is tuple:
+        kinds = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
+        if len(kinds) != len(value):
+            raise ValueError(_message(name, value, f"a list of {len(kinds)}"))
+        return tuple(_fitted(v, k, name) for v, k in zip(value, kinds, strict=True))
+    if origin is list:
+        return [_fitted(item, inner[0], name) for item in value]
+    if kind in (dict, Mapping) or origin in (dict, Mapping):
+        plain = not inner or inner[1] is Any
+        return {k: _plain(v, name) if plain else _fitted(v, inner[1], f"{name}.{k}")
+                for k, v in value.items()}  # fmt: skip
+    if kind is int:
+        return int(value)
+    if kind in (float, Measured):
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    return bool(value) if kind is bool else value
+
+
+def _plain(value: Any, name: str, depth: int = 0) -> Any:
+    """A value of an open record: numbers, texts, lists and records, none of them endless."""
+    if depth > _DEEPEST:
+        raise ValueError(f"`{name}` must not be nested deeper than {_DEEPEST}.")
+    if isinstance(value, list | tuple):
+        items = [_plain(item, name, depth + 1) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, name, depth + 1) for key, item in value.items()}
+    return _fitted(value, None | bool | int | float | str, name)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    rule = _rule(kind)
+    return rule is None or rule[1](value)
+
+
+def _words(kind: Any) -> str:
+    rule = _rule(kind)
+    return "anything" if rule is None else rule[0]
+
+
+def _message(name: str, value: Any, rule: str) -> str:
+    return f"`{name}` must be {rule}. Received: {name}={shown(value)}"
+
+
+def _rule(kind: Any) -> tuple[str, Any] | None:
+    """What an annotation asks for, in words and as a test; None for anything."""
+    origin = typing.get_origin(kind) or kind
+    if origin is Any:
+        return None
+    if dataclasses.is_dataclass(origin):
+        return "a record", lambda value: isinstance(value, Mapping | origin)
+    return _RULES[origin]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not _is_truth(value)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, numbers.Integral):  # one may be too large for a float
+        return abs(int(value)) <= 10**300
+    return math.isfinite(float(value))
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")  # NumPy's
+
+
+_RULES = {
+    type(None): ("null", lambda value: value is None),
+    bool: ("true or false", _is_truth),
+    int: (
+        "an integer of at most 2**53",
+        lambda value: isinstance(value, numbers.Integral)
+        and not _is_truth(value)
+        and abs(int(value)) <= _LARGEST,
+    ),
+    float: ("a finite number", lambda value: _is_number(value) and _is_finite(value)),
+    Measured: (
+        "a number",
+        lambda value: _is_number(value)
+        and (not isinstance(value, numbers.Integral) or abs(int(value)) <= _LARGEST),
+    ),
+    str: ("a text", lambda value: isinstance(value, str) and len(value) <= _LONGEST_TEXT),
+    tuple: ("a list", lambda value: isinstance(value, list | tuple)),
+    list: ("a list", lambda value: isinstance(value, list)),
+    dict: ("a record", lambda value: isinstance(value, Mapping)),
+    Mapping: ("a record", lambda value: isinstance(value, Mapping)),
+}  # fmt: skip

@@ -16,7 +16,9 @@ def check_crop(crop):
         return crop
     number = as_integer(crop)
     if number is None or not 0 <= number <= LARGEST_SIDE:
-        raise ValueError(f"`crop` must be an integer >= 0 or {AREA!r}. Received: crop={crop!r}")
+        raise ValueError(
+            f"`crop` must be an integer from 0 to {LARGEST_SIDE} or {AREA!r}. Received: crop={crop!r}"
+        )
     return number
 
 

@@ -140,9 +140,9 @@ class Slot:
         if not is_revision(revision or _MAIN):
             raise ValueError(f"A revision must be of plain names. Received: {revision!r}")
         note = self._folder / "refs" / (revision or _MAIN)
-        if not note.is_file() or note.read_text() != self.commit:
+        if not note.is_file() or note.read_text(encoding="utf-8") != self.commit:
             with contextlib.suppress(OSError):  # a cache that may only be read
-                replace_file(note, lambda path: path.write_text(self.commit))
+                replace_file(note, lambda path: path.write_text(self.commit, encoding="utf-8"))
 
     def _is_in(self, path: Path) -> bool:
         try:

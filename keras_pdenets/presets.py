@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,9 @@ from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.records import load_json, make, settle
 from keras_pdenets.utils.text import printable, shown
 
+# Control characters, direction marks, halves of characters, line breaks; scripts need the joiners.
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
 PRESETS_FILE = Path(__file__).with_name("presets.json")
 _FEW = 20  # names that an error lists all of
 LARGEST_SIDE = 2**16
@@ -200,6 +204,11 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check every field."""
         settle(self)
+        if not all(map(_can_be_shown, self.class_names)):
+            raise ValueError(
+                "`class_names` must be texts that can be shown: no control characters, no halves "
+                f"of characters. Received: class_names={ascii(self.class_names)[:200]}"
+            )
         row = lookup("architecture", self.architecture, ARCHITECTURES)
         stem = {**row.options, **self.options}.get("stem")
         if "stem" in FAMILIES[row.family].options and not stem:
@@ -212,6 +221,12 @@ class Checkpoint:
     def preprocessing(self) -> Preprocessing:
         """Normalisation of the pixels."""
         return Preprocessing(self.mean, self.std)
+
+
+def _can_be_shown(name: Any) -> bool:
+    """Whether a name does nothing to a terminal but stand there; other types have other errors."""
+    text = "".join(c for c in name if c not in _JOINERS) if isinstance(name, str) else ""
+    return not any(unicodedata.category(c) in _UNSHOWN for c in text)
 
 
 @dataclass(frozen=True)

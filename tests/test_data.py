@@ -152,7 +152,7 @@ def test_random_areas_are_parts_of_the_image(tmp_path):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`crop` must be an integer >= 0"):
+    with pytest.raises(ValueError, match="`crop` must be an integer from 0"):
         load_dataset("sample", "test", crop=-1)
     with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
         load_dataset("sample", "test", batch_size=0)

@@ -3,6 +3,7 @@
 KERAS_PDENETS_FUZZ=10000 pytest -s -k mutations tests/test_weight_files.py takes a minute or two.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -32,7 +33,8 @@ SLOWEST = 2.0
 
 def _model():
     config = {"num_blocks": 1, "filters": (4, 4, 4)}
-    return build("preact_resnet20", side=8, channels=1, classes=3, config=config)
+    options = {"config": config, "preprocessing": CHECKPOINT.preprocessing}
+    return build("preact_resnet20", side=8, channels=1, classes=3, **options)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +180,64 @@ def test_names_cannot_write_to_the_terminal(file, model, tmp_path):
         load_weights(model, _edited(file, tmp_path, change))
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+SURROGATE = "classifier/\ud800\x1b[31m\n"
+
+
+@once
+def test_lone_surrogates_and_escapes_are_shown_as_such(file, model, tmp_path):
+    """Names that no terminal can show, in the report, in every message, in the metadata."""
+
+    def head(header):
+        header[SURROGATE] = header.pop("classifier/kernel")
+
+    def metadata(header):
+        header["__metadata__"]["\ud800"] = "\udfff\x1b"
+
+    renamed = _edited(file, tmp_path, head)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(model, renamed)
+    _shows(str(caught.value))
+    with pytest.raises(WeightsError) as caught:
+        read_checkpoint(renamed)
+    _shows(str(caught.value))
+    headless = build("preact_resnet20", side=8, channels=1, config={**SMALL, "filters": (4, 4, 4)},
+                     include_top=False, preprocessing=CHECKPOINT.preprocessing)  # fmt: skip
+    report = load_weights(headless, renamed)
+    assert SURROGATE in report.unused
+    _shows(str(report))
+    assert "classifier/\\ud800\\x1b[31m\\n" in str(report)
+    noted = _edited(file, tmp_path, metadata)
+    assert read_checkpoint(noted) == CHECKPOINT
+    load_weights(model, noted)
+
+
+def _shows(text):
+    text.encode("utf-8")
+    assert text.isprintable(), ascii(text)
+
+
+@once
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "\ud800", "\u202eabc", "\x7f"])
+def test_class_names_can_be_shown(name, file, tmp_path):
+    with pytest.raises(ValueError, match="`class_names` must be texts that can be shown"):
+        dataclasses.replace(CHECKPOINT, class_names=("a", "b", name))
+
+    def change(header):
+        record = json.loads(header["__metadata__"]["keras_pdenets"])
+        record["class_names"][2] = name
+        header["__metadata__"]["keras_pdenets"] = json.dumps(record)
+
+    with pytest.raises(WeightsError, match="texts that can be shown") as caught:
+        read_checkpoint(_edited(file, tmp_path, change))
+    _shows(str(caught.value))
+
+
+@once
+def test_class_names_of_any_language():
+    names = ("Straße", "नमस्\u200dते", "👩\u200d🚒")  # with joiners
+    assert dataclasses.replace(CHECKPOINT, class_names=names).class_names == names
 
 
 # --- values ------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ class VerifyReport:
         if self.first is None:
             return "The logits alone differ."
         text = (
-            f"The first layer whose output differs is {self.first}, by {self.difference:.1e}; what "
-            "comes before it agrees."
+            f"The first layer whose output differs is {printable(self.first)}, by "
+            f"{self.difference:.1e}; what comes before it agrees."
         )
         if self.weights and not self.changed:
             return f"{text} All weights are right: backend or machine compute something else."

@@ -39,7 +39,9 @@ Args:
         the classifier is new, and one line of the log says so.
     classifier_activation: Activation of the classifier; None gives logits.
     name: Name of the model; it selects nothing.
-    include_preprocessing: Whether the model normalises pixels itself.
+    include_preprocessing: Whether the model normalises pixels itself, as the checkpoint says.
+        Keras' own `.weights.h5` files hold weights only: load them into a model that was built
+        with the same checkpoint; `verify` sees a difference.
 {options}
     dropout: Rate before the classifier.
     data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.

@@ -1,6 +1,7 @@
 """Weight files: strict to read, safe to write, found by their hash."""
 
 import dataclasses
+import json
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import build, fill
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
@@ -22,6 +24,7 @@ CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1
 
 
 def _model(name="pde_preact_resnet20", **options):
+    options = {"preprocessing": CHECKPOINT.preprocessing, **options}
     return build(name, channels=1, config={"num_blocks": 1}, **options)
 
 
@@ -218,6 +221,60 @@ except OSError as error:
     assert target.read_bytes() == file.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 20_000
+
+
+# --- what is no weight -------------------------------------------------------------------------
+
+
+def test_other_pixels_are_refused(file, tmp_path):
+    """Mean and deviation are no weights: loaded into another net they would be lost in silence."""
+    usual = keras_pdenets.PDEPreActResNet20(
+        weights=None, input_shape=(16, 16, 1), classes=10, num_blocks=1
+    )
+    before = _values(usual)
+    with pytest.raises(
+        keras_pdenets.WeightsError, match=r"have mean 70; 'pde_.*' has 127\.5\. Build .* weights="
+    ):
+        load_weights(usual, file)
+    for path, value in before.items():
+        np.testing.assert_array_equal(_values(usual)[path], value)
+    deviation = _model(preprocessing=dataclasses.replace(CHECKPOINT.preprocessing, std=(91.0,)))
+    with pytest.raises(keras_pdenets.WeightsError, match=r"have std 90; .* has 91"):
+        load_weights(deviation, file)
+    load_weights(_model(preprocessing=None), file)
+    load_weights(build("pde_preact_resnet20", config={"num_blocks": 1},  # three channels
+                       preprocessing=CHECKPOINT.preprocessing), file)  # fmt: skip
+    for record in ({"mean": ["a"]}, {"mean": []}, {"std": None}, {"mean": [1e400]}):
+        text = json.dumps({**dataclasses.asdict(CHECKPOINT), **record})
+        save_file(load_file(file), tmp_path / "a.safetensors", metadata={"keras_pdenets": text})
+        with pytest.raises(keras_pdenets.WeightsError, match="mean and std cannot be read"):
+            load_weights(_model(), tmp_path / "a.safetensors")
+    # A file of weights alone says nothing.
+    save_file(load_file(file), tmp_path / "plain.safetensors")
+    load_weights(usual, tmp_path / "plain.safetensors")
+
+
+def test_the_same_weights_make_the_same_bytes(file, tmp_path):
+    """The library orders metadata by a hash that is new for every file."""
+    texts = {f"key{i}": f'text {i} "\n\x7fä\u2028' for i in range(12)}
+    tensors = {"b": np.ones(3, "int64"), "a": np.array(2.0, "float32"), "ü": np.ones((2, 2))}
+    seen = set()
+    for index in range(8):
+        order = dict(sorted(texts.items(), reverse=index % 2 == 1))
+        files.save_tensors(tensors, tmp_path / "a.safetensors", order)
+        seen.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(seen) == 1
+    with safe_open(str(tmp_path / "a.safetensors"), "numpy") as again:
+        assert again.metadata() == texts
+    for name, value in load_file(tmp_path / "a.safetensors").items():
+        np.testing.assert_array_equal(value, tensors[name])
+    again = {write_and_read(fill(_model()), tmp_path / f"{i}.safetensors") for i in range(4)}
+    assert again == {file.read_bytes()}
+
+
+def write_and_read(model, path):
+    write_weights(model, path, CHECKPOINT)
+    return path.read_bytes()
 
 
 # --- resolution ------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from safetensors.numpy import save_file
 
 from keras_pdenets.hub.digests import sha256_of_open
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
-from keras_pdenets.hub.header import Header, opened, read_tensor
+from keras_pdenets.hub.header import LENGTH_BYTES, Header, opened, read_tensor
 from keras_pdenets.hub.paths import own_variables
-from keras_pdenets.hub.records import HEADER_KEY
+from keras_pdenets.hub.records import HEADER_KEY, read_preprocessing
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file
@@ -51,7 +51,7 @@ class LoadReport:
         for label in ("adapted", "initialised", "unused"):
             names = getattr(self, label)
             if names:
-                parts.append(f"{label}: {', '.join(names)}")
+                parts.append(f"{label}: {', '.join(map(printable, names))}")
         return "; ".join(parts)
 
 
@@ -86,15 +86,32 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
 
 
 def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; the old one survives any failure."""
+    """Write a safetensors file, whole or not at all; the old one survives any failure.
+
+    The same tensors and texts make the same bytes.
+    """
 
     def write(temporary: Path) -> None:
         try:
             save_file(tensors, str(temporary), metadata=header)
         except SafetensorError as error:  # its own name for a full disk
             raise OSError(errno.EIO, str(error)) from error
+        _sort_texts(temporary)
 
     replace_file(path, write)
+
+
+def _sort_texts(path: Path) -> None:
+    """Put the metadata of a file in order: the library has another one in every process."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > size:
+            raise OSError(errno.EIO, "safetensors has written a header of another form")
+        file.seek(LENGTH_BYTES)
+        file.write(text.ljust(size))
 
 
 def load_weights(
@@ -123,7 +140,8 @@ def load_weights(
     Raises:
         IntegrityError: If the file has another hash than `sha256`.
         WeightsError: If the file is not a safetensors file, or its names, shapes or values do
-            not fit the model. In either case the model is as before.
+            not fit the model, or the model normalises pixels otherwise than the file's record
+            says. In either case the model is as before.
     """
     path = Path(path)
     variables = own_variables(model)
@@ -134,6 +152,7 @@ def load_weights(
             raise IntegrityError(
                 f"{path} has sha256 {sha256_of_open(file)}; wanted is {sha256}. It was not loaded."
             )
+        _check_preprocessing(model, path, header)
         _sort_variables(model, variables, path, header, new_head, report)
         values = _read_values(variables, path, file, header, report)
     bad = [name for name, value in values.items() if not np.isfinite(value).all()]
@@ -197,6 +216,35 @@ def _read_values(
     return values
 
 
+def _check_preprocessing(model: Any, path: Path, header: Header) -> None:
+    """Raise WeightsError if the model's first layer is not that of the file's net.
+
+    Mean and deviation of the pixels are no weights: they stand in the record alone.
+    """
+    layers = [layer for layer in getattr(model, "layers", []) if layer.name == "preprocessing"]
+    wanted = read_preprocessing(header, path)
+    if not layers or wanted is None:
+        return
+    config = layers[0].get_config()
+    if not {"mean", "variance"} <= config.keys():  # a layer of the user's own
+        return
+    found = np.ravel(config["mean"]), np.sqrt(np.ravel(config["variance"]))
+    for name, ours, theirs in zip(
+        ("mean", "std"), found, wanted.for_channels(len(found[0])), strict=True
+    ):
+        if not np.allclose(ours, theirs, rtol=1e-5, atol=1e-5):
+            raise WeightsError(
+                f"{path} belongs to a net whose pixels have {name} {_short(theirs)}; "
+                f"{model.name!r} has {_short(ours)}. Build the model with weights={str(path)!r}, "
+                "which takes both from the file, or with include_preprocessing=False. Nothing was "
+                "loaded."
+            )
+
+
+def _short(values: Any) -> str:
+    return ", ".join(f"{value:g}" for value in values[:4])
+
+
 def _check_stem(path: Path, name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """Only the stem takes another shape, and only another number of input channels."""
     fits = len(found) == len(shape) == 4 and found[:2] + found[3:] == shape[:2] + shape[3:]
@@ -220,7 +268,9 @@ def _fit_stem(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _mismatch(path: Path, model: Any, paths: Set[str], keys: Set[str]) -> str:
-    missing, extra = sorted(paths - keys), [printable(key) for key in sorted(keys - paths)]
+    missing, extra = (
+        [printable(name) for name in sorted(names)] for names in (paths - keys, keys - paths)
+    )
     return (
         f"{path} belongs to another model than {model.name!r}: {len(missing)} variables are not in "
         f"the file (such as {', '.join(missing[:3]) or '-'}), {len(extra)} entries of the file "

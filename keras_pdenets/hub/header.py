@@ -27,7 +27,7 @@ from keras_pdenets.utils.text import printable
 MOST_HEADER_BYTES = 2**22
 MOST_TENSORS = 2**14
 _MOST_AXES = 8
-_LENGTH_BYTES = 8
+LENGTH_BYTES = 8
 # Little endian on every machine. Integers are no weights.
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
@@ -88,8 +88,8 @@ def read_header(file: BufferedReader) -> Header:
     """Read and check the header of an open file; `opened` turns its errors into messages."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if size < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
+    length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+    if size < LENGTH_BYTES or length > size - LENGTH_BYTES:
         raise _BadHeaderError(f"{size} bytes, a header of {length} bytes announced")
     if length > MOST_HEADER_BYTES:
         raise _BadHeaderError(f"a header of {length} bytes; {MOST_HEADER_BYTES} are allowed")
@@ -99,7 +99,7 @@ def read_header(file: BufferedReader) -> Header:
         raise _BadHeaderError("metadata that are not texts")
     if len(record) > MOST_TENSORS:
         raise _BadHeaderError(f"{len(record)} tensors; {MOST_TENSORS} are allowed")
-    start = _LENGTH_BYTES + length
+    start = LENGTH_BYTES + length
     tensors = {name: _entry(name, value, start) for name, value in record.items()}
     _check_places(tensors, start, size)
     return Header(metadata, tensors)

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.builders import Preprocessing
 from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.header import Header, opened, parse_json
@@ -54,6 +55,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "Another version of this package may have written it."
         ) from None
     return checkpoint
+
+
+def read_preprocessing(header: Header, path: Path) -> Preprocessing | None:
+    """Normalisation of the pixels that a weight file's net was trained with; None: it says nothing.
+
+    Raises:
+        WeightsError: If the file has a record that cannot be read.
+    """
+    text = header.metadata.get(HEADER_KEY)
+    if text is None:
+        return None
+    try:
+        record = parse_json(text)
+        found = [tuple(map(float, record[field])) for field in ("mean", "std")]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        found = [(), ()]
+    if not all(found) or not all(map(math.isfinite, (*found[0], *found[1]))):
+        raise WeightsError(f"{path} has a record whose mean and std cannot be read.")
+    return Preprocessing(*found)
 
 
 def _check_words(record: Any) -> None:

@@ -278,6 +278,10 @@ def test_bad_arguments_of_int8(trained, tmp_path):
     for options, message in [
         ({"calibration": "guess"}, "`calibration` must be one of percentile, minmax, entropy"),
         ({"images": np.zeros(3)}, "`images` must be a batch"),
+        ({"images": np.zeros((0, 28, 28, 1))}, r"`images` must be a batch .*\(0, 28, 28, 1\)"),
+        ({"images": np.zeros((2, 30, 28, 1))}, r"of images \(28, 28, 1\). .*\(2, 30, 28, 1\)"),
+        ({"images": (image for image in trained[1])}, "`images` must be .*: generator"),
+        ({"images": np.full((2, 28, 28, 1), np.nan)}, "must lead to finite values"),
         (
             {"keep_float": ["/Conv_99"]},
             "`keep_float` must be .* nearest are /Conv_9",

@@ -11,15 +11,15 @@ import numpy as np
 from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.export.placing import check_path, place, size_of
-from keras_pdenets.export.runtime import classes_of, open_exported
+from keras_pdenets.export.ranges import Once, ranges_of
+from keras_pdenets.export.runtime import batch_of, classes_of, open_exported
 from keras_pdenets.presets import lookup
 from keras_pdenets.utils.atomic import temporary_folder
 
-CALIBRATIONS = {"percentile": "Percentile", "minmax": "MinMax", "entropy": "Entropy"}
+CALIBRATIONS = ("percentile", "minmax", "entropy")
 # The state of a residual net stays in float: with the additions in int8 as well the hyperbolic
 # checkpoint lost 7 points of accuracy, each block's rounding being added to it.
 _OPERATIONS = ["Conv", "Gemm", "MatMul"]
-_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def quantize_int8(
         source: A `.onnx` file that `export` wrote.
         path: The `.onnx` file to write; it may be `source`.
         images: Images to calibrate on, as the net takes them: some hundreds from the training
-            split. Images of the test split would make its accuracy no measure any more.
+            split. Images of the test split would make its accuracy no measure any more. Beside
+            them, as float32, the memory that is needed does not grow with their number.
         calibration: `"percentile"` (99.99 % of the values are in range), `"minmax"` or `"entropy"`.
         keep_float: Names of convolutions and dense layers (Conv, Gemm, MatMul) of the ONNX graph
             that stay in float.
@@ -87,12 +88,8 @@ def quantize_int8(
         raise ValueError(
             f"`calibration` must be one of {', '.join(CALIBRATIONS)}. Received: {calibration!r}"
         )
-    images = np.asarray(images, "float32")
-    if images.ndim < 2 or not len(images):
-        raise ValueError(
-            f"`images` must be a batch of images. Received: an array of shape {images.shape}"
-        )
     predict, nodes = open_exported(source, "onnx"), _nodes(source)
+    images = _check_images(images, _shape(source))
     for name in keep_float:
         lookup("keep_float", name, dict.fromkeys(nodes))
     classes = classes_of(predict, images)
@@ -115,10 +112,39 @@ def quantize_int8(
     return Int8Report(path, size, agreement, len(images), calibration)
 
 
+def _check_images(images, shape):
+    """The images as an array of float32, if the net takes them."""
+    try:
+        images = np.asarray(images, "float32")
+        found = f"an array of shape {images.shape}"
+    except (TypeError, ValueError) as error:
+        images, found = np.zeros(0), f"{type(images).__name__} ({error})"
+    sides = images.shape[1:]
+    fits = len(sides) == len(shape) and all(
+        wanted in (None, side) for side, wanted in zip(sides, shape, strict=True)
+    )
+    if not fits or not len(images):
+        raise ValueError(f"`images` must be a batch of images {shape}. Received: {found}")
+    return images
+
+
+def _graph(path):
+    return require("onnx", "export").load(path, load_external_data=False).graph
+
+
+def _shape(path):
+    """Shape of one image of a graph; None where it is open."""
+    dims = _graph(path).input[0].type.tensor_type.shape.dim[1:]
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+
+
+def _input(path):
+    return _graph(path).input[0].name
+
+
 def _nodes(path):
     """Names of what can be quantised in a graph."""
-    graph = require("onnx", "export").load(path, load_external_data=False).graph
-    return [node.name for node in graph.node if node.op_type in _OPERATIONS]
+    return [node.name for node in _graph(path).node if node.op_type in _OPERATIONS]
 
 
 def _names_after(names, before, after):
@@ -136,35 +162,25 @@ def _prepare(source, prepared):
 
 
 def _quantize(prepared, made, images, calibration, options):
-    """ONNX Runtime's static quantisation."""
+    """ONNX Runtime's static quantisation, with ranges that were found before."""
     tools = require("onnxruntime.quantization", "export")
     with _quiet():
+        # All outputs of a net are held at once here.
+        batch = max(1, batch_of(images) // 5)
+        ranges = ranges_of(prepared, images, calibration, _OPERATIONS, batch)
         tools.quantize_static(
-            prepared, made, _Reader(prepared, images),
+            prepared, made, Once(_input(prepared), images[:1]),
             op_types_to_quantize=_OPERATIONS,
             per_channel=True,
             # Of the signed type ONNX Runtime's kernels for x86 are up to three times slower.
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
-            calibrate_method=getattr(tools.CalibrationMethod, CALIBRATIONS[calibration]),
-            extra_options={"CalibPercentile": 99.99} if calibration == "percentile" else {},
+            calibrate_method=tools.CalibrationMethod.MinMax,  # of one image, and not used
+            extra_options={"TensorQuantOverrides": {
+                name: [{"rmin": low, "rmax": high}] for name, (low, high) in ranges.items()
+            }},
             **options,
         )  # fmt: skip
-
-
-class _Reader:
-    """The calibration images as ONNX Runtime asks for them."""
-
-    def __init__(self, path, images):
-        onnxruntime = require("onnxruntime", "export")
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self.name = session.get_inputs()[0].name
-        self.batches = (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
-
-    def get_next(self):
-        """The next batch by the input's name, or None."""
-        batch = next(self.batches, None)
-        return None if batch is None else {self.name: batch}
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from keras_pdenets.export.formats import extra_of, format_named, format_of
 from keras_pdenets.export.pt2 import seen_through
 
 _BATCH = 250
+_PIXELS = _BATCH * 32 * 32 * 3  # numbers in a batch of larger images
 
 
 def open_exported(path, format=None, threads=None):
@@ -84,8 +85,14 @@ def accuracy_of(path, images, labels, format=None, threads=None):
 
 def classes_of(predict, images):
     """The class of every image, in batches."""
-    parts = [predict(images[i : i + _BATCH]).argmax(-1) for i in range(0, len(images), _BATCH)]
+    batch = batch_of(images)
+    parts = [predict(images[i : i + batch]).argmax(-1) for i in range(0, len(images), batch)]
     return np.concatenate(parts)
+
+
+def batch_of(images):
+    """How many images are taken at once: few where they are large, as a net's inner images are."""
+    return max(1, min(_BATCH, _PIXELS // max(1, np.size(images[0]))))
 
 
 def runtime_of(row):

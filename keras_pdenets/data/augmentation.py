@@ -17,7 +17,8 @@ def check_crop(crop):
     number = as_integer(crop)
     if number is None or not 0 <= number <= LARGEST_SIDE:
         raise ValueError(
-            f"`crop` must be an integer from 0 to {LARGEST_SIDE} or {AREA!r}. Received: crop={crop!r}"
+            f"`crop` must be an integer from 0 to {LARGEST_SIDE}, or {AREA!r}. "
+            f"Received: crop={crop!r}"
         )
     return number
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BACKEND
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, file_download, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import WeakFileLock
 from loopback_client import lead_here
 from loopback_hub import LoopbackHub
@@ -75,7 +75,7 @@ def test_tags_and_requests_are_remembered(hub, tag):
 
 def test_where_there_are_no_links(hub, monkeypatch):
     """By the client's private `_create_symlink`: Windows without the right to make them."""
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    monkeypatch.setattr(file_download, "are_symlinks_supported", lambda *_: False)
     path = fetch(REPO, FILE)
     assert not path.is_symlink()
     assert path.read_bytes() == DATA

@@ -26,7 +26,7 @@ def is_repo(text: object) -> bool:
     """Whether a text is `organisation/repository`, by the Hub's rules too.
 
     Example:
-    >>> [is_repo(text) for text in ("someone/net", "net", "../net", "a/b/c", "a/" + 96 * "b")]
+    >>> [is_repo(text) for text in ("someone/net", "net", "../net", "a/b/c", "a/" + 97 * "b")]
     [True, False, False, False, False]
     """
     if not isinstance(text, str):

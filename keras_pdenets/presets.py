@@ -281,7 +281,9 @@ def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
             raise ValueError(f"it must be a list. Received: {shown(rows)}")
         presets = [make(Preset, row, "a row") for row in rows]
     except ValueError as error:
-        raise ValueError(f"{path} is not a table of presets: {error}") from error
+        raise ValueError(
+            f"{path} is not a table of presets: {printable(str(error), 1000)}"
+        ) from error
     return {preset.name: preset for preset in presets}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from keras_pdenets.operators.stopping import MOST_BLOCKS, stopping_rule
 from keras_pdenets.utils.records import check_count, settle
+from keras_pdenets.utils.text import shown
 
 GROW, ANNEAL = "grow", "anneal"
 # A distance is taken to grow with depth by this power at most, whatever the last nets say.
@@ -74,7 +75,9 @@ class GrowthRules:
             ("max_cost", self.max_cost is None or self.max_cost > 0, "be None or positive"),
         ):  # fmt: skip
             if not holds:
-                raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(self, name)!r}")
+                raise ValueError(
+                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
+                )
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class SearchSpace:
         if len(self.rules.start) != sections:
             raise ValueError(
                 f"`rules.start` must have one number for each of the {sections} sections of "
-                f"{self.architecture}. Received: start={self.rules.start}"
+                f"{self.architecture}. Received: start={shown(self.rules.start)}"
             )
 
     @property

@@ -152,7 +152,9 @@ class Recipe:
         )
         for name, holds, rule in rules:
             if not holds:
-                raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(self, name)!r}")
+                raise ValueError(
+                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
+                )
 
     @property
     def epochs(self) -> int:

@@ -20,6 +20,7 @@ from keras_pdenets.utils.text import printable, shown
 # The longest file here, the result of a run of 1,000 epochs, has a tenth of it.
 MOST_BYTES = 2**22
 _LONGEST_TEXT = 10_000
+_LONGEST_MESSAGE = 1_000
 _DEEPEST = 8
 _LARGEST = 2**53
 # A number that was measured: NaN where a training diverged.
@@ -109,7 +110,8 @@ def read_record(kind: type, path: Path, name: str, nan: bool = False) -> Any:
     try:
         return make(kind, values, name)
     except ValueError as error:
-        raise ValueError(f"{path} is not {name}: {error}") from error
+        said = printable(str(error), _LONGEST_MESSAGE)
+        raise ValueError(f"{path} is not {name}: {said}") from error
 
 
 def make(kind: type, values: Any, name: str) -> Any:
@@ -173,6 +175,8 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
         kinds = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
         if len(kinds) != len(value):
             raise ValueError(_message(name, value, f"a list of {len(kinds)}"))
+        if kinds[:1] == (str,) and all(map(_RULES[str][1], value)):
+            return tuple(value)  # names of classes are many
         return tuple(_fitted(v, k, name) for v, k in zip(value, kinds, strict=True))
     if origin is list:
         return [_fitted(item, inner[0], name) for item in value]
@@ -189,6 +193,13 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
     """A value of an open record: numbers, texts, lists and records, none of them endless."""
+    # Most are these, and there may be a million.
+    if value is None or value is True or value is False:
+        return value
+    if type(value) is str and len(value) <= _LONGEST_TEXT:
+        return value
+    if type(value) is int and abs(value) <= _LARGEST:
+        return value
     if depth > _DEEPEST:
         raise ValueError(f"`{name}` must not be nested deeper than {_DEEPEST}.")
     if isinstance(value, list | tuple):

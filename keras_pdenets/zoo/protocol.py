@@ -15,7 +15,7 @@ from keras_pdenets.utils.text import shown
 
 # Small letters: some file systems take two names for one that differ in nothing else.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_MOST_RUNS = 10_000
+_MOST_RUNS = 2_000
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,11 @@ class Result:
         check_name("entry", self.entry)
         for name in ("images", "parameters", "operations"):
             check_count(name, getattr(self, name), 2**53)
-        # A run of another version may have more fields than are known here.
-        known = {field.name for field in fields(Recipe)}
-        make(Recipe, {k: v for k, v in self.recipe.items() if k in known}, "`recipe`")
+        # A run of another version may have more fields than are known here, or fewer.
+        names = {field.name for field in fields(Recipe)}
+        known = make(Recipe, {k: v for k, v in self.recipe.items() if k in names}, "`recipe`")
+        whole = {**self.recipe, **json.loads(known.to_json())}
+        object.__setattr__(self, "recipe", whole)
         if not self.history or any(not row.keys() >= _COLUMNS for row in self.history):
             raise ValueError(
                 f"`history` must be rows with {', '.join(sorted(_COLUMNS))}. "

@@ -3,8 +3,11 @@
 import difflib
 import inspect
 import logging
+import os
 import textwrap
 from pathlib import Path
+
+import keras
 
 from keras_pdenets.builders import FAMILIES, TRAINING_ONLY, ModelOptions, Preprocessing
 from keras_pdenets.hub.errors import WeightsError
@@ -18,6 +21,8 @@ from keras_pdenets.presets import (
     list_presets,
     read_presets,
 )
+from keras_pdenets.utils.checks import as_shape, check_flag, check_path
+from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
 
@@ -153,13 +158,19 @@ def _build(
     **config_options,
 ):
     """Build the model of a row, then load its weights."""
-    config_options = {k: v for k, v in config_options.items() if v != _unset(k)}
+    config_options = {k: v for k, v in config_options.items() if not _is_unset(k, v)}
+    include_preprocessing = check_flag("include_preprocessing", include_preprocessing)
     path, source = _find(row, weights, revision, cache_dir, local_files_only)
     checkpoint = None if path is None else _checkpoint_for(row, path, config_options)
     data_format = check_data_format(data_format)
     if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
+                f"Received: {type(input_tensor).__name__}"
+            )
         given, input_shape = input_shape, tuple(input_tensor.shape[1:])
-        if given is not None and tuple(given) != input_shape:
+        if given is not None and as_shape(given) != input_shape:
             raise ValueError(
                 "`input_shape` must be that of `input_tensor`, or None. "
                 f"Received: input_shape={given}, input_tensor of shape {input_shape}"
@@ -202,6 +213,11 @@ def _unset(option):
     return "default" if option in ("activation", "promote") else None
 
 
+def _is_unset(option, value):
+    unset = _unset(option)
+    return value is None if unset is None else isinstance(value, str) and value == unset
+
+
 def _default_shape(row, checkpoint, data_format):
     shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
     return shape if data_format == "channels_last" else (shape[2], shape[0], shape[1])
@@ -209,9 +225,17 @@ def _default_shape(row, checkpoint, data_format):
 
 def _find(row, weights, revision, cache_dir, local_files_only):
     """Path of the weight file and a word for its source; (None, "") for `weights=None`."""
+    if not (revision is None or (isinstance(revision, str) and revision)):
+        raise ValueError(
+            f"`revision` must be a commit, tag or branch, or None. Received: revision={revision!r}"
+        )
+    cache_dir = None if cache_dir is None else check_path("cache_dir", cache_dir)
+    local_files_only = check_flag("local_files_only", local_files_only)
     if weights is None:
         return None, ""
-    if not isinstance(weights, str | Path):
+    if isinstance(weights, os.PathLike):
+        weights = check_path("weights", weights)
+    if not isinstance(weights, str | Path) or not str(weights):
         raise ValueError(
             "`weights` must be None, 'hub', the name of a preset, 'hf://organisation/repo', a file "
             f"or a folder. Received: weights={weights!r}"
@@ -234,11 +258,14 @@ def _find(row, weights, revision, cache_dir, local_files_only):
     name = str(weights)
     # A name comes first: a folder of the same name must not take its place.
     if name not in list_presets():
-        path = Path(weights)
-        if path.is_dir():
-            path = path / "model.safetensors"
-        if path.is_file() or path.suffix or path.parent != Path():
-            return path, str(path)
+        path = check_path("weights", weights)
+        try:
+            if path.is_dir():
+                path = path / "model.safetensors"
+            if path.is_file() or path.suffix or path.parent != Path():
+                return path, str(path)
+        except OSError as error:  # a name that is too long, a folder that is closed
+            raise WeightsError(f"`weights`: {printable(name)}: {error.strerror}") from error
     path, place = resolve(get_preset(name), cache_dir, local_files_only)
     return path, f"preset {name} ({place})"
 

@@ -22,10 +22,10 @@ bin=.venv/bin
 if [ $# -eq 0 ]; then
     KERAS_BACKEND=torch "$python" -m pytest -q --doctest-modules keras_pdenets
 fi
-# The data and the command line do not depend on the backend: their tests run once.
+# Data, command line and argument checks do not depend on the backend: their tests run once.
 skip=()
 for backend in tensorflow jax torch; do
     echo "== $backend"
     KERAS_BACKEND=$backend "$python" -m pytest -q -n 2 --dist loadfile ${skip[@]+"${skip[@]}"} "$@"
-    skip=(--ignore=tests/test_data.py --ignore=tests/test_entry.py)
+    skip=(--ignore=tests/test_data.py --ignore=tests/test_entry.py --ignore=tests/test_arguments.py)
 done

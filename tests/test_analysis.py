@@ -197,7 +197,9 @@ def test_suggested_depths():
     assert suggest_depth(model, x, 0.5)[0] == 6  # 2.75 / 0.5
     assert suggest_depth(model, x, 0.45, "max")[0] == 14  # 3 blocks of 2 / 0.45
     with pytest.raises(ValueError, match="none in section 1, 2, 3"):
-        suggest_depth(build("resnet18", config={"num_blocks": 1}), np.ones((1, 16, 16, 3)), 0.5)
+        suggest_depth(
+            build("resnet18", config={"num_blocks": 1}), np.full((1, 16, 16, 3), 255.0), 0.5
+        )
     with pytest.raises(ValueError, match="`statistic` must be 'mean' or 'max'"):
         suggest_depth(model, x, 0.5, "median")
 

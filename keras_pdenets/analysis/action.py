@@ -14,6 +14,7 @@ from keras_pdenets.operators import (
     pde_coefficients,
     pde_orthonormal_basis,
 )
+from keras_pdenets.utils.checks import check_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +155,7 @@ def path_integral(model, velocity=0.0):
     >>> energies.action.shape
     (18,)
     """
-    velocity = float(velocity)
-    if not np.isfinite(velocity):
-        raise ValueError(f"`velocity` must be finite. Received: velocity={velocity}")
+    velocity = check_number("velocity", velocity, "finite")
     layers = [layer for layer in flatten(model).layers if isinstance(layer, PDEConv2D)]
     if not layers:
         raise ValueError(

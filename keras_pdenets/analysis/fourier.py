@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets import layers
+from keras_pdenets.analysis.inputs import check_floats
 from keras_pdenets.layers.images import check_positive_integer
 
 
@@ -122,7 +123,7 @@ def _array(tensor):
 
 
 def _checked_array(kernel):
-    found = np.asarray(kernel, "float64")
+    found = check_floats("layer_or_kernel", kernel)
     if found.ndim not in (2, 4) or not found.size:
         raise ValueError(
             "`layer_or_kernel` must be a layer, or a kernel of shape (height, width) or (height, "

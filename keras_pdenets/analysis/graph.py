@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_pdenets.layers import Hardball, HardTanh, Softball
+from keras_pdenets.layers.images import check_keras_model
 
 ACTIVATIONS = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.LeakyReLU, keras.layers.PReLU,
@@ -64,6 +65,7 @@ def find_blocks(model):
         ValueError: If there is none.
     """
     # The nodes of this model: its layers may have others, in models that share them.
+    check_keras_model(model)
     depths = sorted(model._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in model._nodes_by_depth[depth]]
     ancestors, consumers = _Ancestors(), {}
@@ -196,6 +198,7 @@ def flatten(model):
     Raises:
         ValueError: If the model, or one inside it, has no graph (a subclass of `keras.Model`).
     """
+    check_keras_model(model)
     nested = any(isinstance(layer, keras.Model) for layer in model.layers)
     if not nested and not isinstance(model, keras.Sequential) and hasattr(model, "operations"):
         return model

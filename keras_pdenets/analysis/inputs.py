@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.utils.checks import check_integer
 
 
 def check_model(model):
@@ -84,7 +85,20 @@ def check_integers(labels, count):
     return labels
 
 
+def check_floats(name, values):
+    """Numbers as an array in float64.
+
+    Raises:
+        ValueError: If they are no numbers.
+    """
+    try:
+        return np.asarray(values, "float64")
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"`{name}` must be numbers. Received: {name}={values!r}") from None
+
+
 def batches(size, *arrays):
     """Slices of arrays of one length, some of all in a step."""
+    size = check_integer("batch_size", size, 1)
     for begin in range(0, len(arrays[0]), size):
         yield [array[begin : begin + size] for array in arrays]

@@ -10,6 +10,7 @@ from keras_pdenets.analysis.inputs import batches, check_images, check_model
 from keras_pdenets.layers import BackwardEulerStep
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.operators.lanczos import leading_singular_values
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
         check_positive_integer(name, value)
     flat = check_model(model)
     images = check_images(flat, images)
+    seed = check_integer("seed", seed, 0)
     spans = [span for _, span in block_spans(flat)]
     if per == "section":
         spans = _sections(flat, spans)

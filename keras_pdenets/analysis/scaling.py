@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_pdenets.analysis.inputs import check_floats
+
 
 def fit_exponent(depths, values):
     r"""Exponent of the power law through `values`, and its standard error.
@@ -27,7 +29,7 @@ def fit_exponent(depths, values):
     >>> round(exponent, 6), round(error, 6)
     (-1.0, 0.0)
     """
-    depths, values = np.asarray(depths, "float64"), np.asarray(values, "float64")
+    depths, values = check_floats("depths", depths), check_floats("values", values)
     if depths.shape != values.shape or depths.ndim != 1 or len(set(depths)) < 2:
         raise ValueError(
             "`depths` and `values` must be two lists of one length, with two different depths or "

@@ -1,11 +1,12 @@
 """Images on their way into a net, batch by batch, and what comes out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.utils.checks import check_integer
 
 
 def batches_of(model, images, batch_size) -> Iterator[Any]:
@@ -20,6 +21,12 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
     Raises:
         ValueError: If there is no image, or a batch has another shape than the model's input.
     """
+    batch_size = check_integer("batch_size", batch_size, 1)
+    if np.ndim(images) == 0 and not isinstance(images, Iterable) and not _indexed(images):
+        raise ValueError(
+            "`images` must be an array of images, or an iterable of batches. "
+            f"Received: {type(images).__name__}"
+        )
     count, largest = 0, 0.0
     wanted = tuple(model.inputs[0].shape)[1:]
     for batch in _batches(images, batch_size):
@@ -40,13 +47,17 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
     warn_of_small_pixels(model, largest)
 
 
+def _indexed(images):
+    return hasattr(images, "num_batches")  # a keras.utils.PyDataset
+
+
 def _batches(images, batch_size):
     if hasattr(images, "shape"):
         # An empty array is a batch too: its shape is checked.
         for start in range(0, max(len(images), 1), batch_size):
             yield images[start : start + batch_size]
         return
-    batches = images if not hasattr(images, "num_batches") else (
+    batches = images if not _indexed(images) else (
         images[i] for i in range(images.num_batches)
     )  # fmt: skip
     for batch in batches:

@@ -1,7 +1,6 @@
 """Whether a net has our weights and gives what it gave on our machine, and which layer does not."""
 
-import math
-import numbers
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from keras_pdenets.hub.files import read_checkpoint
 from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, find_golden, read_golden
 from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.repos import resolve_repo
+from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.text import printable
 
 _TOLERANCE = 1e-4
@@ -121,12 +122,19 @@ def record_golden(model, images):
         ValueError: If the images are others, or the model has no classifier or more than one input.
         WeightsError: If two variables of the model have the same name.
     """
-    images = np.asarray(images, "float32")
-    if images.ndim != 4 or not 0 < len(images) <= MOST_IMAGES or not are_pixels(images):
+    check_keras_model(model)
+    images = np.asarray(images)
+    if (
+        images.ndim != 4
+        or images.dtype.kind not in "uif"
+        or not 0 < len(images) <= MOST_IMAGES
+        or not are_pixels(images)
+    ):
         raise ValueError(
             f"`images` must be 1 to {MOST_IMAGES} images, channels last, of whole numbers 0-255. "
-            f"Received: an array of shape {images.shape}"
+            f"Received: {images.dtype} of shape {images.shape}"
         )
+    images = images.astype("float32")
     warn_of_small_pixels(model, images)
     digests = weight_digests(model)
     found, logits = measure(model, images)
@@ -173,9 +181,18 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
     True
     """
     if tolerance is not None:
-        _check_tolerance(tolerance)
+        tolerance = check_number("tolerance", tolerance, "a number >= 0", lambda t: t >= 0)
+    if not isinstance(model_or_preset, str | os.PathLike | keras.Model) or model_or_preset == "":
+        raise ValueError(
+            "`model_or_preset` must be the name of a preset, a weight file or a keras.Model. "
+            f"Received: {model_or_preset!r}"
+        )
+    if not (golden is None or (isinstance(golden, str | os.PathLike) and str(golden))):
+        raise ValueError(
+            f"`golden` must be a name, an address or a file, or None. Received: golden={golden!r}"
+        )
     model, source = model_or_preset, golden
-    if isinstance(model_or_preset, str | Path):
+    if isinstance(model_or_preset, str | os.PathLike):
         model, source = _build(str(model_or_preset), cache_dir), golden or model_or_preset
     if source is None:
         source, own = _source_of(model)
@@ -189,16 +206,7 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
                 f"Received: tolerance=None, a model that computes in {', '.join(short)}"
             )
     return _compare(model, read_golden(find_golden(str(source), cache_dir)), str(source),
-                    float(tolerance))  # fmt: skip
-
-
-def _check_tolerance(tolerance):
-    number = isinstance(tolerance, numbers.Real) and not isinstance(tolerance, bool)
-    if not number or not 0 <= tolerance < math.inf:
-        raise ValueError(
-            "`tolerance` must be None or a finite number that is not negative. "
-            f"Received: tolerance={tolerance!r}"
-        )
+                    tolerance)  # fmt: skip
 
 
 def _build(weights, cache_dir):

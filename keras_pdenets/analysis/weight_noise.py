@@ -5,10 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
+from keras_pdenets.analysis.inputs import (
+    batches,
+    check_floats,
+    check_images,
+    check_labels,
+    check_model,
+)
 from keras_pdenets.analysis.places import CONVOLUTIONS
 from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +101,7 @@ def weight_noise_robustness(
     """
     levels = _check_levels(levels)
     draws = check_positive_integer("draws", draws)
+    seed = check_integer("seed", seed, 0)
     flat = check_model(model)
     images = check_images(flat, images)
     labels = check_labels(flat, labels, len(images))
@@ -138,7 +146,7 @@ def conv_variables(model):
 
 
 def _check_levels(levels):
-    found = np.atleast_1d(np.asarray(levels, "float64"))
+    found = np.atleast_1d(check_floats("levels", levels))
     if found.ndim != 1 or not found.size or not (np.isfinite(found) & (found >= 0)).all():
         raise ValueError(
             f"`levels` must be finite numbers of 0 and more. Received: levels={levels!r}"

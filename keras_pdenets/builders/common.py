@@ -1,7 +1,7 @@
 """What every family shares: the options of a model, its input, its preprocessing and its head."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,18 @@ import keras
 
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.builders.remat import RematModel
-from keras_pdenets.layers.images import channel_axis, check_data_format, check_positive_integer
+from keras_pdenets.layers.images import channel_axis, check_data_format
+from keras_pdenets.utils.checks import (
+    as_integer,
+    as_shape,
+    check_flag,
+    check_integer,
+    check_number,
+)
 
 _MANY_CHANNELS = 16  # more than images have
+_MOST_BLOCKS = 10_000
+_MOST = 2**31 - 1  # of the sizes of a tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,16 @@ def _spread(values, channels):
     return [values[i % len(values)] for i in range(channels)]
 
 
+def _known(name, value, find):
+    """What Keras finds for a value, or ValueError that names the argument."""
+    try:
+        return find(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"`{name}` must be what Keras takes there. Received: {name}={value!r} ({error})"
+        ) from error
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """The options that every model has, whatever its family (see `applications`)."""
@@ -56,27 +75,37 @@ class ModelOptions:
     def __post_init__(self):
         """Check every option; the message names it and what was received."""
         object.__setattr__(self, "data_format", check_data_format(self.data_format))
-        object.__setattr__(self, "dtype", keras.dtype_policies.get(self.dtype))
-        check_positive_integer("classes", self.classes)
-        if self.pooling not in (None, "avg", "max"):
+        object.__setattr__(self, "dtype", _known("dtype", self.dtype, keras.dtype_policies.get))
+        # Checked as text or function: a net's record keeps it as it was given.
+        _known("classifier_activation", self.classifier_activation, keras.activations.get)
+        classes = check_integer("classes", self.classes, 1, _MOST)
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "include_top", check_flag("include_top", self.include_top))
+        if not (self.pooling is None or isinstance(self.pooling, str)) or self.pooling not in (
+            None, "avg", "max"
+        ):  # fmt: skip
             raise ValueError(
                 f"`pooling` must be None, 'avg' or 'max'. Received: pooling={self.pooling!r}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={self.dropout}")
+        rule = "in [0, 1)"
+        dropout = check_number("dropout", self.dropout, rule, lambda rate: 0 <= rate < 1)
+        object.__setattr__(self, "dropout", dropout)
+        named = self.name is None or (isinstance(self.name, str) and self.name)
+        if not named or "/" in (self.name or ""):
+            raise ValueError(f"`name` must be a text without a slash. Received: name={self.name!r}")
         self._check_shape()
 
     def _check_shape(self):
-        shape = self.input_shape
-        valid = isinstance(shape, Sequence) and len(shape) == 3
-        valid = valid and all(n is None or (isinstance(n, int) and n > 0) for n in shape)
-        if not valid or self.channels is None:
-            raise ValueError(
-                "`input_shape` must be three positive integers, in the order of "
-                f"`data_format={self.data_format!r}`; the two sides may be None. "
-                f"Received: input_shape={shape}"
-            )
-        self._warn_of_the_order()
+        shape = as_shape(self.input_shape)
+        if shape is not None and len(shape) == 3 and all((n or 1) <= _MOST for n in shape):
+            object.__setattr__(self, "input_shape", shape)
+            if self.channels is not None:
+                return self._warn_of_the_order()
+        raise ValueError(
+            "`input_shape` must be three positive integers, in the order of "
+            f"`data_format={self.data_format!r}`; the two sides may be None. "
+            f"Received: input_shape={self.input_shape}"
+        )
 
     def _warn_of_the_order(self):
         """Warn of a shape that looks as if it were in the other order of the axes."""
@@ -135,6 +164,11 @@ def make_input(options):
 
 def make_parts(config, options):
     """The layer factory of a net."""
+    if not isinstance(config.operator_options, Mapping):
+        raise ValueError(
+            "`operator_options` must be a dictionary of arguments. "
+            f"Received: operator_options={config.operator_options!r}"
+        )
     return Parts(config.operator, dict(config.operator_options), options.data_format, options.dtype)
 
 
@@ -164,19 +198,19 @@ def make_model(config, options, inputs, x):
     Raises:
         ValueError: If the field `remat` of the config is not valid.
     """
-    if not isinstance(config.remat, bool):
-        raise ValueError(f"`remat` must be True or False. Received: remat={config.remat!r}")
-    kind = RematModel if config.remat else keras.Model
+    kind = RematModel if check_flag("remat", config.remat) else keras.Model
     return kind(inputs, make_head(options, x), name=options.name)
 
 
 def check_depth(num_blocks, sections, name="num_blocks"):
     """Return `num_blocks` as one positive integer for each of `sections` sections."""
-    if isinstance(num_blocks, int):
-        num_blocks = (num_blocks,) * sections
-    if not isinstance(num_blocks, Sequence) or len(num_blocks) != sections:
+    if as_integer(num_blocks) is not None:
+        return (check_integer(name, num_blocks, 1, _MOST_BLOCKS),) * sections
+    iterable = isinstance(num_blocks, Iterable) and not isinstance(num_blocks, str | bytes)
+    numbers = list(num_blocks) if iterable else []
+    if len(numbers) != sections:
         raise ValueError(
             f"`{name}` must be one integer or {sections}, one for each section. "
             f"Received: {name}={num_blocks}"
         )
-    return tuple(check_positive_integer(name, n) for n in num_blocks)
+    return tuple(check_integer(name, number, 1, _MOST_BLOCKS) for number in numbers)

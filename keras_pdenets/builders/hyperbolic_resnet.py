@@ -10,6 +10,7 @@ from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.layers.quasi_linear import FORMS, check_equation
+from keras_pdenets.utils.checks import as_integer
 
 PLACES = ("downsampling", "first", "all")
 _PRODUCT = ("equation", "multiplier", "shared_stencil", "boundary")
@@ -70,10 +71,13 @@ class HyperbolicResNetConfig:
         object.__setattr__(self, "filters", tuple(self.filters))
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         shared = check_equation(self.equation, self.shared_stencil)
+        # NumPy's integers become Python's, which JSON can hold.
+        object.__setattr__(self, "equation", as_integer(self.equation) or self.equation)
         object.__setattr__(self, "shared_stencil", shared)
         if self.block_norm is None:
             object.__setattr__(self, "block_norm", "rms" if self.symmetric else "batch")
-        check_positive_integer("multiplier", self.multiplier)
+        multiplier = check_positive_integer("multiplier", self.multiplier)
+        object.__setattr__(self, "multiplier", multiplier)
         check_boundary(self.boundary)
         check_stem(self.stem)
         for name, known in (
@@ -81,7 +85,8 @@ class HyperbolicResNetConfig:
             ("activation_at", PLACES),
             ("block_norm", NORMS),
         ):
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in known:
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(map(str, known))}. "
                     f"Received: {name}={getattr(self, name)!r}"

@@ -52,13 +52,14 @@ class PlainNetConfig:
         object.__setattr__(self, "num_layers", layers)
         check_stem(self.stem)
         for name, known in (("downsampling", DOWNSAMPLINGS), ("promote", PROMOTIONS)):
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, str)) or value not in known:
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(map(str, known))}. "
                     f"Received: {name}={getattr(self, name)!r}"
                 )
         if self.steps is not None:
-            check_positive_integer("steps", self.steps)
+            object.__setattr__(self, "steps", check_positive_integer("steps", self.steps))
         elif self.promote is not None:
             raise ValueError(
                 "`promote` needs steps that it can give weights to. "

@@ -2,6 +2,7 @@
 
 from keras_pdenets.blocks.steps import SCHEMES, Step
 from keras_pdenets.builders.remat import REMAT_OPTIONS
+from keras_pdenets.utils.checks import as_number
 
 STEP_OPTIONS = {
     "zero_start": "Whether the residual branches start at zero (last convolution, or last batch "
@@ -29,20 +30,28 @@ _LARGEST = 1 / 3
 
 
 def check_steps(config):
-    """Raise ValueError unless the fields of a config that `STEP_OPTIONS` names are valid."""
+    """Raise ValueError unless the fields of a config that `STEP_OPTIONS` names are valid.
+
+    NumPy's numbers become Python's, which JSON can hold.
+    """
+    for name in ("step_size", "leak", "stochastic_depth"):
+        number = as_number(getattr(config, name))
+        if number is not None:
+            object.__setattr__(config, name, number)
     h, leak, skipped = config.step_size, config.leak, config.stochastic_depth
     depth = sum(config.num_blocks)
     for name, holds, rule in (
         ("zero_start", isinstance(config.zero_start, bool), "be True or False"),
-        ("step_size", h in (None, "1/L") or (_is_number(h) and 0 < h < float("inf")),
+        ("step_size", h is None or h == "1/L" or (as_number(h) or 0) > 0,
          "be a positive number, '1/L' or None"),
-        ("scheme", config.scheme in SCHEMES, f"be one of {', '.join(SCHEMES)}"),
+        ("scheme", isinstance(config.scheme, str) and config.scheme in SCHEMES,
+         f"be one of {', '.join(SCHEMES)}"),
         ("leak", leak is None or (leak == "1/depth" and depth > 1)
-         or (_is_number(leak) and 0 < leak < 1),
+         or 0 < (as_number(leak) or 0) < 1,
          "be in (0, 1), '1/depth' for two blocks and more, or None"),
         ("leak", leak is None or config.scheme == "euler",
          "be None unless scheme='euler', which alone it bounds"),
-        ("stochastic_depth", _is_number(skipped) and 0 <= skipped < 1, "be in [0, 1)"),
+        ("stochastic_depth", as_number(skipped) is not None and 0 <= skipped < 1, "be in [0, 1)"),
     ):  # fmt: skip
         if not holds:
             raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(config, name)!r}")
@@ -60,10 +69,6 @@ def check_steps(config):
                 f"of a block has no safe solution else. Received: step_size={h!r}, "
                 f"num_blocks={config.num_blocks}"
             )
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def make_step(config, stage, block):

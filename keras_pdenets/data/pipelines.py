@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +136,20 @@ class DataSource:
 
     name: str
     split: str
-    data_dir: str | None = None
+    data_dir: str | os.PathLike | None = None
+
+    def __post_init__(self):
+        """Check what can be checked before TensorFlow is loaded."""
+        split_name(self.name)
+        if isinstance(self.split, str | bool | int | float) and not (
+            isinstance(self.split, str) and self.split
+        ):
+            raise ValueError(
+                "`split` must be a split in TFDS's notation, such as 'test[:1000]'. "
+                f"Received: split={self.split!r}"
+            )
+        if self.data_dir is not None:
+            object.__setattr__(self, "data_dir", str(check_path("data_dir", self.data_dir)))
 
     @functools.cached_property
     def _builder(self):

@@ -10,6 +10,7 @@ import numpy as np
 from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import extra_of, format_named, format_of
 from keras_pdenets.export.pt2 import seen_through
+from keras_pdenets.utils.checks import check_integer, check_path
 
 _BATCH = 250
 _PIXELS = _BATCH * 32 * 32 * 3  # numbers in a batch of larger images
@@ -42,12 +43,12 @@ def open_exported(path, format=None, threads=None):
         FileNotFoundError: If there is nothing at `path`.
         ImportError: If the runtime is missing; the message says how to install it.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {path}.")
     row = format_of(path) if format is None else format_named(format)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"`threads` must be an integer >= 1 or None. Received: {threads!r}")
+    if threads is not None:
+        threads = check_integer("threads", threads, 1, 4096)
     module = runtime_of(row)
     run = _OPENERS[row.name](module, str(path), threads)
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.precision import widen
+from keras_pdenets.utils.checks import check_integer, check_number
 
 
 class _Ball(SignatureConfig, keras.layers.Layer):
@@ -12,12 +13,10 @@ class _Ball(SignatureConfig, keras.layers.Layer):
 
     def __init__(self, radius=None, axis=-1, **kwargs):
         super().__init__(**kwargs)
-        if radius is not None and not radius > 0:
-            raise ValueError(f"`radius` must be positive or None. Received: radius={radius!r}")
-        if not isinstance(axis, int) or isinstance(axis, bool):
-            raise ValueError(f"`axis` must be an integer. Received: axis={axis!r}")
+        if radius is not None:
+            radius = check_number("radius", radius, "positive or None", lambda r: r > 0)
         self.radius = radius
-        self.axis = axis
+        self.axis = check_integer("axis", axis)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -148,6 +147,8 @@ class HardTanh(SignatureConfig, keras.layers.Layer):
 
     def __init__(self, min_value=-1.0, max_value=1.0, **kwargs):
         super().__init__(**kwargs)
+        min_value = check_number("min_value", min_value, "a number")
+        max_value = check_number("max_value", max_value, "a number")
         if not min_value < max_value:
             raise ValueError(
                 "`min_value` must be below `max_value`. "

@@ -13,7 +13,7 @@ BOUNDARIES = {
 
 def check_boundary(boundary):
     """Raise ValueError unless `boundary` is one of `BOUNDARIES`."""
-    if boundary not in BOUNDARIES:
+    if not isinstance(boundary, str) or boundary not in BOUNDARIES:
         raise ValueError(
             f"`boundary` must be one of {', '.join(BOUNDARIES)}. Received: boundary={boundary!r}"
         )

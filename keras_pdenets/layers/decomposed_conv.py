@@ -6,6 +6,7 @@ from keras import ops
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.utils.checks import check_flag
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -67,7 +68,7 @@ class DecomposedConv2D(SignatureConfig, keras.layers.Layer):
         self.mid_filters = mid_filters
         self.strides = images.check_positive_integer("strides", strides)
         self.boundary = check_boundary(boundary)
-        self.use_bias = bool(use_bias)
+        self.use_bias = check_flag("use_bias", use_bias)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed
 

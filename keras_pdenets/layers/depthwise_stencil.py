@@ -6,6 +6,7 @@ from keras import ops
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.utils.checks import check_flag
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -57,7 +58,7 @@ class DepthwiseStencil2D(SignatureConfig, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.depth_multiplier = images.check_positive_integer("depth_multiplier", depth_multiplier)
-        self.shared = bool(shared)
+        self.shared = check_flag("shared", shared)
         self.strides = images.check_positive_integer("strides", strides)
         self.boundary = check_boundary(boundary)
         self.data_format = images.check_data_format(data_format)

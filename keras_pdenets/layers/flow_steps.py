@@ -9,6 +9,7 @@ from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.on_channels import OnChannels
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
+from keras_pdenets.utils.checks import check_number
 
 PROMOTIONS = (None, "channel", "depthwise", "conv")
 _ROUNDS = 24
@@ -151,13 +152,13 @@ class ClipFlowStep(_FlowStep):
 
     def __init__(self, rate, low=0.0, high=None, promote=None, data_format=None, **kwargs):
         super().__init__(promote, data_format, **kwargs)
-        if not 0 <= rate <= 2:
-            raise ValueError(f"`rate` must be in [0, 2]. Received: rate={rate}")
+        rate = check_number("rate", rate, "in [0, 2]", lambda number: 0 <= number <= 2)
+        low = check_number("low", low, "a number")
+        if high is not None:
+            high = check_number("high", high, "a number above `low`, or None")
         if high is not None and not high > low:
             raise ValueError(f"`high` must be above `low`. Received: low={low}, high={high}")
-        self.rate = float(rate)
-        self.low = float(low)
-        self.high = None if high is None else float(high)
+        self.rate, self.low, self.high = rate, low, high
 
     @property
     def operations(self):
@@ -326,10 +327,9 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.negative_slope = negative_slope
-        if not 0 < right <= 1:
-            raise ValueError(f"`right` must be in (0, 1]. Received: right={right}")
+        right = check_number("right", right, "in (0, 1]", lambda number: 0 < number <= 1)
         self.activation = keras.activations.get(activation)
-        self.right = float(right)
+        self.right = right
 
     def call(self, inputs):
         u, _ = inputs

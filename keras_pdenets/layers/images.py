@@ -1,28 +1,30 @@
 """What the convolution layers share: argument checks, borders, strides and shapes."""
 
-import numbers
-
 import keras
 from keras import ops
 
 from keras_pdenets.layers.boundary import pad_border
 from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
 from keras_pdenets.layers.precision import widen
+from keras_pdenets.utils.checks import check_integer
 
 
 def check_positive_integer(name, value):
     """Return `value`, or raise ValueError that names the argument."""
-    # NumPy's integers are integers; True is not a number of anything.
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return int(value)
+    return check_integer(name, value, 1)
+
+
+def check_keras_model(model):
+    """Raise ValueError unless `model` is a Keras model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
 
 
 def check_data_format(data_format):
     """Return the data format, Keras' default for None, or raise ValueError."""
     if data_format is None:
         return keras.config.image_data_format()
-    if data_format not in ("channels_last", "channels_first"):
+    if not isinstance(data_format, str) or data_format not in ("channels_last", "channels_first"):
         raise ValueError(
             "`data_format` must be 'channels_last', 'channels_first' or None. "
             f"Received: data_format={data_format!r}"

@@ -14,6 +14,7 @@ from keras_pdenets.operators.pde import (
     pde_initial_scales,
     pde_orthonormal_basis,
 )
+from keras_pdenets.utils.checks import check_flag
 
 FORMS = ("quadratic", "linear")
 
@@ -106,9 +107,9 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         self.filters = images.check_positive_integer("filters", filters)
         self.strides = images.check_positive_integer("strides", strides)
         self.boundary = check_boundary(boundary)
-        self.normalize = bool(normalize)
-        self.form = check_form(form, normalize)
-        self.use_bias = bool(use_bias)
+        self.normalize = check_flag("normalize", normalize)
+        self.form = check_form(form, self.normalize)
+        self.use_bias = check_flag("use_bias", use_bias)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed
 

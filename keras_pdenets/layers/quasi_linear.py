@@ -9,6 +9,7 @@ from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D
+from keras_pdenets.utils.checks import as_integer, check_flag
 
 _LARGEST_FULL_TENSOR = 64
 
@@ -54,7 +55,7 @@ FORMS = {
 def check_equation(equation, shared_stencil):
     """Return the form's `shared_stencil`, or raise ValueError that says what is defined."""
     # A tuple first: a list or an array has no hash.
-    if not isinstance(equation, int | str) or equation not in FORMS:
+    if not (isinstance(equation, str) or as_integer(equation)) or equation not in FORMS:
         raise ValueError(
             f"`equation` must be one of {', '.join(map(repr, FORMS))}. "
             f"Received: equation={equation!r}"
@@ -62,6 +63,7 @@ def check_equation(equation, shared_stencil):
     defined = FORMS[equation].shared
     if shared_stencil is None:
         return defined[0]
+    check_flag("shared_stencil", shared_stencil)
     if shared_stencil not in defined:
         raise ValueError(
             f"`shared_stencil` must be {' or '.join(map(str, defined))} for equation={equation!r}: "
@@ -155,8 +157,8 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
                 f"`use_bias` must be False for equation={equation}: it ends in a product. "
                 "Received: use_bias=True"
             )
-        self.use_bias = bool(use_bias)
-        self.train_norm = bool(train_norm)
+        self.use_bias = check_flag("use_bias", use_bias)
+        self.train_norm = check_flag("train_norm", train_norm)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed
 

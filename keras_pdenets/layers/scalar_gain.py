@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.precision import widen
+from keras_pdenets.utils.checks import check_flag, check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -44,12 +45,10 @@ class ScalarGain(SignatureConfig, keras.layers.Layer):
 
     def __init__(self, normalize=False, initial=1.0, epsilon=1e-5, axis=-1, **kwargs):
         super().__init__(**kwargs)
-        if not epsilon > 0:
-            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon}")
-        self.normalize = bool(normalize)
-        self.initial = initial
-        self.epsilon = epsilon
-        self.axis = axis
+        self.normalize = check_flag("normalize", normalize)
+        self.initial = check_number("initial", initial, "a number")
+        self.epsilon = check_number("epsilon", epsilon, "positive", lambda e: e > 0)
+        self.axis = check_integer("axis", axis)
         self.supports_masking = True
 
     def build(self, input_shape):

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from keras_pdenets.operators.stencils import PDE_STENCILS, moment_weights
+from keras_pdenets.utils.checks import check_integer
 
 
 def pde_basis(normalize: bool = False) -> np.ndarray:
@@ -112,7 +113,11 @@ def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[fl
 
     Returns:
         The three standard deviations (s, beta, gamma).
+
+    Raises:
+        ValueError: If `input_channels` is not a positive integer.
     """
+    input_channels = check_integer("input_channels", input_channels, 1)
     he = 2.0 / input_channels
     s4 = min((2.0 / (9.0 * input_channels)) ** 2, he / 176.0)
     t = np.sqrt(he - 44.0 * s4)

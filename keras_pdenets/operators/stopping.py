@@ -6,13 +6,11 @@ from typing import Any, overload
 
 import numpy as np
 
-from keras_pdenets.utils.records import check_count
-from keras_pdenets.utils.text import shown
+from keras_pdenets.utils.checks import check_integer, check_number
 
 # Quotients this close to an integer are that integer: 2.1 / 0.3 is 7.000000000000001.
 _TOLERANCE = 1e-9
 MOST_BLOCKS = 10_000
-_LARGEST = 2**53
 
 
 @overload
@@ -48,35 +46,22 @@ def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = MOST_BLOCKS) 
     >>> keras_pdenets.stopping_rule([4.11, 3.12, 4.58], epsilon=0.1)
     (42, 32, 46)
     """
-    check_count("max_blocks", max_blocks, _LARGEST)
-    bound = _as_float(epsilon)
-    if not 0 < bound < math.inf:
-        raise ValueError(f"`epsilon` must be positive. Received: epsilon={shown(epsilon)}")
-    if np.ndim(d_scaled):
-        return tuple(_blocks(d, bound, max_blocks) for d in d_scaled)
-    return _blocks(d_scaled, bound, max_blocks)
+    epsilon = check_number("epsilon", epsilon, "positive", lambda number: number > 0)
+    max_blocks = check_integer("max_blocks", max_blocks, 1)
+    several = isinstance(d_scaled, Sequence | np.ndarray) and not isinstance(d_scaled, str | bytes)
+    if several and not (isinstance(d_scaled, np.ndarray) and d_scaled.ndim == 0):
+        return tuple(_blocks(distance, epsilon, max_blocks) for distance in d_scaled)
+    return _blocks(d_scaled.item() if several else d_scaled, epsilon, max_blocks)
 
 
-def _blocks(d_scaled: Any, bound: float, max_blocks: int) -> int:
-    distance = _as_float(d_scaled)
-    if not 0 <= distance < math.inf:
-        raise ValueError(
-            f"`d_scaled` must be finite and not negative. Received: d_scaled={shown(d_scaled)}"
-        )
-    blocks = distance / bound * (1 + _TOLERANCE) + 1
+def _blocks(d_scaled: Any, epsilon: float, max_blocks: int) -> int:
+    """The answer for one section."""
+    rule = "finite and not negative"
+    distance = check_number("d_scaled", d_scaled, rule, lambda number: number >= 0)
+    blocks = distance / epsilon * (1 + _TOLERANCE) + 1
     if blocks >= max_blocks + 1:
         raise ValueError(
             f"`epsilon` asks for {blocks:.3g} blocks in a section (d_scaled={distance:.3g}); "
-            f"`max_blocks` is {max_blocks}. Received: epsilon={bound}"
+            f"`max_blocks` is {max_blocks}. Received: epsilon={epsilon}"
         )
     return math.floor(blocks)
-
-
-def _as_float(value: Any) -> float:
-    """A number, or NaN for what is none."""
-    if isinstance(value, bool | str):
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan

@@ -9,6 +9,7 @@ import threading
 import time
 
 from keras_pdenets.training.machine import SHARED_GPU
+from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.processes import end_with_parent, start_python
 
 _LOG = logging.getLogger("keras_pdenets")
@@ -39,8 +40,7 @@ def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
         RuntimeError: If processes died more than `restarts` times, or one ended with an error.
         ValueError: If `workers` is not a positive integer.
     """
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"`workers` must be a positive integer. Received: workers={workers!r}")
+    workers = check_integer("workers", workers, 1)
     if threading.current_thread() is threading.main_thread():
         # `kill` and job systems send SIGTERM: the processes must not be left behind.
         signal.signal(signal.SIGTERM, lambda *_: _exit())

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_pdenets.training import state
+from keras_pdenets.utils.checks import check_integer, check_number
 
 _LOG = logging.getLogger("keras_pdenets")
 
@@ -70,15 +71,9 @@ class RecoverFromDivergence(keras.callbacks.Callback):
 
     def __init__(self, factor=0.5, retries=5, explosion=1e3):
         super().__init__()
-        if not 0 < factor < 1:
-            raise ValueError(f"`factor` must be in (0, 1). Received: factor={factor}")
-        if not isinstance(retries, int) or retries < 1:
-            raise ValueError(f"`retries` must be a positive integer. Received: retries={retries}")
-        if not explosion > 1:
-            raise ValueError(f"`explosion` must be above 1. Received: explosion={explosion}")
-        self.factor = factor
-        self.retries = retries
-        self.explosion = explosion
+        self.factor = check_number("factor", factor, "in (0, 1)", lambda f: 0 < f < 1)
+        self.retries = check_integer("retries", retries, 1)
+        self.explosion = check_number("explosion", explosion, "above 1", lambda e: e > 1)
         self._start()
 
     def _start(self):

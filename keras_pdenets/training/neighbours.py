@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.hub.paths import own_paths
+from keras_pdenets.utils.checks import check_number
 
 _PLACE = re.compile(r"stage(\d+)_block(\d+)_(.+)")
 
@@ -50,8 +51,7 @@ def penalize_differences(model, strength=1e-4):
     >>> keras_pdenets.training.penalize_differences(model, 1e-3)
     12
     """
-    if not strength > 0:
-        raise ValueError(f"`strength` must be positive. Received: strength={strength}")
+    strength = check_number("strength", strength, "positive", lambda number: number > 0)
     places = {}
     for name, variable in own_paths(model, model.trainable_variables):
         match = _PLACE.fullmatch(name)

@@ -1,12 +1,12 @@
 """The perturbations of a net while it is trained."""
 
 import csv
-from pathlib import Path
 
 import keras
 
 from keras_pdenets.analysis.perturbation import PerturbationProbe
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.checks import check_integer, check_path
 
 _COLUMNS = ("epoch", "section", "num_blocks", "distance", "scaled_distance", "mean", "largest")
 
@@ -37,12 +37,10 @@ class PerturbationLogger(keras.callbacks.Callback):
 
     def __init__(self, images, path=None, every=1, batch_size=128):
         super().__init__()
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"`every` must be a positive integer. Received: every={every!r}")
         self.images = images
-        self.path = None if path is None else Path(path)
-        self.every = every
-        self.batch_size = batch_size
+        self.path = None if path is None else check_path("path", path)
+        self.every = check_integer("every", every, 1)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         self._probe = None
 
     def on_train_begin(self, logs=None):

@@ -21,7 +21,7 @@ def functional(model):
     if not has_graph(model):
         raise ValueError(
             "`model` must be a functional or sequential Keras model that is built. "
-            f"Received: {model.name!r} of type {type(model).__name__}"
+            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
         )
     return model
 
@@ -53,12 +53,23 @@ def give_weights(old, new):
         new.finalize_state()
 
 
+def check_data(name, data):
+    """Raise ValueError unless `data` can be inputs of a model: arrays with examples in them."""
+    leaves = keras.tree.flatten(data)
+    if not leaves or any(np.ndim(leaf) == 0 or not len(leaf) for leaf in leaves):
+        raise ValueError(
+            f"`{name}` must be an array of inputs, with at least one. Received: "
+            f"{type(data).__name__}"
+        )
+
+
 def finite_outputs(model, data):
     """All outputs of a model, as a list of arrays.
 
     Raises:
-        ValueError: If one is not finite: there is nothing to compare with.
+        ValueError: If one is not finite: there is nothing to compare with; or there are no data.
     """
+    check_data("data", data)
     outputs = keras.tree.flatten(model.predict(data, verbose=0))
     if not all(np.isfinite(output).all() for output in outputs):
         raise ValueError(
@@ -74,6 +85,7 @@ def largest_difference(model, other, data):
     Raises:
         ValueError: If an output of `model` is not finite.
     """
+    check_data("data", data)
     largest, relative = 0.0, 0.0
     others = keras.tree.flatten(other.predict(data, verbose=0))
     for before, after in zip(finite_outputs(model, data), others, strict=True):

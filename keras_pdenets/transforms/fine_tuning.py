@@ -2,10 +2,12 @@
 
 import logging
 import re
+from collections.abc import Iterable
 
 import keras
 
 from keras_pdenets.layers import QuasiLinear2D
+from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.layers.keras_internals import layers_inside, nodes_of, own_trainable
 
 _LOG = logging.getLogger("keras_pdenets")
@@ -36,12 +38,15 @@ def features(model, layers=None):
     >>> [tuple(t.shape) for t in keras_pdenets.features(model).output.values()]
     [(None, 32, 32, 16), (None, 16, 16, 32), (None, 8, 8, 64)]
     """
+    check_keras_model(model)
     if layers is None:
         matches = (_BLOCK.fullmatch(layer.name) for layer in model.layers)
         # Layers come in topological order, so the last match of a stage is its end.
         chosen = {match[1]: match[0] for match in matches if match}
     else:
-        chosen = {name: name for name in layers}
+        # A text is a sequence of letters, and no number is one at all.
+        several = isinstance(layers, Iterable) and not isinstance(layers, str)
+        chosen = {name: name for name in layers} if several else {}
     names = {layer.name for layer in model.layers}
     unknown = sorted(set(chosen.values()) - names)
     if unknown or not chosen:

@@ -7,12 +7,13 @@ import numpy as np
 
 from keras_pdenets.blocks.flow_chain import METHODS
 from keras_pdenets.layers.flow_steps import PROMOTIONS
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.layers.images import check_keras_model, check_positive_integer
 from keras_pdenets.operators.flows import SCHEMES, increments
 from keras_pdenets.operators.flows.linear import PAPER
 from keras_pdenets.transforms.refinement.graph import Plan, refine_graph
 from keras_pdenets.transforms.refinement.report import RefineReport as RefineReport
 from keras_pdenets.transforms.refinement.report import make_report
+from keras_pdenets.utils.checks import check_number
 
 LINEAR = ("whole", "flow")
 
@@ -69,6 +70,7 @@ def refine(
     >>> report.steps, len(deep.layers)
     ({'conv': 4}, 6)
     """
+    check_keras_model(model)
     _check(model, steps, linear, scheme, activation, max_step, promote, time)
     options = {
         "method": activation, "promote": promote, "max_step": max_step, "time": time,
@@ -108,8 +110,8 @@ def _check(model, steps, linear, scheme, activation, max_step, promote, time):
             f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. Received: {promote!r}"
         )
     increments(time, 1)  # refuses an unknown one
-    if max_step is not None and not 0 < max_step < 1:
-        raise ValueError(f"`max_step` must be in (0, 1). Received: max_step={max_step}")
+    if max_step is not None:
+        check_number("max_step", max_step, "in (0, 1)", lambda number: 0 < number < 1)
     if max_step is not None and scheme == PAPER:
         raise ValueError("`max_step` has increments of its own: scheme 'paper' has others.")
     for variable in model.weights:

@@ -87,7 +87,7 @@ def resample(model, depth, data=None, batch_size=128):
     depth = _set_counts(sections, depth)
     check_positive_integer("batch_size", batch_size)
     norms = batch_norms(model)
-    if (norms or data is not None) and not (hasattr(data, "shape") and len(data)):
+    if (norms or data is not None) and not (hasattr(data, "shape") and np.ndim(data) and len(data)):
         raise ValueError(
             "`data` must be an array of inputs, or None for a net without batch norm: averages do "
             f"not fit other steps. Received: {type(data).__name__}, and {len(norms)} batch norms"

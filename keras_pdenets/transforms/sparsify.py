@@ -8,6 +8,9 @@ from keras import ops
 
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
 from keras_pdenets.transforms.symmetry import TransformReport, transform
+from keras_pdenets.utils.checks import check_integer, check_number
+
+_MOST_STEPS = 10_000_000
 
 # Weights below this share of the largest of their layer count as small.
 SMALL = 0.01
@@ -152,7 +155,8 @@ def sparsify(
         The new model, and a `SparsifyReport`.
 
     Raises:
-        ValueError: If no stage of the model can be rotated; the message says why.
+        ValueError: If an argument is out of range, or no stage of the model can be rotated; the
+            message says why.
 
     Example:
     >>> import keras_pdenets
@@ -161,6 +165,10 @@ def sparsify(
     >>> report.cost_after < report.cost_before
     True
     """
+    steps = check_integer("steps", steps, 0, _MOST_STEPS)
+    check_number("learning_rate", learning_rate, "a positive number", lambda rate: 0 < rate < 1e3)
+    check_number("smoothing", smoothing, "a positive number", lambda width: 0 < width < 1e6)
+    seed = None if seed is None else check_integer("seed", seed, 0)
     symmetries = symmetry_group(model)
     free = {s: g for s, g in symmetries.items() if g.group.pattern == "all"}
     if not free or any(block.product.equation != "cp" for block in read_blocks(model)):
@@ -252,8 +260,7 @@ def prune(model, share):
     >>> model = keras_pdenets.HyperbolicResNet20(weights=None, classes=10)
     >>> pruned = keras_pdenets.transforms.prune(model, 0.5)
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"`share` must be in [0, 1). Received: share={share}")
+    share = check_number("share", share, "in [0, 1)", lambda number: 0 <= number < 1)
     new = keras.models.clone_model(model)
     new.set_weights(model.get_weights())
     for variable, _, _ in mixed_kernels(new):

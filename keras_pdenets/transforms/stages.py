@@ -8,6 +8,7 @@ from typing import Any
 from keras import layers
 
 from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, ScalarGain, Softball
+from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.operators import groups
 
 _NAME = re.compile(
@@ -74,6 +75,7 @@ def read_blocks(model):
     Raises:
         ValueError: If the model is of another family.
     """
+    check_keras_model(model)
     blocks = {}
     for layer in model.layers:
         match = _NAME.fullmatch(layer.name)

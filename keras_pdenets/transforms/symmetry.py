@@ -1,12 +1,15 @@
 """New weights for the same function: a hyperbolic net with its channels mixed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_pdenets.transforms.copying import check_data
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
+from keras_pdenets.utils.checks import check_number
 
 # Largest relative difference of the outputs that is rounding, by the precision of the layers.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}
@@ -70,7 +73,16 @@ def transform(model, matrices, images=None, tolerance=None):
     True
     """
     symmetries = symmetry_group(model)
-    checked = {s: _check(symmetries, s, matrix) for s, matrix in dict(matrices).items()}
+    if not isinstance(matrices, Mapping):
+        raise ValueError(
+            "`matrices` must be a dictionary of a matrix for each stage. "
+            f"Received: matrices={matrices!r}"
+        )
+    if tolerance is not None:
+        tolerance = check_number("tolerance", tolerance, "a number >= 0", lambda t: t >= 0)
+    if images is not None:
+        check_data("images", images)
+    checked = {s: _check(symmetries, s, matrix) for s, matrix in matrices.items()}
     new = apply_matrices(model, checked)
     if images is None:
         images = _random_images(model)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.utils.text import shown
+
 _LARGEST = 2**63 - 1  # what tensors and files count with
 
 
@@ -27,8 +29,8 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int = _
     if number is None or not (-most if least is None else least) <= number <= most:
         rule = {None: "an integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
         if number is not None and number > most:
-            rule = f"{rule}, at most {most}"
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+            rule = f"{rule} of at most {most}"
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={shown(value)}")
     return number
 
 
@@ -67,8 +69,19 @@ def check_number(name: str, value: Any, rule: str, holds: Any = lambda number: T
     """
     number = as_number(value)
     if number is None or not holds(number):
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={shown(value)}")
     return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool.
+
+    Raises:
+        ValueError: If it is neither True nor False, NumPy's included: 1 and "no" are not.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={shown(value)}")
+    return bool(value)
 
 
 def as_shape(value: Any) -> tuple[int | None, ...] | None:
@@ -102,9 +115,9 @@ def check_path(name: str, value: Any) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(
             f"`{name}` must be a path: a text that is not empty, or an os.PathLike. "
-            f"Received: {name}={value!r}"
+            f"Received: {name}={shown(value)}"
         )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # ~nobody
-        raise ValueError(f"`{name}`: {error}. Received: {name}={value!r}") from None
+        raise ValueError(f"`{name}`: {error}. Received: {name}={shown(value)}") from None

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NewType
 
+from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.text import printable, shown
 
 # The longest file here, the result of a run of 1,000 epochs, has a tenth of it.
@@ -154,9 +155,7 @@ def _kinds(kind: Any) -> dict[str, Any]:
 
 def check_count(name: str, value: Any, most: int = 10**6, least: int = 1) -> None:
     """Raise ValueError that names the field unless a value is an integer in a range."""
-    if not _is_of(value, int) or not least <= value <= most:
-        kind = "a positive integer" if least == 1 else f"an integer from {least} on,"
-        raise ValueError(_message(name, value, f"{kind} of at most {most}"))
+    check_integer(name, value, least, most)
 
 
 def _fitted(value: Any, kind: Any, name: str) -> Any:

@@ -4,6 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_pdenets.utils.checks import check_integer
+
+_MOST_STEPS = 100_000
+
 
 def _bump(t: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
@@ -52,10 +56,9 @@ def increments(time: str, steps: int, paper: bool = False) -> tuple[np.ndarray, 
     >>> round(float(step.sum()), 12)
     1.0
     """
-    if time not in TIMES:
+    if not isinstance(time, str) or time not in TIMES:
         raise ValueError(f"`time` must be one of {', '.join(TIMES)}. Received: time={time!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"`steps` must be a positive integer. Received: steps={steps!r}")
+    steps = check_integer("steps", steps, 1, _MOST_STEPS)
     h, slope = TIMES[time]
     tau = np.linspace(0.0, 1.0, steps + 1)
     values = h(tau)

@@ -27,8 +27,8 @@ from keras_pdenets.analysis.trajectory import Trajectories as Trajectories
 from keras_pdenets.analysis.trajectory import trajectories as trajectories
 from keras_pdenets.analysis.variance import FeatureVariance as FeatureVariance
 from keras_pdenets.analysis.variance import feature_variance as feature_variance
-from keras_pdenets.analysis.verification import VerifyReport as VerifyReport
 from keras_pdenets.analysis.verification import record_golden as record_golden
 from keras_pdenets.analysis.verification import verify as verify
+from keras_pdenets.analysis.verify_report import VerifyReport as VerifyReport
 from keras_pdenets.analysis.weight_noise import WeightNoise as WeightNoise
 from keras_pdenets.analysis.weight_noise import weight_noise_robustness as weight_noise_robustness

@@ -2,7 +2,6 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_pdenets import applications
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
+from keras_pdenets.analysis.verify_report import VerifyReport
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.hub.cache import cache_of
 from keras_pdenets.hub.errors import WeightsError
@@ -20,91 +20,9 @@ from keras_pdenets.hub.repos import resolve_repo
 from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
 from keras_pdenets.utils.checks import check_number
-from keras_pdenets.utils.text import printable
 
 _TOLERANCE = 1e-4
 _HEAD = "classifier"
-_SHOWN = 4
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What `verify` found. Differences are relative to the size of what is compared.
-
-    Args:
-        source: Weights or golden file that the net was compared with.
-        backend: Backend of Keras here.
-        weights: Number of variables compared; 0 for a net that holds them in half precision.
-        changed: Names of those that have other values, in the order of the layers.
-        uncompared: Names of the variables that were not compared: a new head's, those in half
-            precision, those that the golden file has no digest of.
-        layers: Number of layers whose outputs were compared.
-        logits: Largest difference of the logits; None without the classifier.
-        largest: Largest difference of a layer's output.
-        first: First layer, in the order of the graph, whose output differs by more than the
-            tolerance.
-        difference: Its difference.
-        tolerance: Largest difference that counts as equal.
-    """
-
-    source: str
-    backend: str
-    weights: int
-    changed: tuple[str, ...]
-    uncompared: tuple[str, ...]
-    layers: int
-    logits: float | None
-    largest: float
-    first: str | None
-    difference: float | None
-    tolerance: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether all that was compared is as in the golden file: weights, logits, layers."""
-        close = self.logits is None or self.logits <= self.tolerance
-        return not self.changed and self.first is None and close
-
-    def __str__(self) -> str:
-        """The report in a few lines."""
-        logits = "no logits" if self.logits is None else f"logits within {self.logits:.1e}"
-        line = (
-            f"{self.source} on {self.backend}: {self._weights()}, {logits}, {self.layers} layers "
-            f"within {self.largest:.1e} (allowed: {self.tolerance:.0e}): "
-        )
-        if self.agrees:
-            return line + "as published" + self._exceptions()
-        return "\n".join([line + "DIFFERS", self._outputs()])
-
-    def _weights(self):
-        if not self.weights:
-            return "weights not compared (half precision)"
-        if not self.changed:
-            return f"{self.weights} weights equal"
-        return f"{len(self.changed)} of {self.weights} weights changed ({_some(self.changed)})"
-
-    def _exceptions(self):
-        if not self.uncompared:
-            return ""
-        count = len(self.uncompared)
-        return f", but for {count} weights that were not compared ({_some(self.uncompared)})"
-
-    def _outputs(self):
-        if self.first is None and self.changed:
-            return "The weights alone show it: no output differs by more than what is allowed."
-        if self.first is None:
-            return "The logits alone differ."
-        text = (
-            f"The first layer whose output differs is {printable(self.first)}, by "
-            f"{self.difference:.1e}; what comes before it agrees."
-        )
-        if self.weights and not self.changed:
-            return f"{text} All weights are right: backend or machine compute something else."
-        return text
-
-
-def _some(names):
-    return ", ".join(printable(name) for name in names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
 
 
 def record_golden(model, images):

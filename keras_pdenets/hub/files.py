@@ -4,7 +4,7 @@ import errno
 import json
 import warnings
 from collections.abc import Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -17,42 +17,13 @@ from safetensors.numpy import save_file
 from keras_pdenets.hub.digests import sha256_of_open
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.header import LENGTH_BYTES, Header, opened, read_tensor
+from keras_pdenets.hub.load_report import LoadReport as LoadReport
 from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.records import HEADER_KEY, read_preprocessing
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.text import printable
-
-
-@dataclass
-class LoadReport:
-    """What became of each variable.
-
-    Args:
-        source: The file, and where it came from.
-        loaded: Paths of the variables that took the file's values as they are.
-        adapted: Paths of those whose values were fitted to another number of input channels.
-        initialised: Paths of those that kept their random start, because the head is new.
-        unused: Keys of the file that the model has no variable for (a head left out).
-        path: The file.
-    """
-
-    source: str
-    loaded: list[str] = field(default_factory=list)
-    adapted: list[str] = field(default_factory=list)
-    initialised: list[str] = field(default_factory=list)
-    unused: list[str] = field(default_factory=list)
-    path: Path | None = None
-
-    def __str__(self) -> str:
-        """One line."""
-        parts = [f"{len(self.loaded)} variables loaded from {self.source}"]
-        for label in ("adapted", "initialised", "unused"):
-            names = getattr(self, label)
-            if names:
-                parts.append(f"{label}: {', '.join(map(printable, names))}")
-        return "; ".join(parts)
 
 
 def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool = False) -> None:

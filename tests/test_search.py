@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -259,6 +260,89 @@ def test_bad_oracles_are_refused(tmp_path):
     model = DepthHyperModel(SPACE, (7, 7, 1), 10)
     with pytest.raises(ValueError, match="`oracle` must be one of keras_pdenets"):
         DepthTuner(keras_tuner.oracles.GridSearchOracle(objective=OBJECTIVE), model)
+
+
+class ManyErrors(LawTuner):
+    """Fails in every way but the last."""
+
+    errors = ()
+
+    def run_trial(self, trial, verbose=0):
+        number = int(trial.trial_id)
+        if number < len(self.errors):
+            raise self.errors[number]
+        return super().run_trial(trial, verbose)
+
+
+class Speechless(Exception):
+    """Has no text at all."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@once
+def test_a_trial_fails_alone_whatever_it_says(tmp_path, caplog):
+    errors = (
+        ValueError("a lone surrogate: \udcff"), ValueError("\x1b[2Jcleared\r\x00\u2028"),
+        OSError("x" * 10_000_000), ValueError(""), ValueError("\n \n"), Speechless(),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), KeyError("größer"),
+        keras_tuner.errors.FailedTrialError("\ud800"),
+    )  # fmt: skip
+    rates = tuple(0.01 + 0.001 * number for number in range(len(errors) + 1))
+    space = dataclasses.replace(SPACE, depths=(1,), learning_rates=rates)
+    oracle = make_oracle("grid", space)
+    oracle.max_consecutive_failed_trials = 100
+    model = DepthHyperModel(space, (7, 7, 1), 10)
+    tuner = ManyErrors(oracle, model, directory=str(tmp_path), project_name="trials")
+    tuner.errors = errors
+    tuner.search(verbose=0)
+    states = [trial.status for trial in oracle.trials.values()]
+    assert states == ["FAILED"] * len(errors) + ["COMPLETED"]
+    for number in range(len(errors)):
+        text = (tmp_path / "trials" / f"trial_{number:04d}" / "error.txt").read_bytes().decode()
+        assert text.startswith("Traceback")
+        assert len(text) < 21_000
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) >= len(errors)
+    assert all(line.isprintable() and line.isascii() and len(line) < 1000 for line in lines)
+    again = make_oracle("grid", space)  # what was written can be read
+    law_tuner(again, tmp_path, space)
+    assert [trial.status for trial in again.trials.values()] == states
+    write_trials(again, space, tmp_path / "trials.csv")
+
+
+def _from_another_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(60)
+
+
+@once
+def test_no_error_leaves_the_lock_of_an_oracle_held(tmp_path, monkeypatch):
+    space = dataclasses.replace(SPACE, learning_rates=(0.01, 0.02, 0.03))
+    oracle = make_oracle("grid", space)
+    law_tuner(oracle, tmp_path, space)
+    locks, threads = keras_tuner.src.engine.oracle.LOCKS, keras_tuner.src.engine.oracle.THREADS
+    trial = oracle.create_trial("worker0")
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)  # it has no score
+    assert oracle.trials[trial.trial_id].status == "INVALID"  # it is tried again
+    assert "reported no val_accuracy" in oracle.trials[trial.trial_id].message
+    assert not oracle.ongoing_trials
+    second = _from_another_thread(lambda: oracle.create_trial("worker1"))
+    with pytest.raises(ValueError, match="Objective value missing"):
+        oracle.update_trial(second.trial_id, {"loss": 1.0})
+    assert not locks[oracle].locked()
+    assert threads[oracle] is None
+    _from_another_thread(lambda: oracle.update_trial(second.trial_id, {"val_accuracy": 0.5}))
+    with monkeypatch.context() as patch:
+        patch.setattr(oracle, "save", lambda: os.close(-1))
+        with pytest.raises(OSError, match="Bad file"):
+            oracle.end_trial(second)
+        with pytest.raises(OSError, match="Bad file"):
+            oracle.create_trial("worker2")
+    assert not locks[oracle].locked()
+    _from_another_thread(lambda: oracle.end_trial(second))
 
 
 @once

@@ -1,11 +1,14 @@
 """KerasTuner's oracles, made safe against kills, crashes and NaN."""
 
+import contextlib
 import json
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import keras_tuner
+from keras_tuner.src.engine import oracle as engine
 
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.records import load_json
@@ -25,7 +28,7 @@ class SafeOracle(keras_tuner.Oracle):
 
     Files are written whole or not at all; a trial that was finished is not run again, and one
     that was begun is not forgotten, wherever between the two files of a trial a kill came; too
-    many failures end the search, without holding the lock that other workers wait for.
+    many failures end the search. No error leaves the lock held that other workers wait for.
     """
 
     _aborted = False
@@ -83,13 +86,30 @@ class SafeOracle(keras_tuner.Oracle):
             self.tuner_ids.discard(tuner_id)
             self.ongoing_trials.pop(tuner_id, None)
             return keras_tuner.engine.trial.Trial(self.get_space(), status="STOPPED")
-        return super().create_trial(tuner_id)
+        with _freed(self):
+            return super().create_trial(tuner_id)
+
+    def update_trial(self, trial_id, metrics, step=0):
+        """Record the metrics of a trial."""
+        with _freed(self):
+            return super().update_trial(trial_id, metrics, step)
 
     def end_trial(self, trial):
-        """Record a finished trial."""
+        """Record a finished trial; one without a score counts as failed."""
         # gRPC carries 32-bit floats: what was chosen stays as it was chosen.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
-        super().end_trial(trial)
+        with _freed(self):
+            super().end_trial(trial)
+
+    def score_trial(self, trial):
+        """Give a trial its score, which is NaN where it has reported none."""
+        reported = trial.metrics.exists(self.objective.name)
+        if reported:
+            super().score_trial(trial)
+        if not reported or trial.score is None:
+            trial.score = float("nan")
+            trial.message = f"The trial has reported no {self.objective.name}."
+            _LOG.warning("Trial %s has reported no %s", trial.trial_id, self.objective.name)
 
     def _check_consecutive_failures(self):
         # KerasTuner's raises an error here, with its lock held for ever, and counts what failed
@@ -103,6 +123,20 @@ class SafeOracle(keras_tuner.Oracle):
 
 def _write(path, text):
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _freed(oracle):
+    """Free KerasTuner's lock of an oracle after an error, which KerasTuner leaves held."""
+    name = threading.current_thread().name
+    outermost = engine.THREADS[oracle] != name
+    try:
+        yield
+    except BaseException:
+        if outermost and engine.THREADS[oracle] == name:
+            engine.THREADS[oracle] = None
+            engine.LOCKS[oracle].release()
+        raise
 
 
 def _forget_metrics(trial):

@@ -33,6 +33,7 @@ _NOT_TAKEN = (
 )  # fmt: skip
 _PROBE_IMAGES = 512
 _LONGEST_WAIT = 5.0
+_LONGEST_MESSAGE, _LONGEST_REASON = 20_000, 500  # characters
 
 
 class _SaveState(keras.callbacks.Callback):
@@ -141,11 +142,10 @@ class DepthTuner(keras_tuner.Tuner):
     def on_trial_end(self, trial):
         """Keep the reason of a failure, which gRPC would drop, then report."""
         if trial.message:
+            trial.message = text = _writable(trial.message)
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
-            # Whatever the message holds, half a character included.
-            data = trial.message.encode("utf-8", "backslashreplace")
-            replace_file(path, lambda temporary: temporary.write_bytes(data))
-            reason = printable((trial.message.strip().splitlines() or [""])[-1], 400)
+            replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+            reason = printable(text.rpartition("\n")[2], _LONGEST_REASON)
             _LOG.warning("Trial %s failed: %s (%s)", trial.trial_id, reason, path)
         super().on_trial_end(trial)
 
@@ -253,6 +253,13 @@ def _read_result(path):
     if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
         raise ValueError(f"{path} is not the result of a trial: remove it to train it again.")
     return result
+
+
+def _writable(message):
+    """Any text of an error, as one that every file takes: valid Unicode, its two ends."""
+    text = message.encode("utf-8", "backslashreplace").decode("utf-8").strip()
+    half = _LONGEST_MESSAGE // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
 
 
 def _count_start(path, done):

@@ -346,6 +346,30 @@ def test_no_error_leaves_the_lock_of_an_oracle_held(tmp_path, monkeypatch):
 
 
 @once
+def test_the_chief_is_reached_past_a_proxy(tmp_path, monkeypatch):
+    grpc, own = pytest.importorskip("grpc"), "no_grpc_proxy"
+    for name, value in {
+        "http_proxy": "http://127.0.0.1:9", "grpc_proxy": "http://127.0.0.1:9",  # nobody is there
+        own: "intranet.example", "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_TUNER_ID": "worker0",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    server = grpc.server(ThreadPoolExecutor(1))
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(server.add_insecure_port("127.0.0.1:0")))
+    server.start()
+    try:
+        tuner = law_tuner(make_oracle("grid", SPACE), tmp_path)
+        assert os.environ[own] == "intranet.example,127.0.0.1"
+        monkeypatch.setattr(keras_tuner.src.distribute.oracle_client, "TIMEOUT", 30)
+        with pytest.raises(grpc.RpcError) as failure:
+            tuner.oracle.get_space()
+        # The server has been asked, and knows no such question.
+        assert failure.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    finally:
+        server.stop(None).wait()
+
+
+@once
 def test_waiting_workers_do_not_spin(tmp_path, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)

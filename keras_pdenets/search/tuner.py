@@ -104,6 +104,7 @@ class DepthTuner(keras_tuner.Tuner):
         if going_on:
             check_folder(folder, oracle, self.space)
         worker = os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief"
+        _reach_chief_directly()
         if not worker:
             hold(folder)
         super().__init__(oracle, hypermodel, **kwargs)
@@ -253,6 +254,15 @@ def _read_result(path):
     if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
         raise ValueError(f"{path} is not the result of a trial: remove it to train it again.")
     return result
+
+
+def _reach_chief_directly():
+    """Keep gRPC from asking a proxy for the chief, which most often is on this machine."""
+    chief = os.environ.get("KERASTUNER_ORACLE_IP")
+    if chief:
+        own, others = "no_grpc_proxy", "no_proxy"  # gRPC reads the second where it lacks the first
+        directly = os.environ.get(own, os.environ.get(others, ""))
+        os.environ[own] = ",".join(filter(None, [directly, chief]))
 
 
 def _writable(message):

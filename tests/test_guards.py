@@ -168,9 +168,48 @@ def test_skipped_steps_outlive_many_and_a_recovery():
     assert float(optimizer.dynamic_scale) == 1.0
 
 
+class _OwnStep(keras.Model):
+    """A model whose own training step logs its loss under another name."""
+
+    def train_step(self, *arguments):
+        result = super().train_step(*arguments)
+        if BACKEND == "jax":
+            return {"energy": result[0]["loss"]}, result[1]
+        return {"energy": result["loss"]}
+
+
+def _fit_own_step(guard):
+    keras.utils.set_random_seed(0)
+    net = build("hyperbolic_resnet20", side=8, channels=1, classes=2, config=SMALL)
+    model = _OwnStep(net.inputs, net.outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=BACKEND == "jax")
+    model.fit(Batches([2]), epochs=2, verbose=0, callbacks=[guard], shuffle=False)
+    return model
+
+
+def test_a_training_step_of_the_users_own_is_watched_by_the_name_that_it_logs():
+    guard = RecoverFromDivergence(monitor="energy")
+    assert _finite(_fit_own_step(guard))
+    assert guard.recoveries == 1
+    with pytest.raises(ValueError, match="monitor='loss'; logged: energy"):
+        _fit_own_step(RecoverFromDivergence())
+
+
+@pytest.mark.parametrize(
+    "logs", [None, {}, {"loss": None}, {"loss": "low"}, {"loss": [1.0, 2.0]}, {"other": 1.0}]
+)
+def test_logs_without_the_loss_are_no_silence(logs):
+    guard = RecoverFromDivergence()
+    with pytest.raises(ValueError, match="`monitor` must be the name of a number"):
+        guard.on_train_batch_end(0, logs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
+        ({"monitor": ""}, "`monitor` must be a name"),
+        ({"monitor": None}, "`monitor` must be a name"),
         ({"factor": 1.0}, r"`factor` must be in \(0, 1\)"),
         ({"retries": 0}, "`retries` must be a positive integer"),
         ({"explosion": 0.5}, "`explosion` must be above 1"),

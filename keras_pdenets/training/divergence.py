@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_pdenets.training import state
 from keras_pdenets.utils.checks import check_integer, check_number
+from keras_pdenets.utils.text import shown
 
 _LOG = logging.getLogger("keras_pdenets")
 
@@ -53,12 +54,14 @@ class RecoverFromDivergence(keras.callbacks.Callback):
         factor: What the learning rate is multiplied by, in (0, 1).
         retries: Number of recoveries before it gives up.
         explosion: A loss above this many times the first one counts as diverged too.
+        monitor: Name of the loss in the logs: what a `train_step` of your own returns it under.
 
     Attributes:
         recoveries: Number of recoveries so far.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range; in `fit`, after the first step, if training
+            does not log `monitor` as a number.
         ArithmeticError: In `fit`, when the loss diverges once more after all retries; the model
             is back in its last good state.
 
@@ -69,8 +72,13 @@ class RecoverFromDivergence(keras.callbacks.Callback):
     0
     """
 
-    def __init__(self, factor=0.5, retries=5, explosion=1e3):
+    def __init__(self, factor=0.5, retries=5, explosion=1e3, monitor="loss"):
         super().__init__()
+        if not isinstance(monitor, str) or not monitor:
+            raise ValueError(
+                f"`monitor` must be a name in the logs. Received: monitor={shown(monitor)}"
+            )
+        self.monitor = monitor
         self.factor = check_number("factor", factor, "in (0, 1)", lambda f: 0 < f < 1)
         self.retries = check_integer("retries", retries, 1)
         self.explosion = check_number("explosion", explosion, "above 1", lambda e: e > 1)
@@ -94,11 +102,11 @@ class RecoverFromDivergence(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Recover if the loss is not finite."""
-        loss = float(logs["loss"])
+        loss = self._logged(logs)
         if self._first_loss is None and np.isfinite(loss):
             self._first_loss = abs(loss)
         if not np.isfinite(loss) or loss > self.explosion * max(self._first_loss, 1e-6):
-            self._recover(f"the loss is {loss:.3g} at batch {batch}")
+            self._recover(f"the {self.monitor} is {loss:.3g} at batch {batch}")
             return
         self._loss_is_empty = False
         if self._candidate is not None:
@@ -108,13 +116,23 @@ class RecoverFromDivergence(keras.callbacks.Callback):
         """Take the state for good until the next loss says otherwise."""
         if self._loss_is_empty:  # recovered at the last batch: Keras would report 0
             if logs is not None:
-                logs["loss"] = float("nan")
+                logs[self.monitor] = float("nan")
             return
         values = self._capture()
         if all(np.isfinite(v).all() for v in values.values() if v.dtype.kind not in "iub"):
             self._candidate = values
         else:  # the last step of the epoch did it
             self._recover(f"weights are not finite after epoch {epoch + 1}")
+
+    def _logged(self, logs):
+        """The monitored loss of a batch; a guard that watches nothing would look like one."""
+        try:
+            return float(np.asarray(keras.ops.convert_to_numpy(logs[self.monitor])).reshape(()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                "`monitor` must be the name of a number that every training step logs. Received: "
+                f"monitor={self.monitor!r}; logged: {', '.join(sorted(logs or {})) or 'nothing'}"
+            ) from error
 
     def _capture(self):
         self._sync()

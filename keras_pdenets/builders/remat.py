@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers import BackwardEulerStep
+from keras_pdenets.layers.keras_internals import nodes_of, variables_as_they_are
 
 _BLOCK = re.compile(r"(stage\d+_block\d+)_.+")
 REMAT_OPTIONS = {
@@ -65,17 +66,6 @@ class RematModel(keras.Model):
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._plan = _Plan(_units(self))
-        # The model hands the values of the variables to the layers, cast by its own policy.
-        policy = self.dtype_policy
-        layers = (layer for unit in self._plan.blocks for layer in unit.layers)
-        # A model inside a block has no precision of its own, its layers have.
-        parts = (part for layer in layers for part in layer._flatten_layers())
-        others = {part.compute_dtype for part in parts if not isinstance(part, keras.Model)}
-        if policy.compute_dtype != policy.variable_dtype and others != {policy.compute_dtype}:
-            raise ValueError(
-                "`remat` under a mixed global policy needs blocks of that policy. Received: blocks "
-                f"of compute dtype {', '.join(sorted(others))} under {policy.name}"
-            )
 
     @property
     def blocks(self):
@@ -111,8 +101,7 @@ def _block_of(node):
 
 def _units(model):
     """The nodes of a model in the order of computation, those of a block together."""
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    nodes = [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+    nodes = [node for node in nodes_of(model) if not node.is_input]
     groups = {}
     for node in nodes:
         groups.setdefault(_block_of(node) or id(node), []).append(node)
@@ -159,12 +148,16 @@ def _run_twice(unit, inputs, training):
     # on JAX would hold a tracer that is gone.
     def pure(*values):
         given, rest = values[: len(inputs)], values[len(inputs) :]
-        with keras.StatelessScope([*zip(variables, rest, strict=True), *counts]) as scope:
+        state_mapping = [*zip(variables, rest, strict=True), *counts]
+        # Each layer rounds the values for itself, whatever the policy of the model is.
+        with variables_as_they_are(), keras.StatelessScope(state_mapping) as scope:
             outputs = _run(unit, given, training)
         return (*outputs, *(scope.get_current_value(v) for v in state))
 
-    # Copies of the state: torch refuses to compute again from what was assigned since.
-    values = [ops.convert_to_tensor(v.value) for v in weights] + [ops.copy(v.value) for v in floats]
+    with variables_as_they_are():
+        values = [ops.convert_to_tensor(v.value) for v in weights]
+        # Copies of the state: torch refuses to compute again from what was assigned since.
+        values += [ops.copy(v.value) for v in floats]
     results = keras.remat(pure)(*inputs, *values)
     for variable, value in zip(state, results[len(unit.outputs) :], strict=True):
         variable.assign(value)

@@ -7,6 +7,7 @@ from keras_pdenets.layers import newton_krylov
 from keras_pdenets.layers.autodiff import pullback
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.layers.keras_internals import layers_inside, variables_as_they_are
 from keras_pdenets.layers.precision import widen
 
 # What rounding leaves of the residual, relative to x.
@@ -31,7 +32,8 @@ class BackwardEulerStep(OnBranch):
     increasing $\sigma$ any h will do), there is one y, and neither solver can break down. Else
     there may be none, or several. Where it is not found in time, each example keeps the best d so
     far, whose residual is never above that of d = 0, and `residual` tells. All is computed in
-    float32 or better; derivatives are of first order, in reverse mode.
+    float32 or better, but for layers of F whose own policy is below that; derivatives are of first
+    order, in reverse mode.
 
     Args:
         branch: F, a functional model whose output has the shape of its input and which treats every
@@ -68,7 +70,7 @@ class BackwardEulerStep(OnBranch):
     def __init__(self, branch, step_size=1.0, tolerance=1e-5, max_products=300, **kwargs):
         super().__init__(branch, step_size, **kwargs)
         norm = keras.layers.BatchNormalization
-        norms = [layer.name for layer in branch._flatten_layers() if isinstance(layer, norm)]
+        norms = [layer.name for layer in layers_inside(branch) if isinstance(layer, norm)]
         if norms or len(branch.variables) > len(branch.weights):
             raise ValueError(
                 "`branch` must treat every example by itself, and alike every time: without batch "
@@ -96,7 +98,8 @@ class BackwardEulerStep(OnBranch):
         """The increment d of a batch, and the relative residual of each example, of shape (b,)."""
         x = widen(ops.convert_to_tensor(x))
         # Not `convert_to_tensor`: out of a graph TensorFlow would be given Keras' variables.
-        weights = [ops.copy(v) for v in self.branch.variables]
+        with variables_as_they_are():
+            weights = [ops.copy(v) for v in self.branch.variables]
         fixed, *fixed_weights = map(ops.stop_gradient, (x, *weights))
 
         def equation(d):
@@ -113,7 +116,8 @@ class BackwardEulerStep(OnBranch):
 
     def _apply(self, x, weights):
         """F as a function of its weights."""
-        with keras.StatelessScope(list(zip(self.branch.variables, weights, strict=True))):
+        state_mapping = list(zip(self.branch.variables, weights, strict=True))
+        with variables_as_they_are(), keras.StatelessScope(state_mapping):
             return self.branch(x, training=False)
 
     def _with_gradient(self, x, d, weights):

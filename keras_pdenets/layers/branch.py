@@ -12,7 +12,7 @@ class OnBranch(SignatureConfig, keras.layers.Layer):
     """
 
     def __init__(self, branch, step_size=1.0, **kwargs):
-        # The layers of the branch cast for themselves; its weights must not be rounded before.
+        # The layers of the branch cast for themselves.
         super().__init__(autocast=False, **kwargs)
         if not getattr(branch, "inputs", None) or not hasattr(branch, "operations"):
             raise ValueError(

@@ -25,7 +25,7 @@ def own_trainable(layer):
 
 
 def variables_as_they_are():
-    """A scope in which variables are read in their own precision, under any dtype policy.
+    """A scope in which variables are read and replaced in their own precision.
 
     `autocast=False` is not enough: a layer of a mixed policy that is called by itself, or inside
     layers of unmixed ones, opens a scope that rounds the variables all the same (Keras 3.15).

@@ -4,8 +4,12 @@ import keras
 from keras import ops
 
 
+def wide_dtype(dtype):
+    """float64 for that, and float32 for all others."""
+    # Keras' own result_type gives float32 for float64 where that is not the default.
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
 def widen(x):
     """The tensor in float32, or float64 if it is that already."""
-    # Keras' own result_type gives float32 for float64 where that is not the default.
-    wide = keras.backend.standardize_dtype(x.dtype) == "float64"
-    return ops.cast(x, "float64" if wide else "float32")
+    return ops.cast(x, wide_dtype(x.dtype))

@@ -1,5 +1,6 @@
 """Residual blocks that cannot blow up: a leak, and a branch divided by its Lipschitz bound."""
 
+import functools
 import math
 
 import keras
@@ -8,8 +9,10 @@ from keras import layers, ops
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.convolution_bound import convolution_bound
 from keras_pdenets.layers.decomposed_conv import DecomposedConv2D
+from keras_pdenets.layers.keras_internals import nodes_of, variables_as_they_are
 from keras_pdenets.layers.pde_conv import PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D
+from keras_pdenets.layers.precision import wide_dtype
 from keras_pdenets.layers.scalar_gain import ScalarGain
 
 
@@ -24,9 +27,9 @@ class ScaledResidual(OnBranch):
     Lipschitz constant of F. So, in the 2-norm of an example,
     $$|y_1 - y_2| \le (1 - \beta + \alpha L)\,|x_1 - x_2| \le |x_1 - x_2|$$
     up to rounding, after every step of training: alpha is computed from the weights in each call,
-    and gradients go through it. Where the bound is on the safe side F counts for less; and every
-    block damps what comes in by 1 - beta: take beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of
-    a signal).
+    in float32 or better and before mixed precision rounds them, and gradients go through it. Where
+    the bound is on the safe side F counts for less; and every block damps what comes in by
+    1 - beta: take beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of a signal).
 
     Args:
         branch: F, a functional model: a chain of convolutions of stride 1 with zero or periodic
@@ -61,8 +64,7 @@ class ScaledResidual(OnBranch):
             raise ValueError(f"`leak` must be in (0, 1). Received: leak={leak}")
         self.leak = float(leak)
         unknown = [f"{x.name} ({reason})" for x in branch.layers if (reason := _why_not(x))]
-        calls = sum(map(len, branch._nodes_by_depth.values()))
-        if unknown or calls > len(branch.operations):
+        if unknown or len(nodes_of(branch)) > len(branch.operations):
             raise ValueError(
                 "`branch` must be a chain of layers whose Lipschitz constants have a bound that "
                 f"holds in training. Received: {', '.join(unknown) or 'a layer called twice'}"
@@ -76,10 +78,10 @@ class ScaledResidual(OnBranch):
 
     def lipschitz(self):
         """L: an upper bound of the Lipschitz constant of F, a tensor of shape ()."""
-        bound = 1.0
-        for layer in self.branch.layers:
-            bound = bound * _bound(layer)
-        return bound
+        wide = wide_dtype(self.compute_dtype)
+        with variables_as_they_are():
+            bounds = [ops.cast(_bound(layer), wide) for layer in self.branch.layers]
+        return functools.reduce(ops.multiply, bounds)
 
     def factor(self):
         """alpha, a tensor of shape ()."""

@@ -39,6 +39,12 @@ CALLS = {
 }
 
 
+without_jax = pytest.mark.skipif(
+    BACKEND == "jax", reason="compile time; nothing here depends on the backend"
+)
+
+
+@without_jax
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_pixels_of_0_to_1_are_warned_of_once(call, net):
     with pytest.warns(UserWarning, match=r"No pixel of the images is above 1 .*0\.99") as caught:
@@ -47,6 +53,7 @@ def test_pixels_of_0_to_1_are_warned_of_once(call, net):
     call(net, 255 * SMALL)  # warnings are errors here
 
 
+@without_jax
 def test_a_net_without_preprocessing_is_not_warned_of():
     raw = build("preact_resnet20", 12, 1, config={"num_blocks": 1}, preprocessing=None, **UNKNOWN)
     small = Preprocessing((0.5,), (0.5,))
@@ -72,6 +79,7 @@ def small_sample(monkeypatch):
     monkeypatch.setattr("keras_pdenets.data.pipelines.load_sample", lambda: pixels)
 
 
+@without_jax
 def test_commands_warn(small_sample, tmp_path, capsys):
     small = r"No pixel of the images is above 1"
     net = build("preact_resnet20", 28, 1, config={"num_blocks": 1})

@@ -150,6 +150,27 @@ def test_precisions(make, dtype):
     assert np.abs(error).max() < {"mixed_bfloat16": 0.1, "mixed_float16": 0.01}[dtype]
 
 
+@pytest.mark.parametrize("train_norm", [True, False])
+def test_a_norm_that_is_not_trained_stays_so_through_freeze_and_thaw(train_norm):
+    layer = QuasiLinear2D(4, train_norm=train_norm, data_format="channels_last")
+    inner = keras.Sequential([keras.Input((8, 8, 4)), layer])
+    model = keras.Sequential([keras.Input((8, 8, 4)), inner])
+    names = [v.path for v in layer.trainable_variables]
+    assert len(names) == 3 + 2 * train_norm
+    for holder in (model, inner, layer):
+        holder.trainable = False
+        assert not layer.trainable_variables
+        holder.trainable = True
+        assert [v.path for v in layer.trainable_variables] == names
+        images = np.random.default_rng(0).normal(size=(4, 8, 8, 4)).astype("float32")
+        before = _numpy(layer.stencil_norm.moving_mean).copy()
+        model(images, training=True)
+        moved = np.abs(_numpy(layer.stencil_norm.moving_mean) - before).max() > 0
+        assert moved == train_norm
+    again = QuasiLinear2D.from_config(layer.get_config())
+    assert again.train_norm == train_norm
+
+
 @pytest.mark.parametrize("make", LAYERS)
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -241,11 +241,26 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         layer.build(input_shape)
         return layer
 
+    @property
+    def trainable(self):
+        """Whether the layer is trained; its batch norm only where `train_norm` is set too."""
+        return keras.layers.Layer.trainable.fget(self)
+
+    @trainable.setter
+    def trainable(self, value):
+        # Keras would thaw all that is inside.
+        keras.layers.Layer.trainable.fset(self, value)
+        self._hold_norm()
+
     def set_norm_trainable(self, trainable):
         """Freeze the batch norm alone, or let it go; the config remembers."""
         self.train_norm = bool(trainable)
-        if self.stencil_norm is not None:
-            self.stencil_norm.trainable = self.train_norm and self.trainable
+        self._hold_norm()
+
+    def _hold_norm(self):
+        norm = getattr(self, "stencil_norm", None)
+        if norm is not None:
+            norm.trainable = self.train_norm and self.trainable
 
     def call(self, inputs, training=None):
         """Multiply features with derivatives."""

@@ -56,7 +56,8 @@ Args:
     local_files_only: Do not ask the network.
 
 Returns:
-    A functional `keras.Model`.
+    A functional `keras.Model`. A `.keras` file of it opens after `import keras_pdenets`; one of its
+    folded net (`transforms.fold`) needs nothing.
 
 Raises:
     ValueError: If an argument is out of range or contradicts the checkpoint.

@@ -272,11 +272,19 @@ def test_nets_of_keras_applications(name):
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the same file on every backend")
-def test_a_folded_net_opens_without_this_package(images, tmp_path):
-    folded, _ = fold(fill(build("hyperbolic_resnet20", config={"num_blocks": 1})))
+def test_a_folded_net_opens_without_this_package_and_others_say_what_is_missing(images, tmp_path):
+    model = fill(build("hyperbolic_resnet20", config={"num_blocks": 1}))
+    model.save(tmp_path / "model.keras")
+    folded, _ = fold(model)
     folded.save(tmp_path / "folded.keras")
     code = (
         "import sys, keras\n"
+        "try:\n"
+        f"    keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
+        "except TypeError as error:\n"
+        "    assert 'import keras_pdenets before a file' in str(error), error\n"
+        "else:\n"
+        "    raise AssertionError\n"
         f"model = keras.saving.load_model({str(tmp_path / 'folded.keras')!r})\n"
         "assert 'keras_pdenets' not in sys.modules\n"
         "print(model.count_params())"

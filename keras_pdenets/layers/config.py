@@ -4,6 +4,8 @@ import inspect
 
 import keras
 
+_HINT = "import keras_pdenets before a file with this layer is opened"
+
 
 class SignatureConfig:
     """Mixin that builds `get_config` from the signature of `__init__`.
@@ -20,6 +22,15 @@ class SignatureConfig:
                 value = getattr(self, name)
                 config[name] = keras.saving.serialize_keras_object(value)
         return config
+
+    def get_build_config(self):
+        """What Keras builds the layer with, and a hint.
+
+        Keras prints it, with the config, where it opens a `.keras` file and does not know the
+        layer: before that no line of this package can run.
+        """
+        config = super().get_build_config()
+        return config and {**config, "hint": _HINT}
 
     @classmethod
     def from_config(cls, config):

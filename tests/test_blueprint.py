@@ -136,6 +136,7 @@ LIES = [
     ("a bias without its kernel", {"drop": ("classifier/kernel",)}, "classifier/kernel of shape"),
     ("more blocks than there are", {"record": {"options": {**SMALL, "num_blocks": [1, 2, 1]}}},
      "stage1_block1"),
+    ("many more", {"record": {"options": {**SMALL, "num_blocks": 13}}}, "39 blocks, more than the"),
     ("fewer", {"extra": {"stage9_block0_conv0/kernel": [1]}}, "stage9_block0"),
     ("a wider operator", {"record": {"options": {**SMALL, "operator_options": {"degree": 1}}}},
      "kernel_x"),

@@ -150,7 +150,7 @@ def test_hostile_records(tmp_path):
     for name, options in NETS:
         model = build(name, side=8, channels=1, classes=3, config=options)
         shapes[name] = {v.path: list(v.shape) for v in model.weights}
-    # What the first net brings: Keras' preprocessing imports TensorFlow.
+    # What the first net of a builder brings is no file's.
     keras_pdenets.PreActResNet20(weights=None, input_shape=(8, 8, 1), classes=3)
     before, slowest = _peak(), 0.0
     counts = {"refused": 0, "read": 0, "built": 0}

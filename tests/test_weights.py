@@ -277,6 +277,17 @@ def write_and_read(model, path):
     return path.read_bytes()
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="is TensorFlow")
+def test_loading_does_not_bring_tensorflow(file):
+    """Seconds and half a GiB, where Keras takes it to write down a layer's config."""
+    program = f"import sys, keras_pdenets as k; k.PDEPreActResNet20(weights={str(file)!r}); "
+    program += "print('tensorflow' in sys.modules)"
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "False", output
+
+
 # --- resolution ------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+from keras.layers import Normalization
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
@@ -196,10 +197,12 @@ def _check_preprocessing(model: Any, path: Path, header: Header) -> None:
     wanted = read_preprocessing(header, path)
     if not layers or wanted is None:
         return
-    config = layers[0].get_config()
-    if not {"mean", "variance"} <= config.keys():  # a layer of the user's own
+    layer = layers[0]
+    if not isinstance(layer, Normalization):  # one of the user's own
         return
-    found = np.ravel(config["mean"]), np.sqrt(np.ravel(config["variance"]))
+    # Not its config: Keras imports TensorFlow to write that.
+    mean, variance = (np.ravel(ops.convert_to_numpy(v)) for v in (layer.mean, layer.variance))
+    found = mean, np.sqrt(variance)
     for name, ours, theirs in zip(
         ("mean", "std"), found, wanted.for_channels(len(found[0])), strict=True
     ):

@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         _check_words(record)
         checkpoint = Checkpoint(**record)
         _check_numbers(checkpoint, header)
-        _check_widths(checkpoint)
+        _check_config(checkpoint, header)
         _check_tensors(checkpoint, header)
     except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
         raise WeightsError(
@@ -138,8 +138,11 @@ def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
                 raise ValueError(f"{name} {item}, more than the file has tensors for.")
 
 
-def _check_widths(checkpoint: Checkpoint) -> None:
-    """Raise ValueError unless the options make a config with one width for each stage."""
+def _check_config(checkpoint: Checkpoint, header: Header) -> None:
+    """Raise ValueError unless the options make a config with one width for each stage.
+
+    And with no more blocks than the file can hold: to find the shapes of many takes seconds.
+    """
     row = ARCHITECTURES[checkpoint.architecture]
     config, usual = config_of(row, checkpoint.options), config_of(row, {})
     widths, stages = getattr(config, "filters", ()), len(getattr(usual, "filters", ()))
@@ -147,6 +150,9 @@ def _check_widths(checkpoint: Checkpoint) -> None:
         raise ValueError(f"filters {widths} for {stages} stages.")
     if not all(_is_positive(n) for n in widths):
         raise ValueError(f"filters {widths}.")
+    blocks = sum(getattr(config, "num_blocks", None) or config.num_layers)
+    if 2 * blocks > len(header.tensors):  # each has two weights at the least
+        raise ValueError(f"{blocks} blocks, more than the file has tensors for.")
 
 
 def _check_tensors(checkpoint: Checkpoint, header: Header) -> None:

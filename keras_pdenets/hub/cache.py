@@ -15,8 +15,9 @@ from huggingface_hub.utils import WeakFileLock
 
 from keras_pdenets.hub.causes import TooSlowError
 from keras_pdenets.hub.digests import is_commit, is_sha256, matches
-from keras_pdenets.hub.names import is_name, is_repo, is_revision
+from keras_pdenets.hub.names import is_repo, is_revision
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.names import is_name
 
 _MAIN = "main"
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import save_tensors
-from keras_pdenets.hub.header import Header, opened, parse_json, read_tensor
+from keras_pdenets.hub.header import Header, opened, read_tensor
 from keras_pdenets.hub.repos import resolve_repo
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import get_preset, list_presets
+from keras_pdenets.utils.records import parse_json
 
 GOLDEN_FILE = "golden.safetensors"
 FINGERPRINT_SIZE = 9

@@ -7,7 +7,6 @@ It is read by hand here, and not by the library, for two reasons: a file may com
 and the library maps a file into memory that must not change under it, which a cache can.
 """
 
-import json
 import math
 import os
 import stat
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.utils.records import parse_json
 from keras_pdenets.utils.text import printable
 
 # The largest header of a checkpoint here has 28 kB and 300 tensors; the format allows 100 MB.
@@ -114,28 +114,9 @@ def read_tensor(file: BufferedReader, entry: Entry) -> np.ndarray:
     return np.frombuffer(data, _DTYPES[entry.dtype]).reshape(entry.shape)
 
 
-def parse_json(data: bytes | str) -> Any:
-    """JSON with each key once and no NaN; ValueError otherwise, however deep it is nested."""
-    try:
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("JSON nested too deep") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise ValueError("a key that stands twice")
-    return record
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} for a number")
-
-
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        record = parse_json(data.decode("utf-8"))
+        record = parse_json(data)
     except ValueError as error:
         raise _BadHeaderError(f"a header that is no JSON: {error}") from None
     if not isinstance(record, dict):

@@ -1,25 +1,13 @@
 """Names that become addresses and paths: none may lead out of its folder."""
 
-import re
-
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from keras_pdenets.hub.digests import is_commit, is_sha256
 from keras_pdenets.presets import Preset
+from keras_pdenets.utils.names import is_name
 
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
 _LONGEST_REVISION = 200
-
-
-def is_name(text: object) -> bool:
-    """Whether a text is one part of a path, neither hidden nor the folder above.
-
-    Example:
-    >>> [is_name(text) for text in ("model.safetensors", "..", "a/b", ".git", "")]
-    [True, False, False, False, False]
-    """
-    return isinstance(text, str) and _PART.fullmatch(text) is not None and ".." not in text
 
 
 def is_repo(text: object) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 from keras_pdenets.builders import Preprocessing
 from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.header import Header, opened, parse_json
+from keras_pdenets.hub.header import Header, opened
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
+from keras_pdenets.utils.records import parse_json
 from keras_pdenets.utils.text import printable
 
 HEADER_KEY = "keras_pdenets"

@@ -12,7 +12,8 @@ from keras_pdenets.hub.causes import explain, status_of
 from keras_pdenets.hub.digests import is_commit, matches, sha256_of
 from keras_pdenets.hub.download import fetch
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
-from keras_pdenets.hub.names import is_name, is_repo
+from keras_pdenets.hub.names import is_repo
+from keras_pdenets.utils.names import is_name
 
 _MAIN = "main"
 

@@ -264,6 +264,7 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
 
     def call(self, inputs, training=None):
         """Multiply features with derivatives."""
+        inputs = ops.cast(inputs, self.compute_dtype)
         if self.equation == "full":
             return self.mixing(self._all_products(self.stencils(inputs), inputs))
         factor = self.coefficients(inputs)

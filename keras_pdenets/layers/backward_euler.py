@@ -96,7 +96,9 @@ class BackwardEulerStep(OnBranch):
 
     def solve(self, x):
         """The increment d of a batch, and the relative residual of each example, of shape (b,)."""
-        x = widen(ops.convert_to_tensor(x))
+        # Keras does not cast what comes in here, and takes float64 arrays for float32.
+        double = self.compute_dtype == "float64"
+        x = widen(ops.convert_to_tensor(x, "float64" if double else None))
         # Not `convert_to_tensor`: out of a graph TensorFlow would be given Keras' variables.
         with variables_as_they_are():
             weights = [ops.copy(v) for v in self.branch.variables]
@@ -118,7 +120,7 @@ class BackwardEulerStep(OnBranch):
         """F as a function of its weights."""
         state_mapping = list(zip(self.branch.variables, weights, strict=True))
         with variables_as_they_are(), keras.StatelessScope(state_mapping):
-            return self.branch(x, training=False)
+            return ops.cast(self.branch(x, training=False), x.dtype)
 
     def _with_gradient(self, x, d, weights):
         """The solution d with the gradient that the equation gives it."""

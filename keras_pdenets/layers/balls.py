@@ -34,9 +34,9 @@ class _Ball(SignatureConfig, keras.layers.Layer):
         x = widen(ops.cast(inputs, self.compute_dtype))
         square = self.radius**2 if self.radius is not None else inputs.shape[self.axis]
         # In units of the largest entry, or 1: squares of 1e20 overflow float32 too.
-        unit = ops.stop_gradient(
-            1.0 + ops.relu(ops.max(ops.abs(x), axis=self.axis, keepdims=True) - 1.0)
-        )
+        # The first value, which changes nothing, is for batches without any example.
+        largest = ops.max(ops.abs(x), axis=self.axis, keepdims=True, initial=0.0)
+        unit = ops.stop_gradient(1.0 + ops.relu(largest - 1.0))
         x = x / unit
         norm = ops.sum(ops.square(x), axis=self.axis, keepdims=True) / square
         one = ops.square(1.0 / unit)
@@ -160,7 +160,11 @@ class HardTanh(SignatureConfig, keras.layers.Layer):
 
     def call(self, inputs):
         """Clip."""
-        return ops.clip(inputs, self.min_value, self.max_value)
+        x = ops.cast(inputs, self.compute_dtype)  # integers too
+        ends = self.min_value, self.max_value
+        if self.compute_dtype == "float64":  # torch would round them to float32
+            ends = (ops.convert_to_tensor(end, "float64") for end in ends)
+        return ops.clip(x, *ends)
 
     def compute_output_shape(self, input_shape):
         """The shape of the input."""

@@ -47,7 +47,7 @@ _SMOOTH = {
         -1.7580993408473766, None, 0.0,
     ),
     "hard_sigmoid": (
-        lambda z: ops.where(ops.abs(z) < 3, 1 / 6, 0.0), 0.0, 1.0, 0.5
+        lambda z: ops.cast(ops.abs(z) < 3, z.dtype) / 6, 0.0, 1.0, 0.5
     ),
     "gelu": (_gelu_slope, -0.17, None, 0.0),
     "silu": (
@@ -84,6 +84,7 @@ class _FlowStep(OnChannels):
             )
 
     def call(self, y):
+        y = ops.cast(y, self.compute_dtype)  # integers too
         if self.promote is None:
             return y + self.increment(y)
         if hasattr(self, "gain"):
@@ -266,7 +267,9 @@ class NewtonFlowStep(_FlowStep):
             return (1 - h) * z + h * activation(z) - fixed
 
         def steepness(z):
-            return ops.maximum((1 - h) + h * slope(z), 1e-3 * (1 - h))
+            # Not `ops.maximum`, which rounds float64 on some backends.
+            steep, least = (1 - h) + h * slope(z), 1e-3 * (1 - h)
+            return ops.where(steep > least, steep, least)
 
         bend = highest if highest is not None else highest_left
         low = (fixed - h * bend) / (1 - h)
@@ -332,7 +335,7 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
         self.right = right
 
     def call(self, inputs):
-        u, _ = inputs
+        u = ops.cast(inputs[0], self.compute_dtype)
         slope = {} if self.negative_slope is None else {"negative_slope": self.negative_slope}
         return (1 - self.right) * u + self.right * self.activation(u, **slope)
 

@@ -79,6 +79,8 @@ def bordered_conv(images, kernel, strides, boundary, data_format, depthwise=Fals
     Returns:
         Batch of images with sides `ceil(side / stride)`.
     """
+    # Keras casts floats to the precision of the layer, which the kernel has, but no integers.
+    images = ops.cast(images, kernel.dtype)
     padding, shifts = "same", depthwise and shifts_are_faster()
     # "same" pads a strided convolution on one side only, and differently on each backend.
     if boundary != "zero" or max(strides) > 1 or shifts:

@@ -44,6 +44,7 @@ class LinearFlowStep(OnChannels):
         )
 
     def call(self, x):
+        x = ops.cast(x, self.compute_dtype)  # integers too
         last = self._axis == len(x.shape) - 1
         # matmul and tensordot would round float64 to float32 on torch.
         turned = ops.einsum(
@@ -92,6 +93,7 @@ class FitChannels(OnChannels):
             self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
 
     def call(self, x):
+        x = ops.cast(x, self.compute_dtype)  # integers too
         rank, missing = len(x.shape), self.channels - x.shape[self._axis]
         if missing > 0:
             x = ops.pad(x, [(0, missing * (axis == self._axis)) for axis in range(rank)])

@@ -66,7 +66,9 @@ class ScalarGain(SignatureConfig, keras.layers.Layer):
         x = widen(ops.cast(inputs, self.compute_dtype))
         factor = ops.cast(self.gain, x.dtype)
         if self.normalize:
-            mean = ops.mean(ops.square(x), axis=self.axis, keepdims=True)
+            # `ops.mean` rounds float64 on some backends.
+            total = ops.sum(ops.square(x), axis=self.axis, keepdims=True)
+            mean = total / ops.cast(ops.shape(x)[self.axis], x.dtype)
             factor = factor * ops.rsqrt(mean + self.epsilon)
         return ops.cast(x * factor, self.compute_dtype)
 

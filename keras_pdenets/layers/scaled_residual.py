@@ -86,7 +86,9 @@ class ScaledResidual(OnBranch):
     def factor(self):
         """alpha, a tensor of shape ()."""
         # The same as the minimum, without a division by the 0 of a branch that starts at zero.
-        return self.leak / ops.maximum(self.lipschitz(), self.leak / self.step_size)
+        bound, least = self.lipschitz(), self.leak / self.step_size
+        # Not `ops.maximum`, which rounds float64 on some backends.
+        return self.leak / ops.where(bound > least, bound, least)
 
 
 # The kernels of a layer: their bounds are multiplied.

@@ -323,10 +323,12 @@ def test_the_command(tmp_path, model, capsys, monkeypatch):
     for arguments, message in [
         (("--model", "net.keras", "--int8", *common), "needs --dataset"),
         (("--preset", PRESET, "--int8", "--format", "torch", "--out", out), "is for --format onnx"),
-        (("--preset", PRESET, "--int8", "--images", 0, *common), "`--images` must be at least 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(*arguments)
+    with pytest.raises(SystemExit, match="2"):
+        run("--preset", PRESET, "--int8", "--images", 0, *common)
+    assert "--images: must be an integer of 1 or more. Received: 0" in capsys.readouterr().err
     monkeypatch.setattr(keras_pdenets.applications, "PDEPreActResNet20", pytest.fail)
     with pytest.raises(FileNotFoundError, match="must be in a folder that exists"):
         run("--preset", PRESET, "--int8", "--format", "onnx", "--out", tmp_path / "none" / "net")

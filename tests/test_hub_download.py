@@ -174,9 +174,7 @@ def test_what_is_no_cache(hub, cache_dir):
         lambda: keras_pdenets.prefetch(name, cache_dir=cache_dir),
         lambda: keras_pdenets.PDEPreActResNet20(weights=ADDRESS, cache_dir=cache_dir),
     ):
-        with pytest.raises(
-            ValueError, match=r"`cache_dir` must be the path of a folder, or None. R"
-        ):
+        with pytest.raises(ValueError, match=r"`cache_dir` must be a path.* Received: cache_dir="):
             call()
     assert hub.log == []
 

@@ -34,7 +34,6 @@ CALLS = {
     "feature_variance": lambda net, x: analysis.feature_variance(net, x),
     "drop_blocks": lambda net, x: analysis.drop_blocks(net, x, LABELS),
     "trajectories": lambda net, x: analysis.trajectories(net, x),
-    "record_golden": lambda net, x: analysis.record_golden(net, x),
     "resample": lambda net, x: transforms.resample(net, "double", x),
 }
 
@@ -62,7 +61,6 @@ def test_a_net_without_preprocessing_is_not_warned_of():
     nested = keras.Model(image, raw(image))
     for model in (raw, own, nested):
         analysis.measure_perturbation(model, SMALL)
-    analysis.record_golden(raw, SMALL)
 
 
 def test_a_net_inside_another_is_warned_of(net):

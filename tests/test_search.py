@@ -305,7 +305,7 @@ def test_a_trial_fails_alone_whatever_it_says(tmp_path, caplog):
         assert len(text) < 21_000
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) >= len(errors)
-    assert all(line.isprintable() and line.isascii() and len(line) < 1000 for line in lines)
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
     again = make_oracle("grid", space)  # what was written can be read
     law_tuner(again, tmp_path, space)
     assert [trial.status for trial in again.trials.values()] == states
@@ -494,7 +494,7 @@ def test_a_search_on_arrays_returns_the_annealed_net(tmp_path):
 @once
 def test_a_trial_that_kills_its_process_is_given_up(tmp_path, monkeypatch):
     """As an out-of-memory killer would: the process dies in every attempt."""
-    small = np.zeros((64, 7, 7, 1), "float32"), np.zeros(64, int)
+    small = np.full((64, 7, 7, 1), 9.0, "float32"), np.zeros(64, int)
 
     def die(*args, **kwargs):
         raise Killed

@@ -22,7 +22,7 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
         ValueError: If there is no image, or a batch has another shape than the model's input.
     """
     batch_size = check_integer("batch_size", batch_size, 1)
-    if np.ndim(images) == 0 and not isinstance(images, Iterable) and not _indexed(images):
+    if not isinstance(images, Iterable) and not _indexed(images):
         raise ValueError(
             "`images` must be an array of images, or an iterable of batches. "
             f"Received: {type(images).__name__}"

@@ -10,7 +10,6 @@ import numpy as np
 from keras_pdenets import applications
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
 from keras_pdenets.analysis.verify_report import VerifyReport
-from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.hub.cache import cache_of
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import read_checkpoint
@@ -53,7 +52,6 @@ def record_golden(model, images):
             f"Received: {images.dtype} of shape {images.shape}"
         )
     images = images.astype("float32")
-    warn_of_small_pixels(model, images)
     digests = weight_digests(model)
     found, logits = measure(model, images)
     if logits is None:

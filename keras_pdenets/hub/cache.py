@@ -1,7 +1,6 @@
 """The Hub's cache, laid out as its client does, so that both find what the other has fetched."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from keras_pdenets.hub.causes import TooSlowError
 from keras_pdenets.hub.digests import is_commit, is_sha256, matches
 from keras_pdenets.hub.names import is_repo, is_revision
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.checks import check_path
 from keras_pdenets.utils.names import is_name
 
 _MAIN = "main"
@@ -37,14 +37,7 @@ def cache_folder(cache_dir: object) -> Path:
     """
     if cache_dir is None:
         return Path(constants.HF_HUB_CACHE)
-    if isinstance(cache_dir, str | os.PathLike):
-        text = os.fspath(cache_dir)
-        if isinstance(text, str) and text and "\0" not in text:
-            with contextlib.suppress(RuntimeError):  # the home of nobody
-                return Path(text).expanduser()
-    raise ValueError(
-        f"`cache_dir` must be the path of a folder, or None. Received: cache_dir={cache_dir!r}"
-    )
+    return check_path("cache_dir", cache_dir)
 
 
 def cached_file(repo: str, file: str, revision: str | None, cache_dir: object) -> Path | None:

@@ -119,5 +119,8 @@ def check_path(name: str, value: Any) -> Path:
         )
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise ValueError(f"`{name}`: {error}. Received: {name}={shown(value)}") from None
+    except RuntimeError:  # ~nobody
+        raise ValueError(
+            f"`{name}` must be a path; the home folder of this one is not known. "
+            f"Received: {name}={shown(value)}"
+        ) from None

@@ -168,7 +168,7 @@ def test_skipped_steps_outlive_many_and_a_recovery():
     assert float(optimizer.dynamic_scale) == 1.0
 
 
-class _OwnStep(keras.Model):
+class OwnStep(keras.Model):
     """A model whose own training step logs its loss under another name."""
 
     def train_step(self, *arguments):
@@ -181,7 +181,7 @@ class _OwnStep(keras.Model):
 def _fit_own_step(guard):
     keras.utils.set_random_seed(0)
     net = build("hyperbolic_resnet20", side=8, channels=1, classes=2, config=SMALL)
-    model = _OwnStep(net.inputs, net.outputs)
+    model = OwnStep(net.inputs, net.outputs)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=BACKEND == "jax")
     model.fit(Batches([2]), epochs=2, verbose=0, callbacks=[guard], shuffle=False)

@@ -180,10 +180,10 @@ class OwnStep(keras.Model):
 
 def _fit_own_step(guard):
     keras.utils.set_random_seed(0)
-    net = build("hyperbolic_resnet20", side=8, channels=1, classes=2, config=SMALL)
-    model = OwnStep(net.inputs, net.outputs)
+    image = keras.Input((8, 8, 1))
+    model = OwnStep(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=BACKEND == "jax")
+    model.compile(keras.optimizers.SGD(1e-6), loss, jit_compile=BACKEND == "jax")
     model.fit(Batches([2]), epochs=2, verbose=0, callbacks=[guard], shuffle=False)
     return model
 

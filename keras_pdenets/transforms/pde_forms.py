@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.layers.keras_internals import layers_inside
 from keras_pdenets.operators import pde_basis, pde_coefficients, pde_orthonormal_basis
 from keras_pdenets.transforms.copying import copy_layer, functional, give_weights
 
@@ -35,22 +36,18 @@ def to_linear_form(model):
     True
     """
     model = functional(model)
-    if not any(_is_quadratic(layer) for layer in _all_layers(model)):
+    if not any(_is_quadratic(layer) for layer in layers_inside(model)):
         raise ValueError(
             "`model` must have layers of `PDEConv2D` in the quadratic form. "
             f"Received: {model.name!r} without any"
         )
     new = keras.models.clone_model(model, clone_function=_clone, recursive=True)
-    for old, copy in zip(_all_layers(model), _all_layers(new), strict=True):
+    for old, copy in zip(layers_inside(model), layers_inside(new), strict=True):
         if _is_quadratic(old):
             _give_operators(old, copy)
-        elif not list(old._flatten_layers(include_self=False)):
+        elif not layers_inside(old):
             give_weights(old, copy)
     return new
-
-
-def _all_layers(model):
-    return list(model._flatten_layers(include_self=False))
 
 
 def _is_quadratic(layer):

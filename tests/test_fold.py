@@ -117,7 +117,7 @@ def test_norms_gains_and_matrices_go_into_what_is_before_them():
     model = fill(keras.Model(inputs, layers.Dense(3, "softmax", name="head")(x)))
     data = RNG.normal(size=(4, 8, 8, 4)).astype("float32")
     folded, report = fold(model, data=data)
-    assert report.difference < 1e-6
+    assert report.difference < 1e-5
     assert report.merged == {
         "norm0": "deep", "matrix": "cheap", "scale": "cheap", "norm1": "dense",
     }  # fmt: skip
@@ -138,7 +138,7 @@ def test_what_others_read_stays():
     data = RNG.normal(size=(4, 8)).astype("float32")
     folded, report = fold(model, data=data)
     assert not report.merged
-    assert report.difference < 1e-6
+    assert report.difference < 1e-5
     assert sum(layer.name == "shared" for layer in folded.layers) == 1
     # the other axis
     z = layers.BatchNormalization(axis=1)(
@@ -147,7 +147,7 @@ def test_what_others_read_stays():
     model = fill(keras.Model(inputs_image, z))
     _, report = fold(model, data=RNG.normal(size=(2, 6, 6, 3)).astype("float32"))
     assert not report.merged
-    assert report.difference < 1e-6
+    assert report.difference < 1e-5
 
 
 def test_layers_of_others_and_training_modes():

@@ -13,7 +13,7 @@ from pathlib import Path
 from keras_pdenets.utils.backends import missing_backend as _missing_backend
 
 # Only what Keras must know by name to open a `.keras` file is imported at once.
-_REGISTERED = ("layers", "builders.remat", "training.divergence", "training.nonfinite")
+_REGISTERED = ("layers", "builders.remat", "training.callbacks")
 
 
 def _register():

@@ -1,6 +1,5 @@
 """THE table: one row for each model size, one row for each checkpoint."""
 
-import difflib
 import fnmatch
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from keras_pdenets.builders import FAMILIES, Preprocessing
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.records import load_json, make, settle
 from keras_pdenets.utils.text import printable, shown
@@ -20,7 +20,6 @@ from keras_pdenets.utils.text import printable, shown
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
 PRESETS_FILE = Path(__file__).with_name("presets.json")
-_FEW = 20  # names that an error lists all of
 LARGEST_SIDE = 2**16
 _RECORD = "operator_options"
 _LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
@@ -349,20 +348,6 @@ def _matching(pattern: str | None, names: list[str]) -> list[str]:
 def get_preset(name: str) -> Preset:
     """The row of a checkpoint, or ValueError with all names, the nearest first."""
     return lookup("preset", name, read_presets())
-
-
-def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
-    """`table[name]`, or ValueError with the nearest names, and all of a short table."""
-    if isinstance(name, str) and name in table:
-        return table[name]
-    word = str(name)[:_LONGEST_WORD]
-    near = difflib.get_close_matches(word, table, n=3, cutoff=0.3) or sorted(table)[:3]
-    others = [other for other in table if other not in near]
-    rest = f"; the others are {', '.join(others)}" if 0 < len(others) <= _FEW else ""
-    raise ValueError(
-        f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}"
-        f"{rest}. Received: {shown(name)}"
-    )
 
 
 def config_of(architecture: Architecture, options: Mapping[str, Any]) -> Any:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from keras_pdenets.experiments import Protocol, Sweep, read_results
+from keras_pdenets.experiments.results import RESULT
+from keras_pdenets.experiments.table import markdown
 from keras_pdenets.operators import stopping_rule
 from keras_pdenets.presets import PRESETS_FILE, read_presets
-from keras_pdenets.search import GrowthRules, SearchSpace, Sweep, make_oracle
+from keras_pdenets.publishing.speed import SPEED, Speed, read_speed
+from keras_pdenets.search import GrowthRules, SearchSpace, make_oracle
 from keras_pdenets.search.folder import check_folder, describe
 from keras_pdenets.search.tuner import _read_result
 from keras_pdenets.training import Recipe
-from keras_pdenets.training.speed import SPEED, Speed, read_speed
 from keras_pdenets.training.state import read_state
-from keras_pdenets.zoo import Protocol, read_results
-from keras_pdenets.zoo.results import RESULT
-from keras_pdenets.zoo.table import markdown
 
 TREE = Path(__file__).parents[1]
 _SPACE = SearchSpace(rules=GrowthRules(max_blocks=2))

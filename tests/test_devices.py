@@ -15,9 +15,10 @@ import pytest
 from conftest import BACKEND
 
 from keras_pdenets.presets import Checkpoint
-from keras_pdenets.training import Recipe, Stage, train, trainer, workers
-from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
-from keras_pdenets.training.devices import use_devices
+from keras_pdenets.training import Recipe, Stage, train, trainer
+from keras_pdenets.training.distributed import workers
+from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.training.distributed.devices import use_devices
 
 RECIPE = Recipe(
     "small",
@@ -149,7 +150,7 @@ def test_a_batch_must_be_divisible(tmp_path, monkeypatch):
 
 # What another process calls.
 _FAILING = """
-from keras_pdenets.training.devices import use_devices
+from keras_pdenets.training.distributed.devices import use_devices
 
 def fail():
     with use_devices("cpu:2") as group:

@@ -269,9 +269,9 @@ import numpy as np
 from keras_pdenets.cli import main
 from keras_pdenets.presets import Preset, read_presets, write_preset
 from keras_pdenets.training import Recipe, state, trainer
-from keras_pdenets.zoo import read_results
-from keras_pdenets.zoo.results import Result, write_result
-from keras_pdenets.zoo.table import put_into, write_table
+from keras_pdenets.experiments import read_results
+from keras_pdenets.experiments.results import Result, write_result
+from keras_pdenets.experiments.table import put_into, write_table
 from dataclasses import asdict
 import json
 folder = Path(sys.argv[1])

@@ -12,7 +12,6 @@ from loopback_client import lead_here
 from loopback_hub import LoopbackHub
 
 import keras_pdenets
-from keras_pdenets.hub import upload
 from keras_pdenets.hub.cache import Slot
 from keras_pdenets.hub.digests import matches
 from keras_pdenets.hub.download import fetch
@@ -20,6 +19,7 @@ from keras_pdenets.hub.errors import UnreachableError, WeightsError
 from keras_pdenets.hub.patience import SECONDS_VARIABLE, Patience
 from keras_pdenets.hub.resolve import MIRROR_VARIABLE, resolve, resolve_repo
 from keras_pdenets.presets import get_preset
+from keras_pdenets.publishing import upload
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
 

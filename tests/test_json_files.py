@@ -20,14 +20,14 @@ from json_mutants import make_readers, mutant
 
 from keras_pdenets import WeightsError
 from keras_pdenets.cli import main
+from keras_pdenets.experiments import Entry, Protocol, Sweep
 from keras_pdenets.operators import stopping_rule
 from keras_pdenets.presets import Checkpoint, read_presets
-from keras_pdenets.search import GrowthRules, SearchSpace, Sweep
+from keras_pdenets.search import GrowthRules, SearchSpace
 from keras_pdenets.training import Recipe
 from keras_pdenets.utils.names import is_name
 from keras_pdenets.utils.records import MOST_BYTES, load_json
 from keras_pdenets.utils.text import printable, shown
-from keras_pdenets.zoo import Entry, Protocol
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
 

@@ -12,7 +12,6 @@ from conftest import build
 import keras_pdenets
 from keras_pdenets import cli, measure_perturbation, presets
 from keras_pdenets.data import load_sample
-from keras_pdenets.data.extras import require
 from keras_pdenets.plots import (
     plot_flow,
     plot_kernels,
@@ -21,6 +20,7 @@ from keras_pdenets.plots import (
     plot_predictions,
 )
 from keras_pdenets.training import Recipe
+from keras_pdenets.utils.extras import require
 
 ROOT = Path(__file__).parents[1]
 

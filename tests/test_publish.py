@@ -26,10 +26,10 @@ from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsEr
 from keras_pdenets.hub.golden import read_golden
 from keras_pdenets.plots import plot_predictions
 from keras_pdenets.presets import PRESETS_FILE, read_presets
+from keras_pdenets.publishing import publish as publishing
+from keras_pdenets.publishing.card import card
+from keras_pdenets.publishing.speed import Speed, read_speed, write_speed
 from keras_pdenets.training import Recipe
-from keras_pdenets.training import publish as publishing
-from keras_pdenets.training.card import card
-from keras_pdenets.training.speed import Speed, read_speed, write_speed
 
 pytestmark = [
     pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend"),

@@ -17,15 +17,14 @@ from conftest import BACKEND
 
 from keras_pdenets.cli import main
 from keras_pdenets.data import DataSource, class_names
+from keras_pdenets.experiments import Entry, Protocol, Sweep, read_results, run_protocol
+from keras_pdenets.experiments.first_steps import trainable_parameters
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.records import read_checkpoint
 from keras_pdenets.presets import ARCHITECTURES, config_of
-from keras_pdenets.search import Sweep
 from keras_pdenets.training import Recipe
-from keras_pdenets.training.first_steps import trainable_parameters
 from keras_pdenets.training.peers import checkpoint_of
 from keras_pdenets.training.trainer import WEIGHTS, build_model
-from keras_pdenets.zoo import Entry, Protocol, read_results, run_protocol
 
 tfds = pytest.importorskip("tensorflow_datasets")
 

@@ -20,16 +20,16 @@ from conftest import BACKEND
 
 from keras_pdenets.analysis import measure_perturbation
 from keras_pdenets.data import load_sample
+from keras_pdenets.experiments import Sweep, run_sweep
+from keras_pdenets.experiments.sweep import exponents
 from keras_pdenets.plots import plot_search, plot_sweep
 from keras_pdenets.search import (
     DepthHyperModel,
     DepthTuner,
     GrowthRules,
     SearchSpace,
-    Sweep,
     make_oracle,
     run_search,
-    run_sweep,
 )
 from keras_pdenets.search import launch as launch_module
 from keras_pdenets.search.batches import ShuffledBatches
@@ -38,7 +38,6 @@ from keras_pdenets.search.oracles import OBJECTIVE, SafeOracle
 from keras_pdenets.search.results import best_trial, write_trials
 from keras_pdenets.search.run import load_split
 from keras_pdenets.search.schedule import HoldThenDecay
-from keras_pdenets.search.sweep import exponents
 from keras_pdenets.utils.locking import InUseError, hold
 
 SPACE = SearchSpace(

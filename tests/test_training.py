@@ -19,18 +19,11 @@ from safetensors.numpy import load_file
 from keras_pdenets import WeightsError
 from keras_pdenets.data import DataSource
 from keras_pdenets.presets import Checkpoint, read_presets
-from keras_pdenets.training import (
-    Recipe,
-    Stage,
-    card,
-    evaluate,
-    machine,
-    release,
-    train,
-    trainer,
-)
+from keras_pdenets.publishing import card, release
+from keras_pdenets.training import Recipe, Stage, evaluate, train, trainer
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.trainer import build_model
+from keras_pdenets.utils import machine
 from keras_pdenets.utils.locking import LOCK, InUseError, locked
 
 CHECKPOINT = Checkpoint(

@@ -9,10 +9,10 @@ import pytest
 from conftest import BACKEND
 
 from keras_pdenets.cli import main
+from keras_pdenets.experiments import Entry, Protocol, read_results, run_protocol
+from keras_pdenets.experiments.results import RESULT, write_result
+from keras_pdenets.experiments.table import markdown, put_into, rows_of
 from keras_pdenets.utils.locking import LOCK
-from keras_pdenets.zoo import Entry, Protocol, read_results, run_protocol
-from keras_pdenets.zoo.results import RESULT, write_result
-from keras_pdenets.zoo.table import markdown, put_into, rows_of
 
 SMALL = {"num_blocks": 1, "filters": [4, 8, 8]}
 CHECKPOINT = {"input_shape": [28, 28, 1], "classes": 10, "mean": [72.9], "std": [90.0],

@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.analysis.graph import flatten
-from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.operators import (
     derivative_factors,
@@ -15,6 +14,7 @@ from keras_pdenets.operators import (
     pde_orthonormal_basis,
 )
 from keras_pdenets.utils.checks import check_number
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True, eq=False)

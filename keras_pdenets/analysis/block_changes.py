@@ -9,7 +9,7 @@ from keras_pdenets.analysis.derivatives import evaluate
 from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
 from keras_pdenets.analysis.perturbation import measure_perturbation
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Bench:
     """A model and its data, ready to be run with changes."""
 
     def __init__(self, model, images, labels, batch_size):
-        self.batch_size = check_positive_integer("batch_size", batch_size)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         self.flat = check_model(model)
         # `measure_perturbation` below warns of small pixels.
         self.images = check_images(self.flat, images, warn=False)

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_pdenets import layers
 from keras_pdenets.analysis.inputs import check_floats
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def fourier_symbols(layer_or_kernel, size=32):
     >>> waves.symbols[0, :, 0, 0].real.round(6) + 0.0  # 2 cos p - 2
     array([-4., -2.,  0., -2.])
     """
-    size = check_positive_integer("size", size)
+    size = check_integer("size", size, 1)
     kernel = kernel_of(layer_or_kernel)
     frequencies = 2 * np.pi * np.fft.fftshift(np.fft.fftfreq(size))
     waves = []

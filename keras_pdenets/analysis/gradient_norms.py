@@ -8,7 +8,7 @@ from keras import ops
 from keras_pdenets.analysis.derivatives import evaluate, vjp
 from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
     >>> gradient_norms(model, images[:8], labels[:8]).outputs.shape
     (9, 8)
     """
-    check_positive_integer("batch_size", batch_size)
+    check_integer("batch_size", batch_size, 1)
     flat = check_model(model)
     images = check_images(flat, images)
     labels = check_labels(flat, labels, len(images))

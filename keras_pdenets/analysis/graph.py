@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_pdenets.layers import Hardball, HardTanh, Softball
-from keras_pdenets.layers.images import check_keras_model
+from keras_pdenets.utils.checks import check_keras_model
 
 ACTIVATIONS = (
     keras.layers.ReLU, keras.layers.Activation, keras.layers.LeakyReLU, keras.layers.PReLU,

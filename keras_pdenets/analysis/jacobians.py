@@ -8,7 +8,6 @@ from keras_pdenets.analysis.derivatives import evaluate, jvp, vjp
 from keras_pdenets.analysis.execution import block_spans, execute, nodes_of, span_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_model
 from keras_pdenets.layers import BackwardEulerStep
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.operators.lanczos import leading_singular_values
 from keras_pdenets.utils.checks import check_integer
 
@@ -72,7 +71,7 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
     if per not in ("block", "section"):
         raise ValueError(f"`per` must be 'block' or 'section'. Received: per={per!r}")
     for name, value in (("count", count), ("steps", steps), ("batch_size", batch_size)):
-        check_positive_integer(name, value)
+        check_integer(name, value, 1)
     flat = check_model(model)
     images = check_images(flat, images)
     seed = check_integer("seed", seed, 0)

@@ -9,8 +9,8 @@ from keras import ops
 
 from keras_pdenets.analysis.graph import find_blocks, flatten
 from keras_pdenets.analysis.streams import batches_of, check_finite
-from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.operators.stopping import stopping_rule
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True)

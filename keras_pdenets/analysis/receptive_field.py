@@ -8,7 +8,7 @@ from keras import ops
 from keras_pdenets.analysis.derivatives import vjp
 from keras_pdenets.analysis.execution import nodes_of, span_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_model
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 # Two standard deviations of a Gaussian hold 95.45 % of it; Luo et al. count from here on.
 _SHARE = 1 - 0.9545
@@ -83,7 +83,7 @@ def effective_receptive_field(model, images, layer, batch_size=32):
     >>> effective_receptive_field(model, images[:8], "stage0_block0_add").support
     (7, 7)
     """
-    check_positive_integer("batch_size", batch_size)
+    check_integer("batch_size", batch_size, 1)
     flat = check_model(model)
     images = check_images(flat, images)
     end = _output_of(flat, layer)

@@ -9,7 +9,6 @@ from keras_pdenets.analysis.derivatives import evaluate, vjp
 from keras_pdenets.analysis.execution import nodes_of
 from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.analysis.linear_maps import linear_map, linear_twin
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.utils.checks import check_integer
 
 # Pixels on an axis whose size is open, where the lower bound is looked for.
@@ -77,7 +76,7 @@ def spectral_norms(model, steps=20, seed=0):
     >>> norms.lower.round(3), norms.upper.round(3)
     (array([2.]), array([2.]))
     """
-    steps = check_positive_integer("steps", steps)
+    steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0)
     flat = flatten(model)
     found, others = {}, {}

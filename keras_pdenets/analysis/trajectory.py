@@ -9,7 +9,7 @@ import numpy as np
 from keras_pdenets.analysis.inputs import batches, check_images, check_integers, check_model
 from keras_pdenets.analysis.places import find_places
 from keras_pdenets.analysis.streams import check_finite
-from keras_pdenets.analysis.tables import write_rows
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True, eq=False)

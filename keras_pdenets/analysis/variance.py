@@ -9,7 +9,7 @@ from keras import ops
 from keras_pdenets.analysis.inputs import check_model
 from keras_pdenets.analysis.places import find_places
 from keras_pdenets.analysis.streams import batches_of, check_finite
-from keras_pdenets.analysis.tables import write_rows
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,8 @@ from keras_pdenets.hub.files import read_checkpoint
 from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, find_golden, read_golden
 from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.repos import resolve_repo
-from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
-from keras_pdenets.utils.checks import check_number
+from keras_pdenets.utils.checks import check_keras_model, check_number
 
 _TOLERANCE = 1e-4
 _HEAD = "classifier"

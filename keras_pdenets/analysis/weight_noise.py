@@ -13,9 +13,8 @@ from keras_pdenets.analysis.inputs import (
     check_model,
 )
 from keras_pdenets.analysis.places import CONVOLUTIONS
-from keras_pdenets.analysis.tables import write_rows
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ def weight_noise_robustness(
     (2, 2)
     """
     levels = _check_levels(levels)
-    draws = check_positive_integer("draws", draws)
+    draws = check_integer("draws", draws, 1)
     seed = check_integer("seed", seed, 0)
     flat = check_model(model)
     images = check_images(flat, images)

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from keras_pdenets.builders import FAMILIES
-from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets, lookup
+from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+from keras_pdenets.utils.checks import lookup
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Where an exported net runs, and the format of `export` that it is exported to.

@@ -2,9 +2,9 @@
 
 import re
 
-from keras_pdenets.data.extras import require
 from keras_pdenets.export.convert import CPU_ONLY
-from keras_pdenets.training.machine import SHARED_GPU
+from keras_pdenets.utils.extras import require
+from keras_pdenets.utils.machine import SHARED_GPU
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 

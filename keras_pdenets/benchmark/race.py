@@ -15,7 +15,7 @@ import keras
 from keras_pdenets.benchmark import devices
 from keras_pdenets.benchmark.contender import RUNTIMES, Contender
 from keras_pdenets.benchmark.results import Result
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.processes import start_python
 
 MODES = ("inference", "training")
@@ -55,7 +55,7 @@ class Setting:
     def __post_init__(self):
         """Check every argument."""
         for name in ("size", "channels", "classes", "batch", "rounds", "warmup"):
-            check_positive_integer(name, getattr(self, name))
+            check_integer(name, getattr(self, name), 1)
         devices.check_name(self.device)
         for name, known in (("mode", MODES), ("dtype", DTYPES)):
             if getattr(self, name) not in known:

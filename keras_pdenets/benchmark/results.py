@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.training.machine import processor
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.machine import processor
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "timm", "onnxruntime", "openvino")
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_pdenets import applications, export, transforms
 from keras_pdenets.benchmark.contender import RUNTIMES
-from keras_pdenets.data.extras import require
 from keras_pdenets.presets import list_presets
+from keras_pdenets.utils.extras import require
 
 _RATE = 1e-3
 # Random weights and norms that know nothing of the images blow up rounding; time is the same.

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from keras_pdenets.benchmark.contender import BACKENDS
-from keras_pdenets.data.extras import installed, require
-from keras_pdenets.presets import lookup
+from keras_pdenets.utils.checks import lookup
+from keras_pdenets.utils.extras import installed, require
 
 _NETS = ("ResNet50", "PDEResNet50", "DecomposedResNet50", "HyperbolicResNet50")
 _SMALL = ("PreActResNet20", "PDEPreActResNet20", "DecomposedPreActResNet20")

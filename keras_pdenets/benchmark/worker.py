@@ -35,7 +35,7 @@ def _serve(task, channel):
     from keras_pdenets.benchmark.contender import Contender
     from keras_pdenets.benchmark.race import Setting
     from keras_pdenets.benchmark.subjects import make_subject
-    from keras_pdenets.training.machine import accelerator
+    from keras_pdenets.utils.machine import accelerator
 
     setting = Setting(**task["setting"])
     contender = Contender.parse(task["contender"])

@@ -8,9 +8,8 @@ from keras_pdenets.builders.common import check_depth, make_input, make_model
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.layers.quasi_linear import FORMS, check_equation
-from keras_pdenets.utils.checks import as_integer
+from keras_pdenets.utils.checks import as_integer, check_integer
 
 PLACES = ("downsampling", "first", "all")
 _PRODUCT = ("equation", "multiplier", "shared_stencil", "boundary")
@@ -76,7 +75,7 @@ class HyperbolicResNetConfig:
         object.__setattr__(self, "shared_stencil", shared)
         if self.block_norm is None:
             object.__setattr__(self, "block_norm", "rms" if self.symmetric else "batch")
-        multiplier = check_positive_integer("multiplier", self.multiplier)
+        multiplier = check_integer("multiplier", self.multiplier, 1)
         object.__setattr__(self, "multiplier", multiplier)
         check_boundary(self.boundary)
         check_stem(self.stem)

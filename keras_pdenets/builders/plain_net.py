@@ -9,7 +9,7 @@ import keras
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.flow_steps import PROMOTIONS
-from keras_pdenets.layers.images import check_positive_integer
+from keras_pdenets.utils.checks import check_integer
 
 DOWNSAMPLINGS = ("stride", "pool")
 STEPS_OPTIONS = {
@@ -59,7 +59,7 @@ class PlainNetConfig:
                     f"Received: {name}={getattr(self, name)!r}"
                 )
         if self.steps is not None:
-            object.__setattr__(self, "steps", check_positive_integer("steps", self.steps))
+            object.__setattr__(self, "steps", check_integer("steps", self.steps, 1))
         elif self.promote is not None:
             raise ValueError(
                 "`promote` needs steps that it can give weights to. "

@@ -1,5 +1,7 @@
 """The options of residual blocks as steps of a differential equation x' = F(x)."""
 
+from typing import Any
+
 from keras_pdenets.blocks.steps import SCHEMES, Step
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.utils.checks import as_number
@@ -21,6 +23,12 @@ STEP_OPTIONS = {
     "stochastic_depth": "Share of the examples that skip the last block in training, in [0, 1); "
     "for block l of n it is l / n times that, and those that take the step take 1 / (1 - share) "
     "of it (Huang et al. 2016, arXiv 1603.09382).",
+}
+# Starts of the residual branches, as searches and sweeps name them.
+STARTS: dict[str, dict[str, Any]] = {
+    "zero": {"zero_start": True},
+    "1/L": {"step_size": "1/L"},
+    "ordinary": {},
 }
 # What leaves a trained net as it is, so that checkpoints do not ask for it.
 TRAINING_ONLY = (*REMAT_OPTIONS, "stochastic_depth")

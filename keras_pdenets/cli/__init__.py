@@ -123,7 +123,7 @@ def _add_lists(commands):
 def _recipe_file(preset):
     """The recipe of a preset in this checkout."""
     from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
-    from keras_pdenets.presets import lookup
+    from keras_pdenets.utils.checks import lookup
 
     recipes = {path.parent.name: path for path in CHECKOUT_WEIGHTS.glob("*/recipe.json")}
     if not recipes:
@@ -184,7 +184,7 @@ def _models(options):
 
 
 def _pin(options):
-    from keras_pdenets.training.release import pin
+    from keras_pdenets.publishing.release import pin
 
     preset = pin(options.run_folder, options.hardware, options.remark, options.data_dir)
     print(f"{preset.name}: {preset.metrics}")

@@ -106,9 +106,9 @@ def _search(options):
         return _launch(options, out)
     from dataclasses import replace
 
-    from keras_pdenets.data.extras import require
     from keras_pdenets.search import SearchSpace, run_search
     from keras_pdenets.search.launch import follow_launcher
+    from keras_pdenets.utils.extras import require
 
     follow_launcher()
     space = SearchSpace.from_file(options.space)
@@ -147,9 +147,9 @@ def _launch(options, out):
 
 
 def _sweep(options):
+    from keras_pdenets.experiments import Sweep, run_sweep
+    from keras_pdenets.experiments.sweep import collect, exponents
     from keras_pdenets.plots import plot_sweep
-    from keras_pdenets.search import Sweep, run_sweep
-    from keras_pdenets.search.sweep import collect, exponents
 
     sweep = Sweep.from_file(options.sweep)
     if options.dry_run:
@@ -171,7 +171,7 @@ def _sweep(options):
 
 
 def _dry_run(sweep, options):
-    from keras_pdenets.search.sweep import dry_run_sweep
+    from keras_pdenets.experiments.sweep import dry_run_sweep
 
     for recipe, parameters, losses in dry_run_sweep(
         sweep, options.steps, options.batch, options.data_dir

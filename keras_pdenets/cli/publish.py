@@ -59,7 +59,7 @@ def _names(options):
 def _publish(options):
     from keras_pdenets.plots import plot_predictions
     from keras_pdenets.presets import get_preset
-    from keras_pdenets.training.publish import publish
+    from keras_pdenets.publishing.publish import publish
 
     if options.preset == "all" and "/" in options.to:
         raise ValueError(f"`--to` must be an organisation with all. Received: {options.to}")
@@ -93,7 +93,7 @@ def _verify(options):
 
 
 def _refresh(options):
-    from keras_pdenets.training.release import refresh
+    from keras_pdenets.publishing.release import refresh
 
     for name in _names(options):
         preset = refresh(name)
@@ -107,8 +107,8 @@ def _speed(options):
     from keras_pdenets.benchmark.results import where
     from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
     from keras_pdenets.presets import get_preset
-    from keras_pdenets.training.release import refresh
-    from keras_pdenets.training.speed import Speed, write_speed
+    from keras_pdenets.publishing.release import refresh
+    from keras_pdenets.publishing.speed import Speed, write_speed
 
     backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
     threads = os.environ.get("OMP_NUM_THREADS")

@@ -51,7 +51,7 @@ def add_commands(commands):
 
 
 def _run(options):
-    from keras_pdenets.zoo import Protocol, run_protocol
+    from keras_pdenets.experiments import Protocol, run_protocol
 
     protocol = Protocol.from_file(options.protocol)
     out = options.out or Path("runs") / options.protocol.stem
@@ -72,7 +72,7 @@ def _run(options):
 
 
 def _dry_run(options):
-    from keras_pdenets.zoo import Protocol, dry_run
+    from keras_pdenets.experiments import Protocol, dry_run
 
     protocol = Protocol.from_file(options.protocol)
     for entry, parameters, losses in dry_run(
@@ -87,10 +87,10 @@ def _dry_run(options):
 
 
 def _table(options):
+    from keras_pdenets.experiments import Protocol, read_results
+    from keras_pdenets.experiments.table import markdown, put_into, write_table
     from keras_pdenets.plots import plot_zoo
     from keras_pdenets.utils.locking import locked
-    from keras_pdenets.zoo import Protocol, read_results
-    from keras_pdenets.zoo.table import markdown, put_into, write_table
 
     protocol = Protocol.from_file(options.protocol) if options.protocol else None
     results, unfinished = read_results(options.folder, protocol.varied if protocol else ())

@@ -13,10 +13,10 @@ import numpy as np
 from keras_pdenets.data import fashion_mnist
 from keras_pdenets.data.augmentation import LARGEST_SIDE, change, check_crop
 from keras_pdenets.data.classes import chosen_labels, select_classes, split_name
-from keras_pdenets.data.extras import require
 from keras_pdenets.data.features import features_of
 from keras_pdenets.data.sample import SAMPLE_CLASSES, load_sample
 from keras_pdenets.utils.checks import check_integer, check_path
+from keras_pdenets.utils.extras import require
 
 SAMPLE = "sample"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
+from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.processes import start_python
 
 SIDE = 32  # of the images where the model leaves it open

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_pdenets.data.extras import installed
-from keras_pdenets.presets import lookup
+from keras_pdenets.utils.checks import lookup
+from keras_pdenets.utils.extras import installed
 
 # Package of each backend is a module and an extra of the same name.
 _EXTRAS = {name: name for name in ("tensorflow", "jax", "torch")}

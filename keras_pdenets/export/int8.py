@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.ranges import Once, ranges_of
 from keras_pdenets.export.runtime import batch_of, classes_of, open_exported
-from keras_pdenets.presets import lookup
 from keras_pdenets.utils.atomic import temporary_folder
+from keras_pdenets.utils.checks import lookup
+from keras_pdenets.utils.extras import require
 
 CALIBRATIONS = ("percentile", "minmax", "entropy")
 # The state of a residual net stays in float: with the additions in int8 as well the hyperbolic

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.data.extras import require
+from keras_pdenets.utils.extras import require
 
 # How ONNX Runtime calls a calibration, and the bins of its histograms: of absolute values for a
 # percentile, of values for the entropy, which it compares with as many bins.

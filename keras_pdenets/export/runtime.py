@@ -7,10 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_pdenets.data.extras import require
 from keras_pdenets.export.formats import extra_of, format_named, format_of
 from keras_pdenets.export.pt2 import seen_through
 from keras_pdenets.utils.checks import check_integer, check_path
+from keras_pdenets.utils.extras import require
 
 _BATCH = 250
 _PIXELS = _BATCH * 32 * 32 * 3  # numbers in a batch of larger images

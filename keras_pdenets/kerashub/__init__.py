@@ -13,7 +13,7 @@ A preset of ours is made of the checkpoint with the pinned hash. `from_preset("h
 folder are KerasHub's: Keras deserialises their configs, and there is neither hash nor revision.
 """
 
-from keras_pdenets.data.extras import require
+from keras_pdenets.utils.extras import require
 
 require("keras_hub", "kerashub")
 

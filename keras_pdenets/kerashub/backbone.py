@@ -7,7 +7,8 @@ from keras_hub.models import FeaturePyramidBackbone
 
 from keras_pdenets.builders import FAMILIES, REMAT_OPTIONS, ModelOptions, Preprocessing
 from keras_pdenets.layers.images import check_data_format
-from keras_pdenets.presets import ARCHITECTURES, config_of, lookup
+from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.utils.checks import lookup
 
 _STAGE = re.compile(r"stage(\d+)_.+")
 

@@ -6,9 +6,9 @@ from keras import ops
 from keras_pdenets.layers import newton_krylov
 from keras_pdenets.layers.autodiff import pullback
 from keras_pdenets.layers.branch import OnBranch
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.layers.keras_internals import layers_inside, variables_as_they_are
 from keras_pdenets.layers.precision import widen
+from keras_pdenets.utils.checks import check_integer
 
 # What rounding leaves of the residual, relative to x.
 _ROUNDING = {"float32": 1e-6, "float64": 1e-15}
@@ -79,7 +79,7 @@ class BackwardEulerStep(OnBranch):
         if not 0 < tolerance < 1:
             raise ValueError(f"`tolerance` must be in (0, 1). Received: tolerance={tolerance}")
         self.tolerance = float(tolerance)
-        self.max_products = check_positive_integer("max_products", max_products)
+        self.max_products = check_integer("max_products", max_products, 1)
 
     def build(self, input_shape):
         """Create the record of the residual."""

@@ -6,7 +6,7 @@ from keras import ops
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.utils.checks import check_flag
+from keras_pdenets.utils.checks import check_flag, check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -57,9 +57,9 @@ class DepthwiseStencil2D(SignatureConfig, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.depth_multiplier = images.check_positive_integer("depth_multiplier", depth_multiplier)
+        self.depth_multiplier = check_integer("depth_multiplier", depth_multiplier, 1)
         self.shared = check_flag("shared", shared)
-        self.strides = images.check_positive_integer("strides", strides)
+        self.strides = check_integer("strides", strides, 1)
         self.boundary = check_boundary(boundary)
         self.data_format = images.check_data_format(data_format)
         self.seed = seed

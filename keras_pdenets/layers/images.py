@@ -6,18 +6,6 @@ from keras import ops
 from keras_pdenets.layers.boundary import pad_border
 from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
 from keras_pdenets.layers.precision import widen
-from keras_pdenets.utils.checks import check_integer
-
-
-def check_positive_integer(name, value):
-    """Return `value`, or raise ValueError that names the argument."""
-    return check_integer(name, value, 1)
-
-
-def check_keras_model(model):
-    """Raise ValueError unless `model` is a Keras model."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
 
 
 def check_data_format(data_format):

@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from keras_pdenets.layers.images import channel_axis, check_positive_integer
+from keras_pdenets.layers.images import channel_axis
 from keras_pdenets.layers.on_channels import OnChannels
-from keras_pdenets.utils.checks import check_flag
+from keras_pdenets.utils.checks import check_flag, check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -84,7 +84,7 @@ class FitChannels(OnChannels):
 
     def __init__(self, channels, use_bias=False, data_format=None, **kwargs):
         super().__init__(data_format, **kwargs)
-        self.channels = check_positive_integer("channels", channels)
+        self.channels = check_integer("channels", channels, 1)
         self.use_bias = check_flag("use_bias", use_bias)
 
     def add_own_weights(self, rank, channels):

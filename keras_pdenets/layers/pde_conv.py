@@ -14,7 +14,7 @@ from keras_pdenets.operators.pde import (
     pde_initial_scales,
     pde_orthonormal_basis,
 )
-from keras_pdenets.utils.checks import check_flag
+from keras_pdenets.utils.checks import check_flag, check_integer
 
 FORMS = ("quadratic", "linear")
 
@@ -104,8 +104,8 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = images.check_positive_integer("filters", filters)
-        self.strides = images.check_positive_integer("strides", strides)
+        self.filters = check_integer("filters", filters, 1)
+        self.strides = check_integer("strides", strides, 1)
         self.boundary = check_boundary(boundary)
         self.normalize = check_flag("normalize", normalize)
         self.form = check_form(form, self.normalize)

@@ -6,7 +6,7 @@ from keras import ops
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.utils.checks import check_flag
+from keras_pdenets.utils.checks import check_flag, check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -59,11 +59,11 @@ class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = images.check_positive_integer("filters", filters)
+        self.filters = check_integer("filters", filters, 1)
         if degree not in (0, 1):
             raise ValueError(f"`degree` must be 0 or 1. Received: degree={degree!r}")
         self.degree = degree
-        self.strides = images.check_positive_integer("strides", strides)
+        self.strides = check_integer("strides", strides, 1)
         self.boundary = check_boundary(boundary)
         self.use_bias = check_flag("use_bias", use_bias)
         self.data_format = images.check_data_format(data_format)

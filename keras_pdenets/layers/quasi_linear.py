@@ -9,7 +9,7 @@ from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D
-from keras_pdenets.utils.checks import as_integer, check_flag
+from keras_pdenets.utils.checks import as_integer, check_flag, check_integer
 
 _LARGEST_FULL_TENSOR = 64
 
@@ -145,12 +145,12 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = images.check_positive_integer("filters", filters)
+        self.filters = check_integer("filters", filters, 1)
         self.shared_stencil = check_equation(equation, shared_stencil)
         self.equation = equation
         self.form = FORMS[equation]
-        self.multiplier = images.check_positive_integer("multiplier", multiplier)
-        self.strides = images.check_positive_integer("strides", strides)
+        self.multiplier = check_integer("multiplier", multiplier, 1)
+        self.strides = check_integer("strides", strides, 1)
         self.boundary = check_boundary(boundary)
         if use_bias and equation in (4, 5):
             raise ValueError(

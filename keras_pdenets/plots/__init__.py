@@ -5,6 +5,7 @@ from keras_pdenets.plots.blocks import plot_block_changes as plot_block_changes
 from keras_pdenets.plots.blocks import plot_receptive_field as plot_receptive_field
 from keras_pdenets.plots.depth import plot_search as plot_search
 from keras_pdenets.plots.depth import plot_sweep as plot_sweep
+from keras_pdenets.plots.experiments import plot_zoo as plot_zoo
 from keras_pdenets.plots.fields import plot_feature_variance as plot_feature_variance
 from keras_pdenets.plots.fields import plot_path_integral as plot_path_integral
 from keras_pdenets.plots.fields import plot_trajectories as plot_trajectories
@@ -19,4 +20,3 @@ from keras_pdenets.plots.operators import plot_operators as plot_operators
 from keras_pdenets.plots.spectra import plot_gradient_norms as plot_gradient_norms
 from keras_pdenets.plots.spectra import plot_jacobian_spectrum as plot_jacobian_spectrum
 from keras_pdenets.plots.spectra import plot_spectral_norms as plot_spectral_norms
-from keras_pdenets.plots.zoo import plot_zoo as plot_zoo

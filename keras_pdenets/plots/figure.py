@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from keras_pdenets.data.extras import require
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.extras import require
 
 
 def new_figure(width, height, title=""):

@@ -1,6 +1,6 @@
-"""How deep a net should be: search by the stopping rule, on KerasTuner, and sweeps over depth."""
+"""How deep a net should be: search by the stopping rule, on KerasTuner."""
 
-from keras_pdenets.data.extras import require
+from keras_pdenets.utils.extras import require
 
 require("keras_tuner", "tune")
 
@@ -11,6 +11,4 @@ from keras_pdenets.search.plan import GrowthRules as GrowthRules  # noqa: E402
 from keras_pdenets.search.results import SearchResult as SearchResult  # noqa: E402
 from keras_pdenets.search.run import run_search as run_search  # noqa: E402
 from keras_pdenets.search.space import SearchSpace as SearchSpace  # noqa: E402
-from keras_pdenets.search.sweep import Sweep as Sweep  # noqa: E402
-from keras_pdenets.search.sweep import run_sweep as run_sweep  # noqa: E402
 from keras_pdenets.search.tuner import DepthTuner as DepthTuner  # noqa: E402

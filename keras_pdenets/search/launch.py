@@ -8,8 +8,8 @@ import subprocess
 import threading
 import time
 
-from keras_pdenets.training.machine import SHARED_GPU
 from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.machine import SHARED_GPU
 from keras_pdenets.utils.processes import end_with_parent, start_python
 
 _LOG = logging.getLogger("keras_pdenets")

@@ -9,18 +9,14 @@ from typing import Any
 
 from keras_pdenets.blocks.parts import OPERATORS
 from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
+from keras_pdenets.builders.steps import STARTS
 from keras_pdenets.operators.stopping import MOST_BLOCKS
-from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, config_of, lookup
+from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, config_of
 from keras_pdenets.search.plan import GrowthRules
 from keras_pdenets.training.recipe import MOST_SEED, check_dataset, check_precision
+from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.records import check_count, read_record, settle
 from keras_pdenets.utils.text import shown
-
-STARTS: dict[str, dict[str, Any]] = {
-    "zero": {"zero_start": True},
-    "1/L": {"step_size": "1/L"},
-    "ordinary": {},
-}
 
 _MOST_CHOICES = 100_000
 SEARCHABLE = ("preact_resnet",)

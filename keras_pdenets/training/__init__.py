@@ -3,13 +3,15 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_pdenets.training.divergence import RecoverFromDivergence as RecoverFromDivergence
-from keras_pdenets.training.neighbours import penalize_differences as penalize_differences
-from keras_pdenets.training.nonfinite import skip_nonfinite as skip_nonfinite
-from keras_pdenets.training.nonfinite import skipped_steps as skipped_steps
+from keras_pdenets.training.callbacks import RecoverFromDivergence as RecoverFromDivergence
+from keras_pdenets.training.callbacks import penalize_differences as penalize_differences
+from keras_pdenets.training.callbacks import skip_nonfinite as skip_nonfinite
+from keras_pdenets.training.callbacks import skipped_steps as skipped_steps
 
 if TYPE_CHECKING:
-    from keras_pdenets.training.perturbation_log import PerturbationLogger as PerturbationLogger
+    from keras_pdenets.training.callbacks.perturbation_log import (
+        PerturbationLogger as PerturbationLogger,
+    )
     from keras_pdenets.training.recipe import Recipe as Recipe
     from keras_pdenets.training.recipe import Stage as Stage
     from keras_pdenets.training.trainer import evaluate as evaluate
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 # Imported when they are first used: they stand on data, analysis, the Hub and transforms, and
 # `import keras_pdenets` needs this package for what Keras must know by name.
 _LATER = {
-    "PerturbationLogger": "perturbation_log", "Recipe": "recipe", "Stage": "recipe",
+    "PerturbationLogger": "callbacks.perturbation_log", "Recipe": "recipe", "Stage": "recipe",
     "evaluate": "trainer", "train": "trainer",
 }  # fmt: skip
 

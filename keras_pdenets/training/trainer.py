@@ -12,16 +12,16 @@ from keras_pdenets.builders import FAMILIES, ModelOptions
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
-from keras_pdenets.data.extras import require
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, list_presets
 from keras_pdenets.training import state
-from keras_pdenets.training.devices import use_devices
+from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
 from keras_pdenets.transforms import grow
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.locking import locked
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"

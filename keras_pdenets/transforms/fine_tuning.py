@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import keras
 
 from keras_pdenets.layers import QuasiLinear2D
-from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.layers.keras_internals import layers_inside, nodes_of, own_trainable
+from keras_pdenets.utils.checks import check_keras_model
 
 _LOG = logging.getLogger("keras_pdenets")
 _BLOCK = re.compile(r"(stage\d+)_block\d+_(?:add|relu|activation)")

@@ -7,13 +7,12 @@ import numpy as np
 
 from keras_pdenets.blocks.flow_chain import METHODS
 from keras_pdenets.layers.flow_steps import PROMOTIONS
-from keras_pdenets.layers.images import check_keras_model, check_positive_integer
 from keras_pdenets.operators.flows import SCHEMES, increments
 from keras_pdenets.operators.flows.linear import PAPER
 from keras_pdenets.transforms.refinement.graph import Plan, refine_graph
 from keras_pdenets.transforms.refinement.report import RefineReport as RefineReport
 from keras_pdenets.transforms.refinement.report import make_report
-from keras_pdenets.utils.checks import check_number
+from keras_pdenets.utils.checks import check_integer, check_keras_model, check_number
 
 LINEAR = ("whole", "flow")
 
@@ -95,9 +94,9 @@ def refine(
 
 def _check(model, steps, linear, scheme, activation, max_step, promote, time):
     if not isinstance(steps, dict):
-        check_positive_integer("steps", steps)
+        check_integer("steps", steps, 1)
     for name, count in steps.items() if isinstance(steps, dict) else ():
-        check_positive_integer(f"steps[{name!r}]", count)
+        check_integer(f"steps[{name!r}]", count, 1)
     for name, value, known in (
         ("linear", linear, LINEAR),
         ("scheme", scheme, (*SCHEMES, PAPER)),

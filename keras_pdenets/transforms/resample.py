@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pdenets.builders.common import check_depth
-from keras_pdenets.layers.images import check_positive_integer
 from keras_pdenets.transforms.fusion.graph import read_graph
 from keras_pdenets.transforms.recalibration import batch_norms, recalibrate
 from keras_pdenets.transforms.replay import Replay
 from keras_pdenets.transforms.sections import read_sections
+from keras_pdenets.utils.checks import check_integer
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def resample(model, depth, data=None, batch_size=128):
     graph = read_graph(model)
     sections = read_sections(model, graph)
     depth = _set_counts(sections, depth)
-    check_positive_integer("batch_size", batch_size)
+    check_integer("batch_size", batch_size, 1)
     norms = batch_norms(model)
     if (norms or data is not None) and not (hasattr(data, "shape") and np.ndim(data) and len(data)):
         raise ValueError(

@@ -8,8 +8,8 @@ from typing import Any
 from keras import layers
 
 from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, ScalarGain, Softball
-from keras_pdenets.layers.images import check_keras_model
 from keras_pdenets.operators import groups
+from keras_pdenets.utils.checks import check_keras_model
 
 _NAME = re.compile(
     r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<part>product|norm|shortcut_conv|shortcut_norm"

@@ -1,5 +1,6 @@
-"""Arguments that are integers, numbers, shapes and paths: one check for each; nothing of Keras."""
+"""Arguments that are integers, numbers, shapes, paths and names: one check for each."""
 
+import difflib
 import math
 import numbers
 import operator
@@ -11,6 +12,8 @@ from typing import Any
 from keras_pdenets.utils.text import shown
 
 _LARGEST = 2**63 - 1  # what tensors and files count with
+_FEW = 20  # names that an error lists all of
+_LONGEST_NAME = 256
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int = _LARGEST) -> int:
@@ -124,3 +127,25 @@ def check_path(name: str, value: Any) -> Path:
             f"`{name}` must be a path; the home folder of this one is not known. "
             f"Received: {name}={shown(value)}"
         ) from None
+
+
+def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
+    """`table[name]`, or ValueError with the nearest names, and all of a short table."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    word = str(name)[:_LONGEST_NAME]
+    near = difflib.get_close_matches(word, table, n=3, cutoff=0.3) or sorted(table)[:3]
+    others = [other for other in table if other not in near]
+    rest = f"; the others are {', '.join(others)}" if 0 < len(others) <= _FEW else ""
+    raise ValueError(
+        f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}"
+        f"{rest}. Received: {shown(name)}"
+    )
+
+
+def check_keras_model(model: Any) -> None:
+    """Raise ValueError unless `model` is a Keras model."""
+    import keras  # the checks of the command's arguments stand before Keras
+
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")

@@ -6,9 +6,9 @@ import os
 
 import keras
 
-from keras_pdenets.data.extras import require
-from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
-from keras_pdenets.training.processes import torch_devices
+from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.training.distributed.processes import torch_devices
+from keras_pdenets.utils.extras import require
 
 
 @contextlib.contextmanager

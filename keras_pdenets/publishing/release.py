@@ -12,10 +12,10 @@ from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, resolve, sha256_of
 from keras_pdenets.presets import Preset, get_preset, write_preset
+from keras_pdenets.publishing.card import card
+from keras_pdenets.publishing.speed import SPEED, read_speed
 from keras_pdenets.training import state
-from keras_pdenets.training.card import card
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.speed import SPEED, read_speed
 from keras_pdenets.training.trainer import (
     LOG,
     RECIPE,

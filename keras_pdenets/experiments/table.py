@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.analysis.tables import write_rows
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 

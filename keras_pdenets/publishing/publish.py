@@ -28,18 +28,18 @@ from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.golden import GOLDEN_FILE
 from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, resolve
-from keras_pdenets.hub.upload import (
+from keras_pdenets.presets import ARCHITECTURES, PRESETS_FILE, Preset, write_preset
+from keras_pdenets.publishing.card import PICTURE, card
+from keras_pdenets.publishing.native import NATIVE_FILE, PARTS, write_native
+from keras_pdenets.publishing.speed import read_speed
+from keras_pdenets.publishing.upload import (
     check_target,
     commit_files,
     describe_files,
     read_back,
     tag_commit,
 )
-from keras_pdenets.presets import ARCHITECTURES, PRESETS_FILE, Preset, write_preset
-from keras_pdenets.training.card import PICTURE, card
-from keras_pdenets.training.native import NATIVE_FILE, PARTS, write_native
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.speed import read_speed
 from keras_pdenets.training.trainer import LOG, RECIPE, WEIGHTS, evaluate
 from keras_pdenets.utils.locking import locked
 

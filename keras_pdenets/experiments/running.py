@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_pdenets.data import DataSource
+from keras_pdenets.experiments.first_steps import first_steps, trainable_parameters
+from keras_pdenets.experiments.results import RESULT, Result, read_result, write_result
 from keras_pdenets.hub.files import load_weights
-from keras_pdenets.training.first_steps import first_steps, trainable_parameters
-from keras_pdenets.training.machine import machine
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model, evaluate, train
 from keras_pdenets.transforms import count_operations, fold
 from keras_pdenets.utils.locking import InUseError, locked
-from keras_pdenets.zoo.results import RESULT, Result, read_result, write_result
+from keras_pdenets.utils.machine import machine
 
 
 def run_protocol(protocol, folder, only=None, limit_minutes=None, data_dir=None, devices=None):

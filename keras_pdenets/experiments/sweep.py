@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_pdenets.analysis import fit_exponent, measure_perturbation
-from keras_pdenets.analysis.tables import write_rows
+from keras_pdenets.builders.steps import STARTS
 from keras_pdenets.data import DataSource
+from keras_pdenets.experiments.first_steps import first_steps
 from keras_pdenets.hub.files import load_weights
 from keras_pdenets.operators.stopping import MOST_BLOCKS
-from keras_pdenets.search.space import STARTS
 from keras_pdenets.training import Recipe, train
-from keras_pdenets.training.first_steps import first_steps
 from keras_pdenets.training.trainer import RECIPE, WEIGHTS, build_model
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.utils.text import shown
 
 RESULTS = "sweep.csv"
@@ -29,7 +29,7 @@ class Sweep:
     Args:
         recipe: Recipe of every net; its checkpoint's options get the depth and the start.
         depths: Blocks in each section, one net for each.
-        starts: Names of starts (`SearchSpace.start`), all depths for each.
+        starts: Names of starts (`builders.steps.STARTS`), all depths for each.
         split: Images of the recipe's data set that are measured.
         batch_sizes: Pairs of a number of blocks and the images in a step of nets of up to so many,
             rising; deeper nets take the recipe's.
@@ -39,7 +39,7 @@ class Sweep:
         ValueError: If a field is out of range.
 
     Example:
-    >>> from keras_pdenets.search import Sweep
+    >>> from keras_pdenets.experiments import Sweep
     >>> checkpoint = {"architecture": "preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
     >>> recipe = {"preset": "mine", "dataset": "fashion_mnist", "checkpoint": checkpoint}
     >>> recipe |= {"stages": [{"epochs": 2}]}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from keras_pdenets.utils.processes import end_with_parent, start_python
 
-_WORK = "from keras_pdenets.training.workers import work; work()"
+_WORK = "from keras_pdenets.training.distributed.workers import work; work()"
 _POLL = 0.1  # seconds between two looks at the processes
 _LAST_LINES = 3
 # The folder where the processes meet, the number of this one and how many they are, if another

@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from keras_pdenets.data.extras import require
-from keras_pdenets.training import workers
-from keras_pdenets.training.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.training.distributed import workers
+from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.utils.extras import require
 
 # Seconds until a process that broke a connection must have ended.
 _GRACE = 5.0

@@ -58,7 +58,7 @@ def parse_devices(devices):
         ValueError: If it is neither a number nor `"all"`, with or without a kind.
 
     Example:
-    >>> from keras_pdenets.training.device_group import parse_devices
+    >>> from keras_pdenets.training.distributed.device_group import parse_devices
     >>> parse_devices("cpu:2"), parse_devices("all"), parse_devices(4)
     (('cpu', 2), (None, None), (None, 4))
     """

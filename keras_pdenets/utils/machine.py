@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_pdenets.data.extras import require
+from keras_pdenets.utils.extras import require
 
 # Several processes on one GPU take what they need, not all of it.
 SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}

@@ -1,0 +1,1 @@
+"""One training run on several devices, in the way of each backend."""

@@ -16,7 +16,6 @@ from keras_pdenets.hub.resolve import resolve, resolve_repo
 from keras_pdenets.layers.images import check_data_format
 from keras_pdenets.presets import (
     ARCHITECTURES,
-    config_of,
     get_preset,
     list_presets,
     read_presets,
@@ -198,7 +197,7 @@ def _build(
     )
     if checkpoint is not None:
         config_options = {**checkpoint.options, **config_options}
-    model = FAMILIES[row.family].build(config_of(row, config_options), options)
+    model = row.build(config_options, options)
     if checkpoint is not None:
         new_head = include_top and classes != checkpoint.classes
         report = load_weights(model, path, source, new_head)
@@ -282,8 +281,8 @@ def _checkpoint_for(row, path, config_options):
     if checkpoint.architecture != row.name:
         other = ARCHITECTURES[checkpoint.architecture].builder
         raise WeightsError(f"{path} holds weights of {other}; {row.builder} cannot take them.")
-    trained = config_of(row, checkpoint.options)
-    wanted = config_of(row, {**checkpoint.options, **config_options})
+    trained = row.config(checkpoint.options)
+    wanted = row.config({**checkpoint.options, **config_options})
     for key, value in config_options.items():
         # How a net is trained is no part of a checkpoint.
         if key not in TRAINING_ONLY and getattr(wanted, key) != getattr(trained, key):

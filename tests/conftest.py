@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders import ModelOptions
 from keras_pdenets.operators import pde_initial_scales
-from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.presets import ARCHITECTURES
 
 BACKEND = keras.backend.backend()
 # TensorFlow has no channels-first convolutions on a CPU.
@@ -56,9 +56,7 @@ def build(name, side=16, channels=3, classes=10, config=None, **options):
     shape = (side, side, channels)
     if options.get("data_format") == "channels_first":
         shape = (channels, side, side)
-    return FAMILIES[row.family].build(
-        config_of(row, config or {}), ModelOptions(shape, name=name, classes=classes, **options)
-    )
+    return row.build(config or {}, ModelOptions(shape, name=name, classes=classes, **options))
 
 
 def fill(model):

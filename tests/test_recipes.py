@@ -21,7 +21,7 @@ from keras_pdenets.experiments import Entry, Protocol, Sweep, read_results, run_
 from keras_pdenets.experiments.first_steps import trainable_parameters
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.records import read_checkpoint
-from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training import Recipe
 from keras_pdenets.training.peers import checkpoint_of
 from keras_pdenets.training.trainer import WEIGHTS, build_model
@@ -122,7 +122,7 @@ def test_the_protocol_of_liu_is_the_table():
         entry = entries[name]
         if activation:
             row = ARCHITECTURES[entry.architecture]
-            config = config_of(row, entry.options)
+            config = row.config(entry.options)
             place = {"all": "all", "downsampling": "ds"}[config.activation_at]
             assert f"{config.activation}@{place}" == activation
 
@@ -165,7 +165,7 @@ def test_every_net_of_a_sweep_can_be_described(path):
         for depth in sweep.depths:
             recipe = sweep.recipe_of(start, depth)
             row = ARCHITECTURES[recipe.checkpoint.architecture]
-            assert config_of(row, recipe.checkpoint.options).num_blocks == (depth,) * 3
+            assert row.config(recipe.checkpoint.options).num_blocks == (depth,) * 3
             names.add(recipe.preset)
     assert len(names) == len(sweep.starts) * len(sweep.depths)
 

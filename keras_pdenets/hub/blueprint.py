@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 
-from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders import ModelOptions
 from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA
-from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
+from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
 # Layers one behind the other, a block being a sum and an activation for each slope of its scheme:
 # 256 blocks take seconds to build. Keras walks along the graph by recursion, 1000 layers at most.
@@ -46,7 +46,7 @@ def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
 
 
 def _check_depth(checkpoint: Checkpoint) -> None:
-    config = config_of(ARCHITECTURES[checkpoint.architecture], checkpoint.options)
+    config = checkpoint.row.config(checkpoint.options)
     if hasattr(config, "num_layers"):
         depth = sum(config.num_layers) * (2 + (config.steps or 1))
     else:
@@ -72,10 +72,9 @@ def _shapes(
 def _build(
     architecture: str, input_shape: tuple[int, int, int], classes: int, options: str
 ) -> dict[str, tuple[int, ...]]:
-    row = ARCHITECTURES[architecture]
     with keras.StatelessScope(initialize_variables=False):
-        model = FAMILIES[row.family].build(
-            config_of(row, json.loads(options)),
+        model = ARCHITECTURES[architecture].build(
+            json.loads(options),
             ModelOptions(
                 input_shape,
                 name=architecture,

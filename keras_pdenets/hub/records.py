@@ -15,14 +15,11 @@ from keras_pdenets.builders import Preprocessing
 from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.header import Header, opened
-from keras_pdenets.presets import ARCHITECTURES, Checkpoint, config_of
+from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat, check_options
 from keras_pdenets.utils.records import parse_json
 from keras_pdenets.utils.text import printable
 
 HEADER_KEY = "keras_pdenets"
-_RECORD = "operator_options"  # the one option that is a record: arguments of a layer
-_LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
-_LARGEST_SIDE = 2**16
 _HEAD = "classifier/"
 # Of a classifier that the file does not hold: 64 MiB, 8192 classes of 2048 features.
 _LARGEST_HEAD = 2**24
@@ -78,32 +75,15 @@ def read_preprocessing(header: Header, path: Path) -> Preprocessing | None:
 
 
 def _check_words(record: Any) -> None:
-    """Raise ValueError unless a record is made of numbers and short words.
-
-    A Keras layer takes a record for an initialiser or an activation and builds what it names:
-    such a record would be code from a stranger.
-    """
+    """Raise ValueError unless a record is made of numbers and short words."""
     if not isinstance(record, dict) or not isinstance(record.get("options", {}), dict):
         raise ValueError("no record of a model.")
     if not isinstance(record.get("architecture"), str):
         raise ValueError("architecture must be a short word.")
+    check_options(record.get("options", {}), math.inf)
     for name, value in record.items():
         if name != "options":
-            _check_flat(name, value)
-    for name, value in record.get("options", {}).items():
-        if isinstance(value, dict) != (name == _RECORD):
-            raise ValueError(
-                f"{name} must be {'a record' if name == _RECORD else 'a number or a word'}."
-            )
-        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            _check_flat(f"{name} {key}", item)
-
-
-def _check_flat(name: str, value: Any) -> None:
-    for item in value if isinstance(value, list) else [value]:
-        long = isinstance(item, str) and len(item) > _LONGEST_WORD
-        if long or not (item is None or isinstance(item, str | int | float)):
-            raise ValueError(f"{name} must be a number or a short word.")
+            check_flat(name, value)
 
 
 def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
@@ -114,7 +94,7 @@ def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
     """
     shapes = {name: entry.shape for name, entry in header.tensors.items()}
     sides = checkpoint.input_shape
-    if len(sides) != 3 or not all(_is_positive(n) and n <= _LARGEST_SIDE for n in sides):
+    if len(sides) != 3 or not all(_is_positive(n) and n <= LARGEST_SIDE for n in sides):
         raise ValueError(f"input_shape {sides}.")
     stem = shapes.get("stem_conv/kernel", ())
     if len(stem) == 4 and stem[2] != sides[2]:
@@ -144,8 +124,8 @@ def _check_config(checkpoint: Checkpoint, header: Header) -> None:
 
     And with no more blocks than the file can hold: to find the shapes of many takes seconds.
     """
-    row = ARCHITECTURES[checkpoint.architecture]
-    config, usual = config_of(row, checkpoint.options), config_of(row, {})
+    row = checkpoint.row
+    config, usual = row.config(checkpoint.options), row.config({})
     widths, stages = getattr(config, "filters", ()), len(getattr(usual, "filters", ()))
     if not isinstance(widths, list | tuple) or len(widths) != stages:
         raise ValueError(f"filters {widths} for {stages} stages.")

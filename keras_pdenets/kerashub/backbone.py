@@ -5,9 +5,9 @@ import re
 import keras
 from keras_hub.models import FeaturePyramidBackbone
 
-from keras_pdenets.builders import FAMILIES, REMAT_OPTIONS, ModelOptions, Preprocessing
+from keras_pdenets.builders import REMAT_OPTIONS, ModelOptions, Preprocessing
 from keras_pdenets.layers.images import check_data_format
-from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.utils.checks import lookup
 
 _STAGE = re.compile(r"stage(\d+)_.+")
@@ -63,8 +63,8 @@ class PDENetBackbone(FeaturePyramidBackbone):
                 f"KerasHub cannot be too. Received: options={options}"
             )
         kwargs.setdefault("name", row.name)
-        net = FAMILIES[row.family].build(
-            config_of(row, options),
+        net = row.build(
+            options,
             ModelOptions(
                 tuple(image_shape),
                 name=kwargs["name"],

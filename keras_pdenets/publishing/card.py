@@ -6,7 +6,7 @@ import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from keras_pdenets.presets import ARCHITECTURES, config_of
+from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training.trainer import build_model
 from keras_pdenets.transforms import count_operations, fold
 
@@ -176,7 +176,7 @@ def beginning(recipe):
 def _files(preset, row):
     """The files and what goes in and comes out."""
     checkpoint = preset.checkpoint
-    options = json.dumps(dataclasses.asdict(config_of(row, checkpoint.options)), sort_keys=True)
+    options = json.dumps(dataclasses.asdict(row.config(checkpoint.options)), sort_keys=True)
     return f"""## Files
 
 - `{preset.file}`: the net to train on, safetensors, {preset.size:,} bytes, SHA-256 \

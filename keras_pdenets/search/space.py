@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from keras_pdenets.blocks.parts import OPERATORS
-from keras_pdenets.builders import FAMILIES, ModelOptions, Preprocessing
+from keras_pdenets.builders import ModelOptions, Preprocessing
 from keras_pdenets.builders.steps import STARTS
 from keras_pdenets.operators.stopping import MOST_BLOCKS
-from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, config_of
+from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE
 from keras_pdenets.search.plan import GrowthRules
 from keras_pdenets.training.recipe import MOST_SEED, check_dataset, check_precision
 from keras_pdenets.utils.checks import lookup
@@ -129,7 +129,7 @@ class SearchSpace:
                 "`depths`, `operators`, `widths` and `learning_rates` must make "
                 f"{_MOST_CHOICES} choices at most. Received: {choices}"
             )
-        sections = len(config_of(row, {}).num_blocks)
+        sections = len(row.config({}).num_blocks)
         if len(self.rules.start) != sections:
             raise ValueError(
                 f"`rules.start` must have one number for each of the {sections} sections of "
@@ -151,7 +151,7 @@ class SearchSpace:
     def build(self, values: dict[str, Any], input_shape: Any, classes: int) -> Any:
         """The untrained model of one choice, with logits as its output."""
         row = ARCHITECTURES[self.architecture]
-        base = self.filters or config_of(row, {}).filters
+        base = self.filters or row.config({}).filters
         options: dict[str, Any] = {
             **STARTS[self.start],
             "num_blocks": depths_of(values, self.sections),
@@ -167,7 +167,7 @@ class SearchSpace:
             data_format="channels_last",
             dtype=self.dtype,
         )
-        return FAMILIES[row.family].build(config_of(row, options), model_options)
+        return row.build(options, model_options)
 
     def to_json(self) -> str:
         """The space as JSON text."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_pdenets.builders.common import make_input
-from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, Checkpoint, check_options, config_of
+from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, Checkpoint, check_options
 from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.records import check_count, make, settle
 from keras_pdenets.utils.text import shown
@@ -60,7 +60,7 @@ def check_net(architecture, options):
     """Raise ValueError unless there is such a net and it takes such options."""
     check_options(options)
     if not is_peer(architecture):
-        config_of(lookup("architecture", architecture, ARCHITECTURES), dict(options))
+        lookup("architecture", architecture, ARCHITECTURES).config(options)
         return
     known = set(inspect.signature(_function(architecture)).parameters) - _OURS
     unknown = sorted(set(options) - set(known))

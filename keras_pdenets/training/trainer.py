@@ -8,13 +8,13 @@ from pathlib import Path
 
 import keras
 
-from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders import ModelOptions
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.resolve import resolve
-from keras_pdenets.presets import ARCHITECTURES, config_of, get_preset, list_presets
+from keras_pdenets.presets import get_preset, list_presets
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
@@ -55,8 +55,7 @@ def build_model(checkpoint, dtype=None, sides=(None, None)):
     )
     if isinstance(checkpoint, Peer):
         return build_peer(checkpoint, options)
-    row = ARCHITECTURES[checkpoint.architecture]
-    return FAMILIES[row.family].build(config_of(row, checkpoint.options), options)
+    return checkpoint.row.build(checkpoint.options, options)
 
 
 def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", devices=None):

@@ -1,6 +1,7 @@
 """Arguments that are integers, numbers, shapes, paths and names: one check for each."""
 
 import difflib
+import fnmatch
 import math
 import numbers
 import operator
@@ -141,6 +142,17 @@ def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
         f"`{kind}` must be one of {len(table)} known names; the nearest are {', '.join(near)}"
         f"{rest}. Received: {shown(name)}"
     )
+
+
+def matching(pattern: str | None, names: list[str]) -> list[str]:
+    """The names that match a pattern as file names do in a shell, whatever the case."""
+    if pattern is None:
+        return names
+    if not isinstance(pattern, str):
+        raise ValueError(
+            f"`pattern` must be a text such as 'pde*', or None. Received: pattern={pattern!r}"
+        )
+    return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
 def check_keras_model(model: Any) -> None:

@@ -1,0 +1,203 @@
+"""The table of models: one row for each size."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.utils.checks import matching
+from keras_pdenets.utils.text import printable, shown
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model size.
+
+    Args:
+        name: Key of the row and default name of the model.
+        builder: Name of the public function.
+        family: Key of `builders.FAMILIES`.
+        options: Arguments of the family's config.
+        side: Side of the input, in pixels, where nobody gives one.
+        parameters: Trainable parameters with the small stem, 10 classes and 3 input channels.
+        reference: Where the architecture comes from.
+        preset: Name of the checkpoint behind `weights="hub"`, or None.
+    """
+
+    name: str
+    builder: str
+    family: str
+    options: dict[str, Any]
+    side: int
+    parameters: int
+    reference: str
+    preset: str | None = None
+
+    @property
+    def operator(self) -> str:
+        """What stands for a 3x3 convolution inside the residual branch."""
+        return str(self.options.get("operator", "quasi-linear"))
+
+    def config(self, options: Mapping[str, Any]) -> Any:
+        """The family's config: the row's options, overridden by `options`.
+
+        Raises:
+            ValueError: If the family has no such option, or not with such a value.
+        """
+        kind: Any = FAMILIES[self.family].config
+        unknown = sorted(set(options) - {field.name for field in fields(kind)})
+        if unknown:
+            raise ValueError(
+                f"`options` of {self.builder} must be of "
+                f"{', '.join(field.name for field in fields(kind))}. Received: {shown(unknown)}"
+            )
+        try:
+            return kind(**{**self.options, **options})
+        except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+            raise ValueError(
+                f"`options` of {self.builder} must have values of the right kinds "
+                f"({printable(str(error), 200)}). Received: options={shown(dict(options))}"
+            ) from error
+
+    def build(self, options: Mapping[str, Any], model_options: ModelOptions) -> Any:
+        """The untrained `keras.Model` of the family's config with `options` (see `config`)."""
+        return FAMILIES[self.family].build(self.config(options), model_options)
+
+
+_PREFIXES = {"conv": "", "pde": "PDE", "decomposed": "Decomposed"}
+_HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
+_YIN = "Yin et al. 2019, arXiv 1904.07568, Eq. (44)"
+_LIU = "Liu et al. 2023, arXiv 2308.01621"
+_VGG = "Simonyan and Zisserman 2014, arXiv 1409.1556, with batch norm and one dense layer"
+_LI = "Li and Shi 2017, arXiv 1708.05115, section 3"
+
+# depth, blocks in each stage, block, trainable parameters of conv, pde, decomposed
+_RESNETS = (
+    (18, (2, 2, 2, 2), "basic", (11_173_962, 7_512_138, 8_028_234)),
+    (34, (3, 4, 6, 3), "basic", (21_282_122, 14_253_386, 14_769_482)),
+    (50, (3, 4, 6, 3), "bottleneck", (23_520_842, 19_748_426, 19_748_426)),
+    (101, (3, 4, 23, 3), "bottleneck", (42_512_970, 35_398_218, 35_398_218)),
+)
+# depth = 6 L + 2, L, the same three counts
+_PREACT_RESNETS = (
+    (20, 3, (295_418, 198_650, 198_650)),
+    (32, 5, (489_850, 328_570, 328_570)),
+    (44, 7, (684_282, 458_490, 458_490)),
+    (56, 9, (878_714, 588_410, 588_410)),
+    (110, 18, (1_753_658, 1_173_050, 1_173_050)),
+)
+# depth, blocks in each stage, trainable parameters; the blocks have no bottleneck, so that 34 and
+# 50 are one net
+_HYPERBOLIC_RESNETS = (
+    (18, (2, 2, 2, 2), 4_046_954),
+    (34, (3, 4, 6, 3), 8_555_018),
+    (50, (3, 4, 6, 3), 8_555_018),
+    (101, (3, 4, 23, 3), 17_512_046),
+)
+# depth = 9 L + 2 (three convolutions in a row in each block), L, trainable parameters
+_SMALL_HYPERBOLIC_RESNETS = ((20, 2, 51_843), (38, 4, 121_289), (56, 6, 190_735), (74, 8, 260_181))
+_SMALL_HYPERBOLIC = {
+    "equation": "cp", "multiplier": 2, "stem": "cifar", "filters": (16, 32, 64)
+}  # fmt: skip
+_SMALL_PLAIN = {"stem": "cifar", "filters": (16, 32, 64)}
+_VGG16 = {"stem": "cifar", "filters": (64, 128, 256, 512, 512), "downsampling": "pool"}
+_STEPS = {"steps": 2, "promote": "depthwise"}
+# builder, options, side, trainable parameters as they are and refined, reference
+_PLAIN_NETS = (
+    ("PlainNet18", {"num_layers": (4, 4, 4, 4)}, 224, (11_000_138, 11_140_682), _HE),
+    ("PlainNet34", {"num_layers": (6, 8, 12, 6)}, 224, (21_108_298, 21_382_474), _HE),
+    ("PlainNet20", {"num_layers": (6, 6, 6), **_SMALL_PLAIN}, 32, (269_722, 294_490), _HE),
+    ("PlainNet56", {"num_layers": (18, 18, 18), **_SMALL_PLAIN}, 32, (853_018, 926_170), _HE),
+    ("VGG16", {"num_layers": (1, 2, 3, 3, 3), **_VGG16}, 32, (14_724_042, 14_876_106), _VGG),
+)
+_DEFAULT_PRESETS = {
+    "pde_resnet50": "pde_resnet50_fashion_mnist",
+    "preact_resnet20": "resnet20_fashion_mnist",
+    "pde_preact_resnet20": "pde_resnet20_fashion_mnist",
+    "decomposed_preact_resnet20": "decomposed_resnet20_fashion_mnist",
+    "hyperbolic_resnet56": "hyperbolic_resnet56_fashion_mnist",
+    "plain_net20": "plain_net20_fashion_mnist",
+    "refined_plain_net20": "refined_plain_net20_fashion_mnist",
+}
+
+
+def _row(
+    family: str,
+    builder: str,
+    options: dict[str, Any],
+    side: int,
+    parameters: int,
+    reference: str,
+    operator: str | None = None,
+) -> Architecture:
+    if operator is not None:
+        prefix, options = _PREFIXES[operator], {**options, "operator": operator}
+        builder = f"{prefix}{builder}"
+        if prefix:
+            reference = f"{reference}; {_YIN}"
+    # PDEPreActResNet20: pde_preact_resnet20
+    name = re.sub(r"(PDE|Decomposed|PreAct|Hyperbolic|Plain|Refined)", r"\1_", builder).lower()
+    preset = _DEFAULT_PRESETS.get(name)
+    return Architecture(name, builder, family, options, side, parameters, reference, preset)
+
+
+ARCHITECTURES = {
+    row.name: row
+    for row in (
+        *(
+            row
+            for index, operator in enumerate(_PREFIXES)
+            for row in (
+                *(
+                    _row("resnet", f"ResNet{depth}", {"num_blocks": n, "block": block}, 224,
+                         counts[index], _HE, operator)
+                    for depth, n, block, counts in _RESNETS
+                ),
+                *(
+                    _row("preact_resnet", f"PreActResNet{depth}", {"num_blocks": n}, 32,
+                         counts[index], _HAUSER, operator)
+                    for depth, n, counts in _PREACT_RESNETS
+                ),
+            )
+        ),
+        *(
+            _row("plain_net", builder, options, side, counts[0], reference, "conv")
+            for builder, options, side, counts, reference in _PLAIN_NETS
+        ),
+        *(
+            _row("refined_plain_net", f"Refined{builder}", {**options, **_STEPS}, side, counts[1],
+                 f"{reference}; {_LI}", "conv")
+            for builder, options, side, counts, reference in _PLAIN_NETS
+        ),
+        *(
+            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}", {"num_blocks": n}, 224, count,
+                 f"{_LIU}, Eq. (3)")
+            for depth, n, count in _HYPERBOLIC_RESNETS
+        ),
+        *(
+            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}",
+                 {"num_blocks": n, **_SMALL_HYPERBOLIC}, 32, count,
+                 f"{_LIU}, Eq. (1)-(2) as a sum of products")
+            for depth, n, count in _SMALL_HYPERBOLIC_RESNETS
+        ),
+    )
+}  # fmt: skip
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """Names of the builders, as `getattr(keras_pdenets, name)` takes them.
+
+    Args:
+        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
+            None: all.
+
+    Raises:
+        ValueError: If the pattern is not a text.
+
+    Example:
+    >>> import keras_pdenets
+    >>> keras_pdenets.list_models("pderesnet*")
+    ['PDEResNet18', 'PDEResNet34', 'PDEResNet50', 'PDEResNet101']
+    """
+    return matching(pattern, [row.builder for row in ARCHITECTURES.values()])

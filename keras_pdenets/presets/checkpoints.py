@@ -1,0 +1,231 @@
+"""The table of checkpoints: what is known of a weight file, and of a published one."""
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_pdenets.builders import FAMILIES, Preprocessing
+from keras_pdenets.presets.architectures import ARCHITECTURES, Architecture
+from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.checks import lookup, matching
+from keras_pdenets.utils.locking import locked
+from keras_pdenets.utils.records import load_json, make, settle
+from keras_pdenets.utils.text import printable, shown
+
+# Control characters, direction marks, halves of characters, line breaks; scripts need the joiners.
+_UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_JOINERS = "\u200c\u200d"
+PRESETS_FILE = Path(__file__).parents[1] / "presets.json"
+LARGEST_SIDE = 2**16
+_RECORD = "operator_options"
+_LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
+_WAIT_SECONDS = 60.0  # one that writes a row is done at once
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What has to be known to build the model that a weight file belongs to.
+
+    The same record stands in the header of the file.
+
+    Args:
+        architecture: Key of `ARCHITECTURES`.
+        input_shape: Shape of the images that it was trained on, channels last.
+        classes: Number of classes.
+        options: Options of the family's config beside the architecture's own, such as `stem`.
+        mean: Mean of the pixels, 0-255, by channel.
+        std: Standard deviation of the pixels, by channel.
+        class_names: Names of the classes, in order.
+    """
+
+    architecture: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    options: dict[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = (127.5,)
+    std: tuple[float, ...] = (127.5,)
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Turn the lists that JSON gives into tuples, and check every field."""
+        settle(self)
+        if not all(map(_can_be_shown, self.class_names)):
+            raise ValueError(
+                "`class_names` must be texts that can be shown: no control characters, no halves "
+                f"of characters. Received: class_names={ascii(self.class_names)[:200]}"
+            )
+        row = self.row
+        stem = {**row.options, **self.options}.get("stem")
+        if "stem" in FAMILIES[row.family].options and not stem:
+            raise ValueError(
+                f"`options` of a checkpoint of {row.builder} must name its `stem`: the input's "
+                f"size does not tell it later. Received: options={self.options}"
+            )
+
+    @property
+    def row(self) -> Architecture:
+        """The model that it belongs to."""
+        found: Architecture = lookup("architecture", self.architecture, ARCHITECTURES)
+        return found
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Normalisation of the pixels."""
+        return Preprocessing(self.mean, self.std)
+
+
+def _can_be_shown(name: Any) -> bool:
+    """Whether a name does nothing to a terminal but stand there; other types have other errors."""
+    text = "".join(c for c in name if c not in _JOINERS) if isinstance(name, str) else ""
+    return not any(unicodedata.category(c) in _UNSHOWN for c in text)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published checkpoint: where its bytes are, what they must be, and what it scores.
+
+    Args:
+        name: Key of the row.
+        checkpoint: The model that it belongs to.
+        dataset: TFDS name of the training data.
+        split: Split that the metrics belong to.
+        file: Name of the weight file.
+        sha256: Hash of its bytes.
+        size: Number of its bytes.
+        repo: Hub repository.
+        revision: Commit of the Hub repository (40 hex digits), or None before publication.
+        metrics: Results, by name.
+        training: Command, hardware, seed, epochs, time.
+        licences: Licence of `code`, `weights` and `data`.
+        golden: `file`, `sha256` and `size` of the golden file, which `verify` reads, or None.
+    """
+
+    name: str
+    checkpoint: Checkpoint
+    dataset: str
+    split: str
+    file: str
+    sha256: str
+    size: int
+    repo: str
+    revision: str | None
+    metrics: dict[str, float]
+    training: dict[str, Any]
+    licences: dict[str, str]
+    golden: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the type of every field; `hub.names.check_preset` looks at the names."""
+        settle(self)
+
+
+def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
+    """The rows of a preset file, by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything but rows.
+    """
+    rows = load_json(path)
+    try:
+        if not isinstance(rows, list):
+            raise ValueError(f"it must be a list. Received: {shown(rows)}")
+        presets = [make(Preset, row, "a row") for row in rows]
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a table of presets: {printable(str(error), 1000)}"
+        ) from error
+    return {preset.name: preset for preset in presets}
+
+
+def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
+    """Put one row in a preset file, in place of the row of the same name; the others stay.
+
+    Raises:
+        InUseError: If another process has held its folder for a minute.
+    """
+    path = Path(path)
+    with locked(path.parent, _WAIT_SECONDS):
+        rows = {**read_presets(path), preset.name: preset}
+        text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1) + "\n"
+        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def list_presets(pattern: str | None = None) -> list[str]:
+    """Names of the checkpoints that `weights=` takes.
+
+    Args:
+        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
+            None: all.
+
+    Raises:
+        ValueError: If the pattern is not a text.
+
+    Example:
+    >>> import keras_pdenets
+    >>> keras_pdenets.list_presets("pde*")
+    ['pde_resnet20_fashion_mnist', 'pde_resnet50_fashion_mnist']
+    """
+    return matching(pattern, sorted(read_presets()))
+
+
+def get_preset(name: str) -> Preset:
+    """The row of a checkpoint, or ValueError with all names, the nearest first."""
+    return lookup("preset", name, read_presets())
+
+
+def check_options(options: Mapping[str, Any], largest: float = LARGEST_SIDE) -> None:
+    """Raise ValueError unless options are numbers, short words and lists of them.
+
+    One of them is a record, of arguments of a layer. A Keras layer takes a record for an
+    initialiser or an activation and builds what it names: such a record would be code from whoever
+    wrote the file.
+
+    Args:
+        options: The options.
+        largest: The largest number.
+    """
+    for name, value in options.items():
+        if name != _RECORD:
+            check_flat(name, value, largest)
+        elif not isinstance(value, Mapping):
+            raise ValueError(f"`{name}` must be a record. Received: {name}={shown(value)}")
+        else:
+            for key, item in value.items():
+                check_flat(f"{name}.{key}", item, largest)
+
+
+def check_flat(name: str, value: Any, largest: float = math.inf) -> None:
+    """Raise ValueError unless a value is a number, a short word or a list of them."""
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(item, str):
+            holds = len(item) <= _LONGEST_WORD
+        else:
+            holds = item is None or (isinstance(item, int | float) and abs(item) <= largest)
+        if not holds:
+            most = "" if largest == math.inf else f" of at most {largest}"
+            raise ValueError(
+                f"`{printable(name)}` must be a number{most}, a short word or a list of them. "
+                f"Received: {printable(name)}={shown(value)}"
+            )
+
+
+def markdown_table() -> str:
+    """The table of models, as it stands in the README."""
+    presets = read_presets()
+    lines = ["| builder | operator | trainable parameters | checkpoint | accuracy |"]
+    lines.append("|---|---|---:|---|---:|")
+    for row in ARCHITECTURES.values():
+        preset = presets.get(row.preset or "")
+        name, accuracy = "", ""
+        if preset is not None:
+            name = f"`{preset.name}`"
+            accuracy = f"{preset.metrics['test_accuracy']:.2f} %"
+        lines.append(
+            f"| `{row.builder}` | {row.operator} | {row.parameters:,} | {name} | {accuracy} |"
+        )
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ from conftest import BACKEND, build, fill
 
 import keras_pdenets
 from keras_pdenets.analysis import find_blocks, measure_perturbation, suggest_depth
-from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.training import PerturbationLogger
 
 GOLDEN = Path(__file__).parent / "golden" / "perturbations.json"

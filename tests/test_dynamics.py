@@ -8,10 +8,10 @@ from keras import ops
 
 import keras_pdenets
 from keras_pdenets.analysis import find_blocks
-from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.applications import _checkpoint_for
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.blocks.steps import SCHEMES, Step
+from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.operators.flows.schemes import SCHEMES as GROWTH
 from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA, RungeKutta

@@ -48,7 +48,7 @@ def test_twice_the_depth_is_every_block_twice_with_half_the_step(data):
     model = _net(remat=True)
     new, report = resample(model, "double", data)
     assert isinstance(new, RematModel)
-    assert (report.blocks, report.factors, report.recalibrated) == (((2,), (4,)), (0.5,), 9)
+    assert (report.blocks, report.factors, report.reestimated) == (((2,), (4,)), (0.5,), 9)
     assert "2 blocks before, 4 after, step size times 0.5" in str(report)
     # It is the net that the builder makes, by layers and variables.
     built = build("preact_resnet20", side=8, config={**SMALL, "num_blocks": (4,), "step_size": 0.5})
@@ -84,7 +84,7 @@ def test_every_scheme_can_be_resampled(config, key, layer, data):
         _value(new, "stage0_block3_conv1/kernel"), _value(model, "stage0_block1_conv1/kernel")
     )
     # The state of the head, which alone has a norm in implicit and scaled nets.
-    assert report.recalibrated == (9 if "rk4" in config.values() else 1)
+    assert report.reestimated == (9 if "rk4" in config.values() else 1)
     if BACKEND == "torch":
         assert np.isfinite(new.predict(data[:4], verbose=0)).all()
 

@@ -7,7 +7,7 @@ from conftest import BACKEND, build
 from keras import layers
 
 import keras_pdenets
-from keras_pdenets.layers.keras_internals import layers_inside, nodes_of, own_trainable
+from keras_pdenets.compat.keras import layers_inside, nodes_of, own_trainable
 
 
 def _body(name="preact_resnet20", **config):
@@ -179,7 +179,7 @@ def test_what_keras_calls_its_insides():
     model = keras.Model(inputs, layers.TimeDistributed(inner, name="outer")(inputs))
     assert [part.name for part in layers_inside(model, deep=False)][-1] == "outer"
     assert inner in layers_inside(model)
-    assert [node.operation.name for node in nodes_of(model)][-1] == "outer"
+    assert [layer.name for layer, *_ in nodes_of(model)][-1] == "outer"
     model.trainable = False
     assert [v.name for v in own_trainable(inner)] == ["kernel", "bias"]
     assert own_trainable(model) == []

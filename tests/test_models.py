@@ -140,7 +140,7 @@ def test_a_refined_plain_net_is_what_refine_makes(images):
     refined, _ = keras_pdenets.transforms.refine(plain, steps=2, promote="depthwise")
     built = build("refined_plain_net20")
     assert {v.path for v in refined.weights} == {v.path for v in built.weights}
-    new = keras_pdenets.transforms.grow(plain, built)
+    new = keras_pdenets.transforms.deepen(plain, built)
     assert (len(new), new[0]) == (2 * 19, "stem_relu0_flow0")
     before = plain.predict(images, verbose=0)
     np.testing.assert_allclose(built.predict(images, verbose=0), before, rtol=1e-5, atol=1e-5)
@@ -354,7 +354,7 @@ def test_a_grown_net_is_the_old_one_and_can_learn_more(operator, images):
         )
 
     shallow, deep = fill(net(1)), net((1, 2, 3))
-    new = keras_pdenets.transforms.grow(shallow, deep)
+    new = keras_pdenets.transforms.deepen(shallow, deep)
     assert new == ["stage1_block1", "stage2_block1", "stage2_block2"]
     before = shallow.predict(images, verbose=0)
     np.testing.assert_allclose(deep.predict(images, verbose=0), before, atol=1e-6)
@@ -363,10 +363,10 @@ def test_a_grown_net_is_the_old_one_and_can_learn_more(operator, images):
     blocks = keras_pdenets.measure_perturbation(deep, images).blocks
     assert min(block.scaled for block in blocks) > 0
     with pytest.raises(ValueError, match=r"must have all that .* has, and more blocks at most"):
-        keras_pdenets.transforms.grow(deep, shallow)
+        keras_pdenets.transforms.deepen(deep, shallow)
     headless = build(f"{operator}preact_resnet20", include_top=False, config={"num_blocks": 1})
     with pytest.raises(ValueError, match=r"flow steps only\. Received: classifier/kernel"):
-        keras_pdenets.transforms.grow(headless, build(f"{operator}preact_resnet20"))
+        keras_pdenets.transforms.deepen(headless, build(f"{operator}preact_resnet20"))
 
 
 def _trainable(model):

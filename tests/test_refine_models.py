@@ -7,7 +7,7 @@ from conftest import BACKEND, build, fill
 from keras import layers
 
 from keras_pdenets.plots import plot_flow
-from keras_pdenets.transforms import grow, refine
+from keras_pdenets.transforms import deepen, refine
 
 RNG = np.random.default_rng(0)
 pytestmark = pytest.mark.skipif(
@@ -207,7 +207,7 @@ def test_nets_of_another_number_of_steps_do_not_grow_into_each_other():
     two = build("refined_plain_net20", config={**config, "steps": 2})
     three = build("refined_plain_net20", config={**config, "steps": 3})
     with pytest.raises(ValueError, match="as many flow steps as the source"):
-        grow(two, three)
+        deepen(two, three)
 
 
 def test_a_carried_flow_can_be_drawn(tmp_path):

@@ -14,7 +14,7 @@ from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.hub.paths import own_paths, own_variables
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.training import penalize_differences
-from keras_pdenets.transforms import grow
+from keras_pdenets.transforms import deepen
 
 NET = {"input_shape": (8, 8, 1), "classes": 3, "num_blocks": 1}
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (8, 8, 1), 3, {"num_blocks": 1}, (70.0,), (90.0,))
@@ -103,9 +103,9 @@ def test_a_scope_hides_nothing_from_growth_and_penalty():
     with keras.name_scope("teacher"):
         small, large = _net(zero_start=True, dropout=0.1), _net(**deep)
         assert penalize_differences(large) == 18
-    assert grow(small, large) == [f"stage{stage}_block1" for stage in range(3)]
+    assert deepen(small, large) == [f"stage{stage}_block1" for stage in range(3)]
     with pytest.raises(ValueError, match="must hold one net each"):
-        grow(_pair(), _pair())
+        deepen(_pair(), _pair())
 
 
 def _own_layers(kind):

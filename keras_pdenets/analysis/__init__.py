@@ -9,8 +9,6 @@ from keras_pdenets.analysis.fourier import FourierSymbols as FourierSymbols
 from keras_pdenets.analysis.fourier import fourier_symbols as fourier_symbols
 from keras_pdenets.analysis.gradient_norms import GradientNorms as GradientNorms
 from keras_pdenets.analysis.gradient_norms import gradient_norms as gradient_norms
-from keras_pdenets.analysis.graph import ResidualBlock as ResidualBlock
-from keras_pdenets.analysis.graph import find_blocks as find_blocks
 from keras_pdenets.analysis.jacobians import JacobianSpectrum as JacobianSpectrum
 from keras_pdenets.analysis.jacobians import jacobian_spectrum as jacobian_spectrum
 from keras_pdenets.analysis.perturbation import PerturbationReport as PerturbationReport
@@ -32,3 +30,5 @@ from keras_pdenets.analysis.verification import verify as verify
 from keras_pdenets.analysis.verify_report import VerifyReport as VerifyReport
 from keras_pdenets.analysis.weight_noise import WeightNoise as WeightNoise
 from keras_pdenets.analysis.weight_noise import weight_noise_robustness as weight_noise_robustness
+from keras_pdenets.graphs.residual import ResidualBlock as ResidualBlock
+from keras_pdenets.graphs.residual import find_blocks as find_blocks

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from keras import ops
 
-from keras_pdenets.analysis.graph import flatten
+from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.operators import (
     derivative_factors,

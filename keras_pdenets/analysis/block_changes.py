@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pdenets.analysis.derivatives import evaluate
-from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
 from keras_pdenets.analysis.perturbation import measure_perturbation
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.residual import block_graphs
 from keras_pdenets.utils.checks import check_integer
 
 
@@ -115,15 +116,15 @@ def swap_blocks(model, images, labels, batch_size=128):
     """
     bench = _Bench(model, images, labels, batch_size)
     changes, ratios = {}, []
-    spans = [span for _, span in bench.blocks]
-    for index, (first, second) in enumerate(itertools.pairwise(spans)):
+    parts = [part for _, part in bench.blocks]
+    for index, (first, second) in enumerate(itertools.pairwise(parts)):
         if bench.may_swap(first, second):
             changes[f"{first.name} <-> {second.name}"] = _swapped(first, second)
             ratios.append(max(bench.ratios[index : index + 2]))
     if not changes:
         raise ValueError(
             "`model` must have two neighbouring residual blocks of one shape. Received: model "
-            f"{model.name!r}, whose {len(spans)} blocks have no such pair"
+            f"{model.name!r}, whose {len(parts)} blocks have no such pair"
         )
     return bench.report("swap", changes, ratios)
 
@@ -135,7 +136,8 @@ def _dropped(total, shortcut):
 
 def _swapped(first, second):
     """Changes that put the blocks in the other order in place of the second one's output."""
-    return {id(second.end): lambda _, known: first(second(known[id(first.start)]))}, [first.start]
+    (start,) = first.inputs
+    return {id(second.outputs): lambda _, known: first(second(known[id(start)]))}, [start]
 
 
 class _Bench:
@@ -147,8 +149,8 @@ class _Bench:
         # `measure_perturbation` below warns of small pixels.
         self.images = check_images(self.flat, images, warn=False)
         self.labels = check_labels(self.flat, labels, len(self.images))
-        self.blocks = block_spans(self.flat)
-        self.nodes = nodes_of(self.flat)
+        self.graph = read_graph(self.flat)
+        self.blocks = block_graphs(self.graph)
         report = measure_perturbation(model, self.images, batch_size)
         self.ratios = [block.scaled for block in report.blocks]
 
@@ -165,7 +167,7 @@ class _Bench:
         entry = id(self.flat.inputs[0])
 
         def outputs(x):
-            return execute(self.nodes, {entry: x}, [*self.flat.outputs, *kept], changes)[:1]
+            return self.graph.run({entry: x}, [*self.flat.outputs, *kept], changes)[:1]
 
         found = [
             evaluate(outputs, x)[0].argmax(axis=1) for (x,) in batches(self.batch_size, self.images)
@@ -173,12 +175,12 @@ class _Bench:
         return float(np.mean(np.concatenate(found) == self.labels))
 
     def may_swap(self, first, second):
-        """Whether two spans follow each other, have one shape, and nothing else reads inside."""
-        shapes = {tuple(t.shape) for t in (first.start, first.end, second.end)}
-        if first.end is not second.start or len(shapes) > 1 or first.sides or second.sides:
+        """Whether two blocks follow each other, have one shape, and nothing else reads inside."""
+        shapes = {tuple(t.shape) for t in (first.inputs[0], first.outputs, second.outputs)}
+        alone = len(first.inputs) == len(second.inputs) == 1
+        if not alone or first.outputs is not second.inputs[0] or len(shapes) > 1:
             return False
-        own = {id(node) for node in (*first.nodes, *second.nodes)}
-        inside = {id(t) for node in (*first.nodes, *second.nodes) for t in node.output_tensors}
-        inside.remove(id(second.end))
-        read = {id(t) for n in self.nodes if id(n) not in own for t in n.input_tensors}
+        calls = {id(call): call for call in (*first.calls, *second.calls)}
+        inside = {id(t) for call in calls.values() for t in call.outputs} - {id(second.outputs)}
+        read = {id(t) for c in self.graph.calls if id(c) not in calls for t in c.inputs}
         return not inside & read

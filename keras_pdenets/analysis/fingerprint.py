@@ -19,7 +19,7 @@ import math
 import keras
 import numpy as np
 
-from keras_pdenets.analysis.execution import execute, nodes_of
+from keras_pdenets.graphs.graph import Graph, read_graph
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import FINGERPRINT_SIZE
 from keras_pdenets.hub.paths import own_variables
@@ -176,7 +176,7 @@ def _symbols(model):
     """Symbolic output of each layer by name, and the classifier, whose input stands for it."""
     symbols, head = {}, None
     start = start_of(model)
-    behind = {id(t) for node in _nodes_behind(model, start) for t in node.output_tensors}
+    behind = {id(t) for call in read_graph(model).behind(start) for t in call.outputs}
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
@@ -188,16 +188,6 @@ def _symbols(model):
     if head is not None:
         symbols[_HEAD] = head.input
     return symbols, head
-
-
-def _nodes_behind(model, start):
-    """The calls that depend on a symbolic tensor, in order."""
-    behind, found = {id(start)}, []
-    for node in nodes_of(model):
-        if any(id(tensor) in behind for tensor in node.input_tensors):
-            found.append(node)
-            behind.update(id(tensor) for tensor in node.output_tensors)
-    return found
 
 
 def _size(model, symbols, shape):
@@ -226,10 +216,8 @@ def _runner(model, symbols):
     """Function from an image to the values of symbolic tensors."""
     start = start_of(model)
     if start is not model.inputs[0]:  # a model from there on would be another graph
-        nodes = _nodes_behind(model, start)
-        return lambda part: execute(
-            nodes, {id(start): keras.ops.convert_to_tensor(part, start.dtype)}, symbols
-        )
+        behind = Graph(read_graph(model).behind(start), start, symbols)
+        return lambda part: behind(keras.ops.convert_to_tensor(part, start.dtype))
     probe = keras.Model(start, symbols)
     # JAX would compile one operation after the other; torch would keep all for gradients.
     return probe if keras.backend.backend() == "tensorflow" else probe.predict_on_batch

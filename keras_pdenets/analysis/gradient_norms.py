@@ -6,8 +6,9 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.analysis.derivatives import evaluate, vjp
-from keras_pdenets.analysis.execution import block_spans, execute, nodes_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_labels, check_model
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.residual import block_graphs
 from keras_pdenets.utils.checks import check_integer
 
 
@@ -74,12 +75,12 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
     flat = check_model(model)
     images = check_images(flat, images)
     labels = check_labels(flat, labels, len(images))
-    spans = [span for _, span in block_spans(flat)]
+    graph, entry = read_graph(flat), id(flat.inputs[0])
+    blocks = [part for _, part in block_graphs(graph)]
     # Tensors between blocks are mostly the output of one and the input of the next.
-    places = {id(t): t for span in spans for t in (span.start, span.end)}
-    nodes, entry = nodes_of(flat), id(flat.inputs[0])
+    places = {id(t): t for block in blocks for t in (block.inputs[0], block.outputs)}
     *features, first = evaluate(
-        lambda x: execute(nodes, {entry: x}, [*places.values(), *flat.outputs]), images[:batch_size]
+        lambda x: graph.run({entry: x}, [*places.values(), *flat.outputs]), images[:batch_size]
     )
     shapes = [feature.shape[1:] for feature in features]
     if from_logits is None:
@@ -88,7 +89,7 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
     def losses(*values):
         *moves, x, y = values
         changes = dict(zip(places, map(_adding, moves), strict=True))
-        (output,) = execute(nodes, {entry: x}, flat.outputs, changes)
+        (output,) = graph.run({entry: x}, flat.outputs, changes)
         return _cross_entropy(output, y, from_logits)
 
     pull, norms, found = vjp(losses), [], []
@@ -100,9 +101,9 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
         found.append(value.astype("float64"))
     along = dict(zip(places, np.concatenate(norms, axis=1), strict=True))
     result = GradientNorms(
-        tuple(span.name for span in spans),
-        np.stack([along[id(span.start)] for span in spans]),
-        np.stack([along[id(span.end)] for span in spans]),
+        tuple(block.name for block in blocks),
+        np.stack([along[id(block.inputs[0])] for block in blocks]),
+        np.stack([along[id(block.outputs)] for block in blocks]),
         np.concatenate(found),
     )
     if not (np.isfinite(result.losses).all() and np.isfinite(result.inputs).all()):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.utils.checks import check_integer
 
 

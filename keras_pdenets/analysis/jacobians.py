@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pdenets.analysis.derivatives import evaluate, jvp, vjp
-from keras_pdenets.analysis.execution import block_spans, execute, nodes_of, span_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_model
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.residual import block_graphs
 from keras_pdenets.layers import BackwardEulerStep
 from keras_pdenets.operators.lanczos import leading_singular_values
 from keras_pdenets.utils.checks import check_integer
@@ -75,28 +76,26 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
     flat = check_model(model)
     images = check_images(flat, images)
     seed = check_integer("seed", seed, 0)
-    spans = [span for _, span in block_spans(flat)]
-    if per == "section":
-        spans = _sections(flat, spans)
-    _check_forward_mode(spans)
-    products = [(jvp(span), vjp(span)) for span in spans]
-    wanted = [t for span in spans for t in (span.start, *span.sides, span.end)]
-    nodes, entry, found = nodes_of(flat), id(flat.inputs[0]), []
+    graph, entry, found = read_graph(flat), id(flat.inputs[0]), []
+    parts = _sections(graph) if per == "section" else [part for _, part in block_graphs(graph)]
+    _check_forward_mode(parts)
+    products = [(jvp(part), vjp(part)) for part in parts]
+    wanted = [t for part in parts for t in (*part.inputs, part.outputs)]
     for (x,) in batches(batch_size, images):
-        values = evaluate(lambda x: execute(nodes, {entry: x}, wanted), x)
+        values = evaluate(lambda x: graph.run({entry: x}, wanted), x)
         known = {id(t): value for t, value in zip(wanted, values, strict=True)}
         found.append(
             [
-                _singular_values(span, push, pull, known, count, steps, seed)
-                for span, (push, pull) in zip(spans, products, strict=True)
+                _singular_values(part, push, pull, known, count, steps, seed)
+                for part, (push, pull) in zip(parts, products, strict=True)
             ]
         )
-    return JacobianSpectrum(tuple(s.name for s in spans), np.concatenate(found, axis=1))
+    return JacobianSpectrum(tuple(part.name for part in parts), np.concatenate(found, axis=1))
 
 
-def _check_forward_mode(spans):
+def _check_forward_mode(parts):
     """Refuse layers that know the products with the transposed Jacobian alone."""
-    operations = [node.operation for span in spans for node in span.nodes]
+    operations = [call.layer for part in parts for call in part.calls]
     implicit = dict.fromkeys(o.name for o in operations if isinstance(o, BackwardEulerStep))
     if implicit:
         raise ValueError(
@@ -105,23 +104,23 @@ def _check_forward_mode(spans):
         )
 
 
-def _sections(flat, spans):
-    """One span for each section, from its first block's input to its last one's output."""
-    nodes, sections = nodes_of(flat), {}
-    for span in spans:
-        sections.setdefault(span.section, []).append(span)
+def _sections(graph):
+    """What lies between each section's first block's input and its last one's output."""
+    sections = {}
+    for block, part in block_graphs(graph):
+        sections.setdefault(block.section, []).append(part)
     return [
-        span_of(nodes, parts[0].start, parts[-1].end, f"section {number}", number)
+        graph.between(parts[0].inputs[0], parts[-1].outputs, f"section {number}")
         for number, parts in sections.items()
     ]
 
 
-def _singular_values(span, push, pull, known, count, steps, seed):
+def _singular_values(part, push, pull, known, count, steps, seed):
     """Singular values at one batch, of shape (images, count)."""
-    start, end = known[id(span.start)], known[id(span.end)]
+    start, *sides = (known[id(t)] for t in part.inputs)
+    end = known[id(part.outputs)]
     if not np.isfinite(end).all():
-        raise ValueError(f"{span.name!r} gives non-finite features: the net has diverged.")
-    sides = [known[id(t)] for t in span.sides]
+        raise ValueError(f"{part.name!r} gives non-finite features: the net has diverged.")
     number = len(start)
 
     def pushed(vectors):

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pdenets.analysis.graph import find_blocks, flatten
 from keras_pdenets.analysis.streams import batches_of, check_finite
+from keras_pdenets.graphs.flattening import flatten
+from keras_pdenets.graphs.residual import find_blocks
 from keras_pdenets.operators.stopping import stopping_rule
 from keras_pdenets.utils.tables import write_rows
 

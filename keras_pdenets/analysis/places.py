@@ -6,7 +6,8 @@ from typing import Any
 import keras
 
 from keras_pdenets import layers as own
-from keras_pdenets.analysis.graph import ACTIVATIONS, find_blocks
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.residual import ACTIVATIONS, residual_blocks
 
 # Layers that are one convolution: all their weights but the bias make its kernel.
 CONVOLUTIONS = (
@@ -51,28 +52,28 @@ def find_places(flat):
     Raises:
         ValueError: If the model has none of them.
     """
+    graph = read_graph(flat)
     try:
-        blocks = find_blocks(flat)
+        blocks = residual_blocks(graph)
     except ValueError:  # it has none
-        return _plain_places(flat)
+        return _plain_places(graph)
     return [Place(b.name, "block", b.section, b.output, b) for b in blocks]
 
 
-def _plain_places(flat):
+def _plain_places(graph):
     places, section, last = [], -1, None
-    for depth in sorted(flat._nodes_by_depth, reverse=True):
-        for node in flat._nodes_by_depth[depth]:
-            kind = _kind(node.operation)
-            if kind is None:
-                continue
-            output = node.output_tensors[0]
-            section += tuple(output.shape) != last
-            last = tuple(output.shape)
-            places.append(Place(node.operation.name, kind, section, output))
+    for call in graph.calls:
+        kind = _kind(call.layer)
+        if kind is None:
+            continue
+        output = call.outputs[0]
+        section += tuple(output.shape) != last
+        last = tuple(output.shape)
+        places.append(Place(call.layer.name, kind, section, output))
     if not places:
         raise ValueError(
             "`model` must have residual blocks, activations or convolutions. "
-            f"Received: {flat.name!r} with none of them in {len(flat.operations)} operations"
+            f"Received: {graph.name!r} with none of them in {len(graph.calls)} calls"
         )
     return places
 

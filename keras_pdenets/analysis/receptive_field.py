@@ -6,8 +6,8 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.analysis.derivatives import vjp
-from keras_pdenets.analysis.execution import nodes_of, span_of
 from keras_pdenets.analysis.inputs import batches, check_images, check_model
+from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.utils.checks import check_integer
 
 # Two standard deviations of a Gaussian hold 95.45 % of it; Luo et al. count from here on.
@@ -86,22 +86,23 @@ def effective_receptive_field(model, images, layer, batch_size=32):
     check_integer("batch_size", batch_size, 1)
     flat = check_model(model)
     images = check_images(flat, images)
-    end = _output_of(flat, layer)
+    graph = read_graph(flat)
+    end = _output_of(graph, layer)
     shapes = tuple(flat.inputs[0].shape), tuple(end.shape)
     if any(len(shape) != 4 for shape in shapes):
         raise ValueError(
             "`layer` must give a batch of images, from images. Received: "
             f"layer={layer!r} of shape {shapes[1]} from inputs of shape {shapes[0]}"
         )
-    span = span_of(nodes_of(flat), flat.inputs[0], end)
-    if not span.nodes:
+    part = graph.between(flat.inputs[0], end)
+    if not part.calls:
         raise ValueError(
             f"`layer` must depend on the model's input. Received: layer={layer!r}, which does not"
         )
     first = any(getattr(x, "data_format", "") == "channels_first" for x in flat.layers)
 
     def centre(x):
-        y = ops.moveaxis(span(x), 1, -1) if first else span(x)
+        y = ops.moveaxis(part(x), 1, -1) if first else part(x)
         height, width = ops.shape(y)[1:3]
         # (b, h, w, c) -> (b,)
         return ops.sum(ops.cast(y[:, height // 2, width // 2], "float32"), axis=-1)
@@ -120,16 +121,16 @@ def effective_receptive_field(model, images, layer, batch_size=32):
     return ReceptiveField(layer, total / len(images), len(images))
 
 
-def _output_of(flat, name):
+def _output_of(graph, name):
     """Symbolic output of the last call of a layer."""
-    calls = [node for node in nodes_of(flat) if node.operation.name == name]
+    calls = [call for call in graph.calls if call.layer.name == name]
     if not calls:
-        names = [node.operation.name for node in nodes_of(flat)]
+        names = [call.layer.name for call in graph.calls]
         raise ValueError(
             f"`layer` must be one of {', '.join(names[:3])}, ..., {names[-1]}. "
             f"Received: layer={name!r}"
         )
-    return calls[-1].output_tensors[0]
+    return calls[-1].outputs[0]
 
 
 def _extent(present):

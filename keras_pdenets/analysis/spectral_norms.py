@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_pdenets.analysis.derivatives import evaluate, vjp
-from keras_pdenets.analysis.execution import nodes_of
-from keras_pdenets.analysis.graph import flatten
 from keras_pdenets.analysis.linear_maps import linear_map, linear_twin
+from keras_pdenets.graphs.flattening import flatten
+from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.utils.checks import check_integer
 
 # Pixels on an axis whose size is open, where the lower bound is looked for.
@@ -78,10 +78,10 @@ def spectral_norms(model, steps=20, seed=0):
     """
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0)
-    flat = flatten(model)
+    graph = read_graph(flatten(model))
     found, others = {}, {}
-    for node in nodes_of(flat):
-        layer = node.operation
+    for call in graph.calls:
+        layer = call.layer
         if not isinstance(layer, keras.layers.Layer):
             continue
         linear = linear_map(layer)
@@ -91,7 +91,7 @@ def spectral_norms(model, steps=20, seed=0):
             continue
         if not all(np.isfinite(kernel).all() for kernel in linear.kernels):
             raise ValueError(f"{layer.name!r} has non-finite weights: the net has diverged.")
-        shape = tuple(node.input_tensors[0].shape)
+        shape = tuple(call.inputs[0].shape)
         # A layer that is called on several sizes has several norms.
         if (layer.name, shape) not in found:
             found[layer.name, shape] = (
@@ -102,7 +102,7 @@ def spectral_norms(model, steps=20, seed=0):
     if not found:
         raise ValueError(
             "`model` must have a convolution or a dense layer. Received: model "
-            f"{model.name!r} of {len(flat.operations)} operations without one"
+            f"{model.name!r} of {len(graph.calls)} calls without one"
         )
     kinds, upper, lower = zip(*found.values(), strict=True)
     names = tuple(name for name, _ in found)

@@ -13,6 +13,7 @@ from keras_pdenets.analysis.inputs import (
     check_model,
 )
 from keras_pdenets.analysis.places import CONVOLUTIONS
+from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.tables import write_rows
 
@@ -131,7 +132,7 @@ def conv_variables(model):
     """
     found = [
         variable
-        for layer in model._flatten_layers(include_self=False)
+        for layer in layers_inside(model)
         if isinstance(layer, CONVOLUTIONS)
         for variable in layer.weights
         if variable.name != "bias"

@@ -1,36 +1,19 @@
 """Blocks that are computed twice, so that training keeps nothing but their inputs."""
 
-import re
-from dataclasses import dataclass
-from typing import Any
+import functools
 
 import keras
 from keras import ops
 
+from keras_pdenets.compat.keras import standardized, takes_training, variables_as_they_are
+from keras_pdenets.graphs.graph import Call, Graph, read_graph
+from keras_pdenets.graphs.names import parse
 from keras_pdenets.layers import BackwardEulerStep
-from keras_pdenets.layers.keras_internals import nodes_of, variables_as_they_are
 
-_BLOCK = re.compile(r"(stage\d+_block\d+)_.+")
 REMAT_OPTIONS = {
     "remat": "Whether training computes every block a second time, on the way back, in place of "
     "keeping what is inside: less memory, the same results, about a third more time."
 }
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """Nodes that are computed as one: those of a block, or one that belongs to none."""
-
-    nodes: list[Any]
-    inputs: list[Any]
-    outputs: list[Any]
-    block: bool
-
-    @property
-    def layers(self):
-        """Those of the operations that have variables and a precision, once each."""
-        operations = dict.fromkeys(node.operation for node in self.nodes)
-        return [op for op in operations if isinstance(op, keras.layers.Layer)]
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -65,80 +48,57 @@ class RematModel(keras.Model):
     # The arguments of Functional, and no others: else Keras would not load it as a graph.
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs, outputs, name=name, **kwargs)
-        self._plan = _Plan(_units(self))
+        self._plan = _Plan(read_graph(self))
 
     @property
     def blocks(self):
         """Names of the blocks."""
-        return [_block_of(unit.nodes[0]) for unit in self._plan.blocks]
+        return list(self._plan.blocks)
 
     def call(self, inputs, training=None, mask=None):
         if not training:
             return super().call(inputs, training=training, mask=mask)
-        values = {}
-        for tensor, value in zip(self.inputs, self._standardize_inputs(inputs), strict=True):
-            values[id(tensor)] = value
-        for unit in self._plan.units:
-            run = _run_twice if unit.block else _run
-            results = run(unit, [values[id(tensor)] for tensor in unit.inputs], training)
-            values |= {id(t): v for t, v in zip(unit.outputs, results, strict=True)}
-        outputs = [values[id(tensor)] for tensor in self.outputs]
-        return keras.tree.pack_sequence_as(self.output, outputs)
+        return self._plan.graph(standardized(self, inputs), make=_train)
 
 
 class _Plan:
-    """The units; a class of its own, because Keras and TensorFlow wrap the lists of a model."""
+    """What training computes; a class of its own, as Keras and TensorFlow wrap a model's lists.
 
-    def __init__(self, units):
-        self.units = units
-        self.blocks = [unit for unit in units if unit.block]
+    Args:
+        graph: The model's graph, in which each block becomes one call.
+    """
 
-
-def _block_of(node):
-    match = _BLOCK.fullmatch(node.operation.name)
-    return match and match[1]
-
-
-def _units(model):
-    """The nodes of a model in the order of computation, those of a block together."""
-    nodes = [node for node in nodes_of(model) if not node.is_input]
-    groups = {}
-    for node in nodes:
-        groups.setdefault(_block_of(node) or id(node), []).append(node)
-    ends = {id(tensor) for tensor in model.outputs}
-    consumers = {}
-    for key, group in groups.items():
-        for tensor in (t for node in group for t in node.input_tensors):
-            consumers.setdefault(id(tensor), set()).add(key)
-    units = []
-    for key, group in groups.items():
-        made = {id(t): t for node in group for t in node.output_tensors}
-        needed = {id(t): t for node in group for t in node.input_tensors}
-        inputs = [t for k, t in needed.items() if k not in made]
-        outputs = [t for k, t in made.items() if k in ends or consumers.get(k, set()) - {key}]
-        # An implicit step keeps nothing but its two ends; TensorFlow cannot differentiate in there.
-        implicit = any(isinstance(node.operation, BackwardEulerStep) for node in group)
-        units.append(_Unit(group, inputs, outputs, isinstance(key, str) and not implicit))
-    return units
+    def __init__(self, graph):
+        self.blocks, calls, groups = [], [], {}
+        for call in graph.calls:
+            place = parse(call.layer.name)
+            groups.setdefault((place and place.block_name) or id(call), []).append(call)
+        for key, group in groups.items():
+            # An implicit step keeps nothing but its ends; TensorFlow cannot differentiate in there.
+            implicit = any(isinstance(call.layer, BackwardEulerStep) for call in group)
+            if implicit or not isinstance(key, str):
+                calls += group
+                continue
+            block = graph.part(group, key)
+            self.blocks.append(key)
+            run = functools.partial(_run_twice, block)
+            calls.append(Call(run, tuple(block.inputs), {}, block.inputs, block.outputs))
+        self.graph = Graph(calls, graph.inputs, graph.outputs)
 
 
-def _run(unit, inputs, training):
-    """Outputs of a unit."""
-    values = {id(tensor): value for tensor, value in zip(unit.inputs, inputs, strict=True)}
-    for node in unit.nodes:
-        args, kwargs = node.arguments.fill_in(values)
-        # Named: where torch computes a block again, it is not inside the model's own call.
-        if getattr(node.operation, "_call_has_training_arg", False):
-            kwargs["training"] = training
-        results = keras.tree.flatten(node.operation(*args, **kwargs))
-        values |= {id(t): v for t, v in zip(node.output_tensors, results, strict=True)}
-    return [values[id(tensor)] for tensor in unit.outputs]
+def _train(call, args, kwargs):
+    """Outputs of a call in training."""
+    # Named: where torch computes a block again, it is not inside the model's own call.
+    named = {"training": True} if takes_training(call.layer) else {}
+    return call.layer(*args, **kwargs | named)
 
 
-def _run_twice(unit, inputs, training):
+def _run_twice(block, *inputs):
     """Outputs of a block, which is computed again for the gradients."""
-    weights = [v for layer in unit.layers for v in layer.trainable_variables]
-    state = [v for layer in unit.layers for v in layer.non_trainable_variables]
+    found = dict.fromkeys(call.layer for call in block.calls)
+    layers = [layer for layer in found if isinstance(layer, keras.layers.Layer)]
+    weights = [v for layer in layers for v in layer.trainable_variables]
+    state = [v for layer in layers for v in layer.non_trainable_variables]
     # TensorFlow complains of integers among the arguments: states of random generators.
     counts = [(v, ops.copy(v.value)) for v in state if not keras.backend.is_float_dtype(v.dtype)]
     floats = [v for v in state if keras.backend.is_float_dtype(v.dtype)]
@@ -151,7 +111,7 @@ def _run_twice(unit, inputs, training):
         state_mapping = [*zip(variables, rest, strict=True), *counts]
         # Each layer rounds the values for itself, whatever the policy of the model is.
         with variables_as_they_are(), keras.StatelessScope(state_mapping) as scope:
-            outputs = _run(unit, given, training)
+            outputs = block(*given, make=_train)
         return (*outputs, *(scope.get_current_value(v) for v in state))
 
     with variables_as_they_are():
@@ -159,6 +119,6 @@ def _run_twice(unit, inputs, training):
         # Copies of the state: torch refuses to compute again from what was assigned since.
         values += [ops.copy(v.value) for v in floats]
     results = keras.remat(pure)(*inputs, *values)
-    for variable, value in zip(state, results[len(unit.outputs) :], strict=True):
+    for variable, value in zip(state, results[len(block.outputs) :], strict=True):
         variable.assign(value)
-    return results[: len(unit.outputs)]
+    return results[: len(block.outputs)]

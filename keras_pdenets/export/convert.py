@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
 from keras_pdenets.utils.extras import require
@@ -84,7 +85,7 @@ def _constants_in_numpy(model):
     As tensors of TensorFlow tf2onnx makes them inputs of the net.
     """
     kept = []
-    layers = model._flatten_layers() if keras.backend.backend() == "tensorflow" else ()
+    layers = layers_inside(model) if keras.backend.backend() == "tensorflow" else ()
     for layer in layers:
         if isinstance(layer, keras.layers.Normalization) and layer.built:
             kept.append((layer, layer.mean, layer.variance))

@@ -6,11 +6,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.export.convert import SIDE, convert
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.runtime import open_exported, runtime_of
-from keras_pdenets.transforms.copying import finite_outputs, functional
+from keras_pdenets.graphs.graph import functional
+from keras_pdenets.transforms.copying import finite_outputs
 from keras_pdenets.transforms.fold import FoldReport, fold
 from keras_pdenets.utils.atomic import temporary_folder
 
@@ -143,7 +145,7 @@ def _check_model(model):
             "`model` must have one input and one output. "
             f"Received: {len(model.inputs)} inputs, {len(model.outputs)} outputs"
         )
-    types = {str(layer.compute_dtype) for layer in model._flatten_layers(include_self=False)}
+    types = {str(layer.compute_dtype) for layer in layers_inside(model)}
     others = sorted((types | {model.inputs[0].dtype}) - {"float32"})
     if others:
         raise ValueError(

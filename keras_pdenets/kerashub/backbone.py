@@ -1,16 +1,13 @@
 """A row of the table as a backbone of KerasHub."""
 
-import re
-
 import keras
 from keras_hub.models import FeaturePyramidBackbone
 
 from keras_pdenets.builders import REMAT_OPTIONS, ModelOptions, Preprocessing
+from keras_pdenets.graphs.names import parse
 from keras_pdenets.layers.images import check_data_format
 from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.utils.checks import lookup
-
-_STAGE = re.compile(r"stage(\d+)_.+")
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -92,6 +89,6 @@ def _ends_of_stages(net):
     names = {layer.name for layer in net.layers}
     # Every stage but the first halves; the stem for large images and VGG's pools do so before.
     level = 2 * ("stem_pool" in names) + ("stage0_pool" in names)
-    matches = ((_STAGE.fullmatch(layer.name), layer) for layer in net.layers)
+    places = ((parse(layer.name), layer) for layer in net.layers)
     # Layers come in topological order, so the last one of a stage is its end.
-    return {f"P{level + int(match[1])}": layer.output for match, layer in matches if match}
+    return {f"P{level + place.stage}": layer.output for place, layer in places if place}

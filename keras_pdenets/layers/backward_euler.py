@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
+from keras_pdenets.compat.keras import layers_inside, variables_as_they_are
 from keras_pdenets.layers import newton_krylov
 from keras_pdenets.layers.autodiff import pullback
 from keras_pdenets.layers.branch import OnBranch
-from keras_pdenets.layers.keras_internals import layers_inside, variables_as_they_are
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.utils.checks import check_integer
 

@@ -6,10 +6,10 @@ import math
 import keras
 from keras import layers, ops
 
+from keras_pdenets.compat.keras import nodes_of, variables_as_they_are
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.convolution_bound import convolution_bound
 from keras_pdenets.layers.decomposed_conv import DecomposedConv2D
-from keras_pdenets.layers.keras_internals import nodes_of, variables_as_they_are
 from keras_pdenets.layers.pde_conv import PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D
 from keras_pdenets.layers.precision import wide_dtype
@@ -64,7 +64,7 @@ class ScaledResidual(OnBranch):
             raise ValueError(f"`leak` must be in (0, 1). Received: leak={leak}")
         self.leak = float(leak)
         unknown = [f"{x.name} ({reason})" for x in branch.layers if (reason := _why_not(x))]
-        if unknown or len(nodes_of(branch)) > len(branch.operations):
+        if unknown or len(nodes_of(branch)) > len(branch.operations) - len(branch.inputs):
             raise ValueError(
                 "`branch` must be a chain of layers whose Lipschitz constants have a bound that "
                 f"holds in training. Received: {', '.join(unknown) or 'a layer called twice'}"

@@ -18,7 +18,7 @@ from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
 from keras_pdenets.training.trainer import without_eager_jax
-from keras_pdenets.transforms.growth import grow
+from keras_pdenets.transforms.deepening import deepen
 from keras_pdenets.utils.atomic import remove_leftovers, replace_file
 from keras_pdenets.utils.locking import hold
 from keras_pdenets.utils.records import load_json
@@ -221,7 +221,7 @@ class DepthTuner(keras_tuner.Tuner):
     def _start_from(self, model, parent):
         """Take a finished trial's weights; blocks that it has not keep their start."""
         source = self.load_model(self.oracle.get_trial(parent))
-        grow(source, model)
+        deepen(source, model)
 
     def get_best_models(self, num_models=1):
         """The net that the search returns, in a list of one.

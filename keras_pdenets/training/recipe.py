@@ -54,7 +54,7 @@ class Recipe:
         log_split: Part of the test split that the log follows; nothing is chosen by it.
         stages: Epochs, by image size.
         start: Preset or weight file that the run starts from: of the same net, or of one with
-            fewer blocks or without flow steps (`transforms.grow`). None: random weights.
+            fewer blocks or without flow steps (`transforms.deepen`). None: random weights.
         batch_size: Images in a step.
         optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
         learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0 at the

@@ -19,7 +19,7 @@ from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
-from keras_pdenets.transforms import grow
+from keras_pdenets.transforms import deepen
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.locking import locked
@@ -169,11 +169,11 @@ def _resume(model, recipe, folder):
 
 
 def _start(model, start):
-    """Give a model the weights of a trained one that it can be grown from."""
+    """Give a model the weights of a trained one that it can be deepened from."""
     path = resolve(get_preset(start))[0] if start in list_presets() else Path(start).expanduser()
     source = build_model(read_checkpoint(path))
     load_weights(source, path)
-    grow(source, model)
+    deepen(source, model)
 
 
 def compile_model(model, optimizer, recipe):

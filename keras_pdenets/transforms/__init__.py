@@ -1,11 +1,11 @@
 """From one model to another."""
 
+from keras_pdenets.transforms.deepening import deepen as deepen
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze
 from keras_pdenets.transforms.fold import FoldReport as FoldReport
 from keras_pdenets.transforms.fold import fold as fold
 from keras_pdenets.transforms.folding import fold_block_norms as fold_block_norms
-from keras_pdenets.transforms.growth import grow as grow
 from keras_pdenets.transforms.operations import count_operations as count_operations
 from keras_pdenets.transforms.pde_forms import to_linear_form as to_linear_form
 from keras_pdenets.transforms.refine import RefineReport as RefineReport

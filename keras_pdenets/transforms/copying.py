@@ -1,29 +1,8 @@
-"""Models as graphs, and layers made again with their weights."""
+"""Layers made again with their weights, and outputs compared."""
 
 import keras
 import numpy as np
 from keras import layers
-
-
-def has_graph(layer):
-    """Whether a layer is a functional model."""
-    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
-
-
-def functional(model):
-    """A functional model as it is, a sequential one as the functional one that it is.
-
-    Raises:
-        ValueError: If the model is neither, or not built.
-    """
-    if isinstance(model, keras.Sequential) and model.built:
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-    if not has_graph(model):
-        raise ValueError(
-            "`model` must be a functional or sequential Keras model that is built. "
-            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
-        )
-    return model
 
 
 def copy_layer(layer, changes=None):

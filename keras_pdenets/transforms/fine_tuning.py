@@ -6,15 +6,16 @@ from collections.abc import Iterable
 
 import keras
 
+from keras_pdenets.compat.keras import layers_inside, own_trainable
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.names import blocks_of, parse
 from keras_pdenets.layers import QuasiLinear2D
-from keras_pdenets.layers.keras_internals import layers_inside, nodes_of, own_trainable
 from keras_pdenets.utils.checks import check_keras_model
 
 _LOG = logging.getLogger("keras_pdenets")
-_BLOCK = re.compile(r"(stage\d+)_block\d+_(?:add|relu|activation)")
-# The layers with weights of this package's nets; `stem_conv` alone may be of another's.
-_STAGES = re.compile(r"stage\d+_(?:block|layer)\d+_.+")
-_BACKBONE = re.compile(r"(?:stem|stage\d+)_.+|head_bn\d+(?:_.+)?")
+_ENDS = ("add", "relu", "activation")
+# Layers of this package's nets outside their stages; `stem_conv` alone may be of another's.
+_AROUND = re.compile(r"stem_.+|head_bn\d+(?:_.+)?")
 _SHOWN = 5
 
 
@@ -40,9 +41,13 @@ def features(model, layers=None):
     """
     check_keras_model(model)
     if layers is None:
-        matches = (_BLOCK.fullmatch(layer.name) for layer in model.layers)
-        # Layers come in topological order, so the last match of a stage is its end.
-        chosen = {match[1]: match[0] for match in matches if match}
+        # Layers come in topological order, so the last one of a stage is its end.
+        chosen = {
+            f"stage{block.stage}": layer.name
+            for block in blocks_of(model)
+            for part, layer in block.parts.items()
+            if part in _ENDS
+        }
     else:
         # A text is a sequence of letters, and no number is one at all.
         several = isinstance(layers, Iterable) and not isinstance(layers, str)
@@ -147,9 +152,11 @@ def _frozen(model, until):
 def _backbone(holder):
     """The layers of this package's nets, as far down as they are held."""
     parts, found = layers_inside(holder, deep=False), []
-    is_net = any(_STAGES.fullmatch(part.name) for part in parts)
+    places = filter(None, (parse(part.name) for part in parts))
+    is_net = any(p.block is not None or p.part.startswith("layer") for p in places)
     for part in parts:
-        found += [part] if is_net and _BACKBONE.fullmatch(part.name) else _backbone(part)
+        ours = is_net and (parse(part.name) or _AROUND.fullmatch(part.name))
+        found += [part] if ours else _backbone(part)
     return found
 
 
@@ -186,14 +193,9 @@ def _upstream(holder, named):
 
 def _ancestors(model, layers):
     """The layers of a functional model that lead to some of them, these left out."""
-    operations, wanted = {}, set()
-    for node in reversed(nodes_of(model)):
-        operation = node.operation
-        if operation in layers or not wanted.isdisjoint(map(id, node.output_tensors)):
-            operations[id(operation)] = operation
-            wanted.update(map(id, node.input_tensors))
-    return [
-        operation
-        for operation in operations.values()
-        if isinstance(operation, keras.layers.Layer) and operation not in layers
-    ]
+    found, wanted = {}, set()
+    for call in reversed(read_graph(model).calls):
+        if call.layer in layers or not wanted.isdisjoint(map(id, call.outputs)):
+            found[id(call.layer)] = call.layer
+            wanted.update(map(id, call.inputs))
+    return [x for x in found.values() if isinstance(x, keras.layers.Layer) and x not in layers]

@@ -1,14 +1,15 @@
 """A trained net as a plain, small graph of Keras' own layers, for inference."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from keras_pdenets.transforms.copying import has_graph, largest_difference
+from keras_pdenets.graphs.graph import has_graph, read_graph
+from keras_pdenets.transforms.copying import largest_difference
 from keras_pdenets.transforms.fusion.choosing import Choice, second_is_faster
 from keras_pdenets.transforms.fusion.forms import form_here
-from keras_pdenets.transforms.fusion.graph import read_graph
 from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
 
 DECOMPOSED = ("measure", "keep", "merge")
@@ -136,23 +137,20 @@ def _folded(model, choice, form):
 def _fold(model, rules, inner):
     """The folded clone of a model; those inside it are folded on their own, once each."""
     graph = read_graph(model)
-    known = {id(symbol): symbol for symbol in keras.tree.flatten(graph.inputs)}
+    times = Counter(id(call.layer) for call in graph.calls)
+    read = Counter(id(t) for call in graph.calls for t in call.inputs)
+    read.update(map(id, keras.tree.flatten(graph.outputs)))
 
-    def value_of(x):
-        return known.get(id(x), x)
-
-    for call in graph.calls:
-        args, kwargs = keras.tree.map_structure(value_of, (call.args, call.kwargs))
+    def make(call, args, kwargs):
         if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
             if id(call.layer) not in inner:
                 inner[id(call.layer)] = _fold(call.layer, rules, inner)
             args, kwargs = keras.tree.map_structure(tensor_of, (args, kwargs))
-            value = inner[id(call.layer)](*args, **kwargs)
-        else:
-            value = rules.apply(call.layer, args, kwargs, graph.times[id(call.layer)] == 1)
+            return inner[id(call.layer)](*args, **kwargs)
+        value = rules.apply(call.layer, args, kwargs, times[id(call.layer)] == 1)
         for symbol, part in zip(call.outputs, keras.tree.flatten(value), strict=True):
             if hasattr(part, "shared"):
-                part.shared = part.shared or graph.uses[id(symbol)] > 1
-            known[id(symbol)] = part
-    outputs = keras.tree.map_structure(lambda symbol: tensor_of(value_of(symbol)), graph.outputs)
-    return keras.Model(graph.inputs, outputs, name=model.name)
+                part.shared = part.shared or read[id(symbol)] > 1
+        return value
+
+    return graph.rebuild(make, finish=tensor_of)

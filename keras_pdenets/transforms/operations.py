@@ -5,8 +5,7 @@ import math
 import keras
 from keras import layers
 
-from keras_pdenets.transforms.copying import has_graph
-from keras_pdenets.transforms.fusion.graph import read_graph
+from keras_pdenets.graphs.graph import has_graph, read_graph
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _PLAIN = (
@@ -59,8 +58,7 @@ def count_operations(model):
                 return None
             total += inner
             continue
-        inputs = [x for x in keras.tree.flatten(call.args) if isinstance(x, keras.KerasTensor)]
-        sizes = size_of(call.outputs), size_of(inputs[:1])
+        sizes = size_of(call.outputs), size_of(call.inputs[:1])
         if None in sizes:
             return None
         if countable(call.layer):

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pdenets.compat.keras import layers_inside
+from keras_pdenets.graphs.graph import functional
 from keras_pdenets.layers import PDEConv2D
-from keras_pdenets.layers.keras_internals import layers_inside
 from keras_pdenets.operators import pde_basis, pde_coefficients, pde_orthonormal_basis
-from keras_pdenets.transforms.copying import copy_layer, functional, give_weights
+from keras_pdenets.transforms.copying import copy_layer, give_weights
 
 
 def to_linear_form(model):

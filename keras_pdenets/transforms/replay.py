@@ -1,12 +1,14 @@
 """The calls of a net made again, with other steps in its sections."""
 
+import functools
+
 import keras
 from keras import layers
 
 from keras_pdenets.builders.remat import RematModel
+from keras_pdenets.graphs.graph import Call, Graph
 from keras_pdenets.layers import BackwardEulerStep, ScaledResidual
 from keras_pdenets.transforms.copying import copy_layer, give_weights
-from keras_pdenets.transforms.sections import symbols_of
 
 # Layers that hold the step size; inside a branch there are none.
 _SCALED = (layers.Rescaling, BackwardEulerStep, ScaledResidual)
@@ -16,33 +18,42 @@ class Replay:
     """Makes the calls of a net again, those of its steps more often or less.
 
     Args:
-        graph: The net's `fusion.graph.Graph`.
+        graph: The net's `Graph`.
         sections: Its `sections.Section`s, with the number of steps that are wanted.
     """
 
     def __init__(self, graph, sections):
-        self.graph = graph
-        self.sections = {id(c): s for s in sections for block in s.steps for c in block.calls}
+        self.graph, self.sections = graph, sections
         self.copies = {}
 
     def model(self, model):
         """The new model, with the weights of the old one."""
-        known = {id(symbol): symbol for symbol in keras.tree.flatten(self.graph.inputs)}
-        done = set()
-        for call in self.graph.calls:
-            section = self.sections.get(id(call))
-            if section is None:
-                self._call(call, known)
-            elif id(section) not in done:
-                done.add(id(section))
-                first, last = section.steps[0], section.steps[-1]
-                known[id(last.output)] = self._chain(section, _known(known, first.entry))
-        outputs = keras.tree.map_structure(lambda s: _known(known, s), self.graph.outputs)
+        chains = {}
+        for section in self.sections:
+            if section.steps:
+                start, end = section.steps[0].entry, section.steps[-1].output
+                chain = Call(functools.partial(self._chain, section), (start,), {}, [start], [end])
+                # All calls of the steps become one call; it stands where the first of them did.
+                chains |= {id(c): (chain, section) for block in section.steps for c in block.calls}
+        calls = [chains.get(id(call), (call, None))[0] for call in self.graph.calls]
+        calls = list({id(call): call for call in calls}.values())
+        whole = Graph(calls, self.graph.inputs, self.graph.outputs, model.name)
+        self._check(whole)
         kind = RematModel if isinstance(model, RematModel) else keras.Model
-        new = kind(self.graph.inputs, outputs, name=model.name)
+        new = whole.rebuild(self._make, kind=kind)
         for old, copy in self.copies.values():
             give_weights(old, copy)
         return new
+
+    def _check(self, whole):
+        known = {id(t) for t in keras.tree.flatten(whole.inputs)} | whole.makers.keys()
+        read = [t for call in whole.calls for t in call.inputs]
+        for tensor in (*read, *keras.tree.flatten(whole.outputs)):
+            if id(tensor) not in known:
+                raise ValueError(
+                    "`model` must read nothing out of its sections but their ends. Received: a "
+                    f"model that reads {self.graph.makers[id(tensor)].layer.name!r}"
+                )
 
     def _chain(self, section, x):
         """The output of all steps of a section that begins with x."""
@@ -55,17 +66,22 @@ class Replay:
 
     def _step(self, block, name, factor, x):
         """The output of one block that begins with x."""
-        known = {id(block.entry): x}
-        scaled = any(isinstance(call.layer, _SCALED) for call in block.calls)
-        for place, call in enumerate(block.calls):
-            if place == block.end and not scaled and factor != 1:
-                (y,) = (s for s in symbols_of(call) if s is not block.entry)
-                scale = layers.Rescaling(factor, dtype=call.layer.dtype_policy, name=f"{name}_step")
-                known[id(y)] = scale(known[id(y)])
-            self._call(call, known, name, lambda layer: _changed(layer, block.name, name, factor))
-        return known[id(block.output)]
+        replace = {}
+        if factor != 1 and not any(isinstance(call.layer, _SCALED) for call in block.calls):
+            add = block.calls[block.end]
+            (y,) = (t for t in add.inputs if t is not block.entry)
+            replace[id(y)] = lambda value, _: layers.Rescaling(
+                factor, dtype=add.layer.dtype_policy, name=f"{name}_step"
+            )(value)
 
-    def _call(self, call, known, name=None, config_of=None):
+        def make(call, args, kwargs):
+            changed = functools.partial(_changed, old=block.name, new=name, factor=factor)
+            return self._make(call, args, kwargs, name, changed)
+
+        part = Graph(block.calls, block.entry, block.output)
+        return part.run({id(block.entry): x}, [block.output], replace, make)[0]
+
+    def _make(self, call, args, kwargs, name=None, config_of=None):
         """Make a call again, with a copy of its layer, which may have another config."""
         layer = call.layer
         if isinstance(layer, layers.Layer):
@@ -73,23 +89,7 @@ class Replay:
             if key not in self.copies:
                 self.copies[key] = layer, copy_layer(layer, config_of and config_of(layer))
             layer = self.copies[key][1]
-        args, kwargs = keras.tree.map_structure(
-            lambda x: _known(known, x) if isinstance(x, keras.KerasTensor) else x,
-            (call.args, call.kwargs),
-        )
-        for symbol, part in zip(
-            call.outputs, keras.tree.flatten(layer(*args, **kwargs)), strict=True
-        ):
-            known[id(symbol)] = part
-
-
-def _known(known, symbol):
-    if id(symbol) not in known:
-        raise ValueError(
-            "`model` must read nothing out of its sections but their ends. Received: a model that "
-            f"reads {symbol._keras_history.operation.name!r}"
-        )
-    return known[id(symbol)]
+        return layer(*args, **kwargs)
 
 
 def _changed(layer, old, new, factor):

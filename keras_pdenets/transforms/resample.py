@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_pdenets.builders.common import check_depth
-from keras_pdenets.transforms.fusion.graph import read_graph
-from keras_pdenets.transforms.recalibration import batch_norms, recalibrate
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.transforms.batch_norms import batch_norms, reestimate_batch_norms
 from keras_pdenets.transforms.replay import Replay
 from keras_pdenets.transforms.sections import read_sections
 from keras_pdenets.utils.checks import check_integer
@@ -19,13 +19,13 @@ class ResampleReport:
     Args:
         blocks: Blocks in each section, before and after.
         factors: What became of the step size in each section.
-        recalibrated: Number of batch norms with new averages.
+        reestimated: Number of batch norms whose moving statistics were measured anew.
         change: Norm of the difference of the outputs on the data, relative to the outputs, or None.
     """
 
     blocks: tuple[tuple[int, ...], tuple[int, ...]]
     factors: tuple[float, ...]
-    recalibrated: int
+    reestimated: int
     change: float | None
 
     def __str__(self) -> str:
@@ -36,8 +36,8 @@ class ResampleReport:
                 zip(*self.blocks, self.factors, strict=True)
             )
         ]
-        if self.recalibrated:
-            lines.append(f"{self.recalibrated} batch norms with new averages")
+        if self.reestimated:
+            lines.append(f"{self.reestimated} batch norms re-estimated")
         if self.change is not None:
             lines.append(f"relative change of the outputs, measured: {self.change:.3g}")
         return "\n".join(lines)
@@ -55,8 +55,9 @@ def resample(model, depth, data=None, batch_size=128):
     97.4 to 94.9 % without batch norm), which some epochs of training bring back. A block whose
     shortcut is a projection is no step: it stays as it is. In a net without `step_size` h is 1.
 
-    The averages of batch norms belong to the old steps. They are taken anew over `data`, with
-    every batch norm at the statistics of the batch (without that 95 % became 76 %).
+    The moving statistics of batch norms belong to the old steps. They are re-estimated over `data`
+    (PreciseBN, Wu and Johnson 2021, arXiv 2105.07576), with every batch norm at the statistics of
+    the batch (without that 95 % became 76 %).
 
     Args:
         model: A residual net of this package, as built or loaded, of any `scheme`; it is not
@@ -93,14 +94,14 @@ def resample(model, depth, data=None, batch_size=128):
             f"not fit other steps. Received: {type(data).__name__}, and {len(norms)} batch norms"
         )
     new = Replay(graph, sections).model(model)
-    recalibrated = recalibrate(new, data, batch_size) if norms else 0
+    reestimated = reestimate_batch_norms(new, data, batch_size) if norms else 0
     change = None
     if data is not None:
         before, after = (np.asarray(m.predict(data, batch_size, verbose=0)) for m in (model, new))
         change = float(np.linalg.norm(after - before) / max(np.linalg.norm(before), 1e-30))
     before = tuple(len(s.fixed) + len(s.steps) for s in sections)
     factors = tuple(section.factor for section in sections)
-    return new, ResampleReport((before, depth), factors, recalibrated, change)
+    return new, ResampleReport((before, depth), factors, reestimated, change)
 
 
 def _set_counts(sections, depth):

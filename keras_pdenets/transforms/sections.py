@@ -1,21 +1,20 @@
 """The residual blocks of a net of this package as steps that can be made again."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-_NAME = re.compile(r"(stage(\d+)_block\d+)_.+")
+from keras_pdenets.graphs.names import parse
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockCalls:
     """The calls of one block.
 
     Args:
         name: Prefix of its layers' names, such as `"stage0_block1"`.
-        calls: Its calls (`fusion.graph.Call`), in order.
+        calls: Its calls (`graphs.graph.Call`), in order.
         entry: The symbolic tensor that it begins with.
         end: Place of the call that adds the step to that; None: its shortcut has weights.
     """
@@ -41,8 +40,8 @@ class Section:
         count: Number of steps that are to be made.
     """
 
-    fixed: list[Block] = field(default_factory=list)
-    steps: list[Block] = field(default_factory=list)
+    fixed: list[BlockCalls] = field(default_factory=list)
+    steps: list[BlockCalls] = field(default_factory=list)
     count: int = 0
 
     @property
@@ -61,16 +60,16 @@ def read_sections(model, graph):
 
     Args:
         model: The net.
-        graph: Its `fusion.graph.Graph`.
+        graph: Its `Graph`.
 
     Raises:
         ValueError: If there are no blocks, or they cannot be made again.
     """
     calls = {}
     for call in graph.calls:
-        match = _NAME.fullmatch(call.layer.name)
-        if match:
-            calls.setdefault((int(match[2]), match[1]), []).append(call)
+        place = parse(call.layer.name)
+        if place and place.block is not None:
+            calls.setdefault((place.stage, place.block_name), []).append(call)
     if not calls:
         raise ValueError(
             "`model` must be a residual net of this package, not nested in another, with layers "
@@ -79,7 +78,7 @@ def read_sections(model, graph):
     sections = {}
     for (stage, name), of_block in calls.items():
         section = sections.setdefault(stage, Section())
-        block = _block(name, of_block)
+        block = _block(graph.part(of_block, name))
         if block.end is None and section.steps:
             raise ValueError(
                 f"`model` must have its projections at the beginning of a section. Received: {name}"
@@ -88,17 +87,16 @@ def read_sections(model, graph):
     return [sections[stage] for stage in sorted(sections)]
 
 
-def _block(name, calls):
-    made = {id(symbol) for call in calls for symbol in call.outputs}
-    needed = {id(s): s for call in calls for s in symbols_of(call) if id(s) not in made}
-    if len(needed) != 1:
+def _block(part):
+    name, calls = part.name, part.calls
+    if len(part.inputs) != 1:
         raise ValueError(
-            f"`model` must have blocks of one input. Received: {name} with {len(needed)}"
+            f"`model` must have blocks of one input. Received: {name} with {len(part.inputs)}"
         )
-    (entry,) = needed.values()
+    (entry,) = part.inputs
     ends = [i for i, call in enumerate(calls) if _adds(call, entry)]
     if not ends:
-        return Block(name, calls, entry, None)
+        return BlockCalls(name, calls, entry, None)
     behind = [call.layer for call in calls[ends[-1] + 1 :]]
     # ReLU twice is ReLU once.
     strange = [x.name for x in behind if not isinstance(x, keras.layers.ReLU)]
@@ -107,15 +105,9 @@ def _block(name, calls):
             "`model` must have blocks that end in their sum, or in ReLU: another activation would "
             f"act more often or less. Received: {', '.join(strange)}"
         )
-    return Block(name, calls, entry, ends[-1])
-
-
-def symbols_of(call):
-    """The symbolic tensors that a call reads."""
-    values = keras.tree.flatten((call.args, call.kwargs))
-    return [value for value in values if isinstance(value, keras.KerasTensor)]
+    return BlockCalls(name, calls, entry, ends[-1])
 
 
 def _adds(call, entry):
-    shortcut = any(symbol is entry for symbol in symbols_of(call))
+    shortcut = any(tensor is entry for tensor in call.inputs)
     return shortcut and isinstance(call.layer, keras.layers.Add)

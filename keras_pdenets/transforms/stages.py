@@ -7,15 +7,14 @@ from typing import Any
 
 from keras import layers
 
+from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.graphs.names import blocks_of, parse
 from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, ScalarGain, Softball
 from keras_pdenets.operators import groups
 from keras_pdenets.utils.checks import check_keras_model
 
-_NAME = re.compile(
-    r"stage(?P<stage>\d+)_block(?P<block>\d+)_(?P<part>product|norm|shortcut_conv|shortcut_norm"
-    r"|activation)"
-)
-_OWN_LAYER = re.compile(r"stage\d+_block\d+_.*|stem_.*|pool|dropout|classifier")
+_OWN_LAYER = re.compile(r"stem_.*|pool|dropout|classifier")
+_PARTS = ("product", "norm", "shortcut_conv", "shortcut_norm", "activation")
 _ACTIVATIONS = {
     layers.ReLU: (groups.POSITIVE_MONOMIAL, "ReLU acts on every channel"),
     HardTanh: (groups.SIGNED_PERMUTATION, "hardtanh clips every channel"),
@@ -25,8 +24,8 @@ _ACTIVATIONS = {
 
 
 @dataclass
-class Block:
-    """The layers of one block, None where it has none.
+class HyperbolicBlock:
+    """The layers of one block of a hyperbolic net, None where it has none.
 
     Args:
         stage: Number of its stage.
@@ -76,14 +75,10 @@ def read_blocks(model):
         ValueError: If the model is of another family.
     """
     check_keras_model(model)
-    blocks = {}
-    for layer in model.layers:
-        match = _NAME.fullmatch(layer.name)
-        if match:
-            key = int(match["stage"]), int(match["block"])
-            block = blocks.setdefault(key, Block(key[0], key[1] == 0))
-            setattr(block, match["part"], layer)
-    found = [blocks[key] for key in sorted(blocks)]
+    found = [
+        HyperbolicBlock(b.stage, b.number == 0, **{key: b.parts.get(key) for key in _PARTS})
+        for b in sorted(blocks_of(model), key=lambda b: (b.stage, b.number))
+    ]
     if not found or not all(isinstance(block.product, QuasiLinear2D) for block in found):
         raise ValueError(
             "`model` must be a hyperbolic net of this package (HyperbolicResNet...), not nested in "
@@ -143,23 +138,24 @@ def _reader_of_the_last_stage(model, last):
             "`model` must have one output: the features that come out cannot be mixed. "
             f"Received: model {model.name!r} with {len(model.outputs)} outputs"
         )
-    reason = None if model.outputs[0]._keras_history.operation.name == "classifier" else (
+    graph = read_graph(model)
+    names = {key: call.layer.name for key, call in graph.makers.items()}
+    reason = None if names.get(id(model.outputs[0])) == "classifier" else (
         "its features are the model's output"
     )  # fmt: skip
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            if _OWN_LAYER.fullmatch(node.operation.name):
-                continue
-            for tensor in node.input_tensors:
-                name = tensor._keras_history.operation.name
-                place = re.match(r"stage(\d+)_", name)
-                if place and int(place[1]) < last:
-                    raise ValueError(
-                        "`model` must be as the builder made it up to its last stage. Received: "
-                        f"layer {node.operation.name!r}, which reads {name!r}"
-                    )
-                if place or name in ("pool", "dropout"):
-                    reason = f"layer {node.operation.name!r} reads its features"
+    for call in graph.calls:
+        place = parse(call.layer.name)
+        if (place and place.block is not None) or _OWN_LAYER.fullmatch(call.layer.name):
+            continue
+        for name in (names.get(id(tensor), "") for tensor in call.inputs):
+            place = parse(name)
+            if place and place.stage < last:
+                raise ValueError(
+                    "`model` must be as the builder made it up to its last stage. Received: "
+                    f"layer {call.layer.name!r}, which reads {name!r}"
+                )
+            if place or name in ("pool", "dropout"):
+                reason = f"layer {call.layer.name!r} reads its features"
     return reason
 
 

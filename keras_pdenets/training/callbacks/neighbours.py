@@ -1,14 +1,11 @@
 """Weights that change slowly along the depth."""
 
-import re
-
 import keras
 from keras import ops
 
+from keras_pdenets.graphs.names import parse
 from keras_pdenets.hub.paths import own_paths
 from keras_pdenets.utils.checks import check_number
-
-_PLACE = re.compile(r"stage(\d+)_block(\d+)_(.+)")
 
 
 class _Neighbour(keras.regularizers.Regularizer):
@@ -54,9 +51,8 @@ def penalize_differences(model, strength=1e-4):
     strength = check_number("strength", strength, "positive", lambda number: number > 0)
     places = {}
     for name, variable in own_paths(model, model.trainable_variables):
-        match = _PLACE.fullmatch(name)
-        if match and len(variable.shape) > 1:
-            key = int(match[1]), int(match[2]), match[3]
+        key = parse(name)
+        if key and key.block is not None and len(variable.shape) > 1:
             if key in places:
                 raise ValueError(
                     "`model` must hold one net of this package: call this on each net by itself. "

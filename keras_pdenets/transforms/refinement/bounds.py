@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pdenets.transforms.copying import has_graph
+from keras_pdenets.graphs.graph import has_graph
 from keras_pdenets.transforms.refinement.chains import is_exact
 from keras_pdenets.transforms.refinement.graph import apply_chains
 from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz, slope_of

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_pdenets.graphs.graph import functional, has_graph
 from keras_pdenets.layers import CarryFlowStep
-from keras_pdenets.transforms.copying import copy_layer, functional, give_weights, has_graph
+from keras_pdenets.transforms.copying import copy_layer, give_weights
 from keras_pdenets.transforms.refinement import chains
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_pdenets.graphs.graph import has_graph
 from keras_pdenets.layers import CarryFlowStep
-from keras_pdenets.transforms.copying import has_graph, largest_difference
+from keras_pdenets.transforms.copying import largest_difference
 from keras_pdenets.transforms.operations import countable, operations_of, size_of
 from keras_pdenets.transforms.refinement.bounds import Bounds, measure_bounds
 

@@ -1,18 +1,20 @@
-"""A deeper net that starts where a shallower one is."""
+"""Function-preserving deepening: a deeper net that starts where a shallower one is."""
 
 import re
 
 import numpy as np
 from keras import ops
 
+from keras_pdenets.graphs.names import parse
 from keras_pdenets.hub.paths import own_paths
 
-# A block of a stage, or a flow step in place of an activation; both may start as the identity.
-_NEW = re.compile(r"(stage\d+_block\d+)_|(\w+_flow\d+)/")
+_FLOW_STEP = re.compile(r"(\w+_flow\d+)/")
 
 
-def grow(source, target):
-    """Give the weights of a trained net to a deeper one of the same family.
+def deepen(source, target):
+    """Give the weights of a trained net to a deeper one of the same family (Net2Net).
+
+    Function-preserving deepening, Chen et al. 2016, arXiv 1511.05641, by residual blocks.
 
     The blocks of a stage keep their numbers; those that only the deeper net has come behind them
     and keep their start. Where that is zero (`zero_start=True`), the deeper net computes exactly
@@ -36,7 +38,7 @@ def grow(source, target):
     >>> build, common = keras_pdenets.PreActResNet20, {"weights": None, "classes": 10}
     >>> shallow = build(num_blocks=1, **common)
     >>> deep = build(num_blocks=(1, 2, 3), zero_start=True, **common)
-    >>> keras_pdenets.transforms.grow(shallow, deep)
+    >>> keras_pdenets.transforms.deepen(shallow, deep)
     ['stage1_block1', 'stage2_block1', 'stage2_block2']
     """
     known, new = (_named(model) for model in (source, target))
@@ -48,15 +50,15 @@ def grow(source, target):
                 f"`target` must have all that {source.name!r} has, and more blocks at most. "
                 f"Received: {path} of shape {shapes.get(path)} in place of {value.shape}"
             )
-    matches = {path: _NEW.match(path) for path in shapes if path not in values}
+    added = {path: _added(path) for path in shapes if path not in values}
     flows = {path.split("_flow")[0] for path in values if "_flow" in path}
-    longer = [p for p in matches if "_flow" in p and p.split("_flow")[0] in flows]
+    longer = [p for p in added if "_flow" in p and p.split("_flow")[0] in flows]
     if longer:
         raise ValueError(
             "`target` must have as many flow steps as the source where that has any: the same step "
             f"has another rate in a longer chain. Received: {longer[0]}, which is new"
         )
-    strange = [path for path, match in matches.items() if match is None]
+    strange = [path for path, name in added.items() if not name]
     if strange:
         raise ValueError(
             f"`target` must differ from {source.name!r} in its blocks and flow steps only. "
@@ -64,7 +66,13 @@ def grow(source, target):
         )
     for name, value in values.items():
         new[name].assign(value)
-    return list(dict.fromkeys(match[1] or match[2] for match in matches.values()))
+    return list(dict.fromkeys(added.values()))
+
+
+def _added(path):
+    """The block or the flow step, which may start as the identity, of a variable; else None."""
+    place, step = parse(path), _FLOW_STEP.match(path)
+    return (place and place.block_name) or (step and step[1])
 
 
 def _named(model):

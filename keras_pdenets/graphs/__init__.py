@@ -1,0 +1,1 @@
+"""Functional models as graphs of calls, and the names of their blocks."""

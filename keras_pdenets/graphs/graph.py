@@ -1,0 +1,192 @@
+"""A functional model as its calls: run on values, with changes on the way, or made again.
+
+The layers are called; no new model is made of them, so that nothing in the model, its graph or its
+weights is touched.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+
+from keras_pdenets.compat.keras import nodes_of
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or an operation.
+
+    Args:
+        layer: The layer or operation.
+        args: Its positional arguments, with symbolic tensors.
+        kwargs: Its other arguments.
+        inputs: The symbolic tensors among these.
+        outputs: Its symbolic outputs.
+    """
+
+    layer: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+class Graph:
+    """Calls in an order in which they can be made: a functional model, or a part of one.
+
+    Args:
+        calls: List of `Call`.
+        inputs: Symbolic tensors where it begins, in any structure.
+        outputs: Symbolic tensors where it ends, in the structure that comes out.
+        name: What it is called.
+    """
+
+    def __init__(self, calls, inputs, outputs, name=None):
+        self.calls, self.inputs, self.outputs, self.name = calls, inputs, outputs, name
+
+    @cached_property
+    def makers(self):
+        """The call that makes a symbolic tensor, by its identity."""
+        return {id(t): call for call in self.calls for t in call.outputs}
+
+    @cached_property
+    def readers(self):
+        """The calls that read a symbolic tensor, as often as they do, by its identity."""
+        found = {}
+        for call in self.calls:
+            for tensor in call.inputs:
+                found.setdefault(id(tensor), []).append(call)
+        return found
+
+    def __call__(self, *inputs, make=None):
+        """The outputs for some inputs; the arguments are those of `run`."""
+        symbols = keras.tree.flatten(self.inputs)
+        values = {id(s): v for s, v in zip(symbols, keras.tree.flatten(inputs), strict=True)}
+        outputs = self.run(values, keras.tree.flatten(self.outputs), make=make)
+        return keras.tree.pack_sequence_as(self.outputs, outputs)
+
+    def run(self, values, wanted, replace=None, make=None):
+        """Make the calls on values.
+
+        Args:
+            values: Values that are known, by identity of their symbolic tensors.
+            wanted: Symbolic tensors.
+            replace: Functions by identity of a symbolic tensor: what is put in place of its value,
+                from that and the dictionary of what is known then.
+            make: Function of a `Call` and its arguments, with values in place of symbolic tensors,
+                that gives its outputs; None: the layer is called.
+
+        Returns:
+            List of the values of `wanted`.
+        """
+        replace = replace or {}
+        last = {id(t): index for index, call in enumerate(self.calls) for t in call.inputs}
+        kept = {id(t) for t in wanted}
+        known = {key: replace[key](v, values) if key in replace else v for key, v in values.items()}
+
+        def value_of(x):
+            return known[id(x)] if isinstance(x, keras.KerasTensor) else x
+
+        for index, call in enumerate(self.calls):
+            args, kwargs = keras.tree.map_structure(value_of, (call.args, call.kwargs))
+            found = call.layer(*args, **kwargs) if make is None else make(call, args, kwargs)
+            for symbol, value in zip(call.outputs, keras.tree.flatten(found), strict=True):
+                change = replace.get(id(symbol))
+                known[id(symbol)] = value if change is None else change(value, known)
+            for symbol in call.inputs:
+                # Feature maps that nobody reads any more would fill the memory.
+                if last[id(symbol)] == index and id(symbol) not in kept:
+                    known.pop(id(symbol), None)
+        return [known[id(symbol)] for symbol in wanted]
+
+    def rebuild(self, make, finish=lambda value: value, kind=keras.Model):
+        """A new model on inputs of its own.
+
+        Args:
+            make: As in `run`, on symbolic tensors, or on whatever it lets stand for them.
+            finish: Function that gives the symbolic tensor of what stands for an output.
+            kind: Class of the model.
+        """
+        inputs = keras.tree.map_structure(placeholder, self.inputs)
+        outputs = keras.tree.map_structure(finish, self(inputs, make=make))
+        return kind(inputs, outputs, name=self.name)
+
+    def ancestors(self, tensor):
+        """Identities of the symbolic tensors that one depends on, itself included."""
+        seen, stack = set(), [tensor]
+        while stack:
+            top = stack.pop()
+            if id(top) not in seen:
+                seen.add(id(top))
+                stack += self.makers[id(top)].inputs if id(top) in self.makers else []
+        return seen
+
+    def behind(self, tensor):
+        """The calls that depend on a symbolic tensor."""
+        reached, found = {id(tensor)}, []
+        for call in self.calls:
+            if not reached.isdisjoint(map(id, call.inputs)):
+                found.append(call)
+                reached.update(map(id, call.outputs))
+        return found
+
+    def between(self, start, end, name=None):
+        """What leads from one symbolic tensor to another.
+
+        Its inputs are the start and whatever is read from elsewhere besides.
+        """
+        needed = self.ancestors(end)
+        calls = [
+            call for call in self.behind(start) if not needed.isdisjoint(map(id, call.outputs))
+        ]
+        sides = [t for t in self.part(calls).inputs if t is not start]
+        return Graph(calls, [start, *sides], end, name)
+
+    def part(self, calls, name=None):
+        """Some of the calls, from all that they read from elsewhere to all that is read there."""
+        own = {id(call) for call in calls}
+        made = {id(t): t for call in calls for t in call.outputs}
+        read = {id(t): t for call in calls for t in call.inputs if id(t) not in made}
+        outside = [t for call in self.calls if id(call) not in own for t in call.inputs]
+        wanted = {id(t) for t in (*outside, *keras.tree.flatten(self.outputs))}
+        outputs = [t for key, t in made.items() if key in wanted]
+        return Graph(calls, list(read.values()), outputs, name)
+
+
+def read_graph(model):
+    """The `Graph` of a functional or sequential model.
+
+    Raises:
+        ValueError: If the model is neither, or not built.
+    """
+    model = functional(model)
+    calls = [Call(*node) for node in nodes_of(model)]
+    return Graph(calls, model.input, model.output, model.name)
+
+
+def has_graph(layer):
+    """Whether a layer is a functional model."""
+    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
+
+
+def functional(model):
+    """A functional model as it is, a sequential one as the functional one that it is.
+
+    Raises:
+        ValueError: If the model is neither, or not built.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
+        model = keras.Model(model.inputs, outputs, name=model.name)
+    if not has_graph(model):
+        raise ValueError(
+            "`model` must be a functional or sequential Keras model that is built. "
+            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
+        )
+    return model
+
+
+def placeholder(tensor):
+    """A new input like a symbolic tensor."""
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)

@@ -1,0 +1,53 @@
+"""Batch-norm re-estimation: population statistics measured anew over data (PreciseBN)."""
+
+import keras
+import numpy as np
+
+from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.compat.keras import layers_inside
+from keras_pdenets.graphs.flattening import flatten
+from keras_pdenets.graphs.graph import read_graph
+
+
+def reestimate_batch_norms(model, data, batch_size):
+    """Replace the moving statistics of all batch norms by those over data.
+
+    PreciseBN, Wu and Johnson 2021, arXiv 2105.07576: every batch norm normalises by the statistics
+    of the batch, as in training, and its moving ones become the means of these, weighted by the
+    number of examples and not by age; everything else is as at inference. A batch norm that is
+    called several times (`scheme="rk4"`) takes the mean over its calls as well.
+
+    Args:
+        model: A functional model of one input, models inside it included; it is changed.
+        data: Array of inputs.
+        batch_size: Number of examples in a batch.
+
+    Returns:
+        Number of batch norms.
+    """
+    graph, seen = read_graph(flatten(model)), {}
+
+    def make(call, args, kwargs):
+        layer = call.layer
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer(*args, **kwargs)
+        before = seen.get(layer, 0)
+        seen[layer] = after = before + len(args[0])
+        kept = layer.momentum, layer.trainable
+        # Frozen layers keep their averages, whatever the call says.
+        layer.momentum, layer.trainable = before / after, True
+        result = layer(*args, training=True)
+        layer.momentum, layer.trainable = kept
+        return result
+
+    warn_of_small_pixels(model, data)
+    (symbol,) = keras.tree.flatten(graph.inputs)
+    for start in range(0, len(data), batch_size):
+        batch = np.asarray(data[start : start + batch_size])
+        graph(keras.ops.convert_to_tensor(batch, symbol.dtype), make=make)
+    return len(seen)
+
+
+def batch_norms(model):
+    """The batch norms of a model and of all that is inside it."""
+    return [x for x in layers_inside(model) if isinstance(x, keras.layers.BatchNormalization)]

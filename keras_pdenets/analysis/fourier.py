@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_pdenets import layers
 from keras_pdenets.analysis.inputs import check_floats
+from keras_pdenets.layers.linear_maps import linear_map
 from keras_pdenets.utils.checks import check_integer
 
 
@@ -75,9 +74,9 @@ def kernel_of(layer_or_kernel):
     """The kernel of a two-dimensional convolution layer, as an array.
 
     Args:
-        layer_or_kernel: A built `Conv2D` or `DepthwiseConv2D` of Keras, a `PDEConv2D`,
-            `DecomposedConv2D` (the product of its two kernels), `DepthwiseStencil2D` or
-            `PolynomialConv2D` of degree 0; or an array of two or four axes.
+        layer_or_kernel: A built `Conv2D`, `DepthwiseConv2D` or `SeparableConv2D` of Keras, a
+            `PDEConv2D`, `DecomposedConv2D` (the product of its two kernels), `DepthwiseStencil2D`
+            or `PolynomialConv2D` of degree 0; or an array of two or four axes.
 
     Returns:
         Array in 64 bits of shape (height, width, input channels, filters), with the zeros of a
@@ -97,29 +96,15 @@ def kernel_of(layer_or_kernel):
     layer = layer_or_kernel
     if not layer.built:
         raise ValueError(f"`layer_or_kernel` must be built. Received: {layer.name!r} without input")
-    if isinstance(layer, layers.PDEConv2D):
-        return _array(layer.assemble_kernel())
-    if isinstance(layer, layers.DecomposedConv2D):
-        row, column = _array(layer.row_kernel), _array(layer.column_kernel)
-        return np.einsum("jnm,imo->ijno", row[0], column[:, 0])
-    slopes = getattr(layer, "slope_kernels", ())
-    if isinstance(layer, _PLAIN) and not slopes:
-        return _dilated(_array(layer.kernel), getattr(layer, "dilation_rate", (1, 1)))
+    found = linear_map(layer, subclasses=True)
+    slopes = found is not None and len(found.terms) > 1
+    if found is not None and found.dims == 2 and not slopes and not found.adjoint:
+        return found.kernels()[0]
     reason = ", whose kernel changes from place to place" if slopes else ""
     raise ValueError(
         "`layer_or_kernel` must be a two-dimensional convolution with one kernel everywhere. "
         f"Received: {layer.name!r} of type {type(layer).__name__}{reason}"
     )
-
-
-_PLAIN = (
-    keras.layers.Conv2D, keras.layers.DepthwiseConv2D,
-    layers.DepthwiseStencil2D, layers.PolynomialConv2D,
-)  # fmt: skip
-
-
-def _array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor), "float64")
 
 
 def _checked_array(kernel):
@@ -130,10 +115,3 @@ def _checked_array(kernel):
             f"width, input channels, filters). Received: shape {found.shape}"
         )
     return found.reshape((*found.shape, 1, 1)[:4])
-
-
-def _dilated(kernel, rates):
-    sides = [(side - 1) * rate + 1 for side, rate in zip(kernel.shape[:2], rates, strict=True)]
-    spread = np.zeros((*sides, *kernel.shape[2:]))
-    spread[:: rates[0], :: rates[1]] = kernel
-    return spread

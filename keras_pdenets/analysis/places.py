@@ -8,15 +8,8 @@ import keras
 from keras_pdenets import layers as own
 from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.graphs.residual import ACTIVATIONS, residual_blocks
+from keras_pdenets.layers.linear_maps import is_convolution
 
-# Layers that are one convolution: all their weights but the bias make its kernel.
-CONVOLUTIONS = (
-    keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D, keras.layers.SeparableConv2D,
-    own.PDEConv2D, own.DecomposedConv2D, own.PolynomialConv2D, own.DepthwiseStencil2D,
-)  # fmt: skip
 _STEPS = (own.ClipFlowStep, own.NewtonFlowStep, own.CarryFlowStep)
 
 
@@ -86,4 +79,5 @@ def _kind(layer):
     bends = function is not None and function is not keras.activations.linear
     if bends or isinstance(layer, (*ACTIVATIONS, *_STEPS)):
         return "activation"
-    return "convolution" if isinstance(layer, (*CONVOLUTIONS, own.QuasiLinear2D)) else None
+    mixes = isinstance(layer, own.QuasiLinear2D) or is_convolution(layer)
+    return "convolution" if mixes else None

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from keras_pdenets.analysis.derivatives import evaluate, vjp
-from keras_pdenets.analysis.linear_maps import linear_map, linear_twin
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.layers.linear_maps import linear_map
 from keras_pdenets.utils.checks import check_integer
 
 # Pixels on an axis whose size is open, where the lower bound is looked for.
@@ -89,7 +89,7 @@ def spectral_norms(model, steps=20, seed=0):
             if any(len(weight.shape) > 1 for weight in layer.weights):
                 others[layer.name] = None
             continue
-        if not all(np.isfinite(kernel).all() for kernel in linear.kernels):
+        if not all(np.isfinite(kernel).all() for kernel in linear.kernels()):
             raise ValueError(f"{layer.name!r} has non-finite weights: the net has diverged.")
         shape = tuple(call.inputs[0].shape)
         # A layer that is called on several sizes has several norms.
@@ -111,10 +111,21 @@ def spectral_norms(model, steps=20, seed=0):
 
 def _sides(layer, linear, shape):
     """Sides of the images that come in, None where they are open."""
-    dims = linear.kernels[0].ndim - 2
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
     begin = 2 if first else 1
-    return shape[begin : begin + dims]
+    return shape[begin : begin + linear.dims]
+
+
+def linear_twin(layer, input_shape):
+    """A layer with the same kernel and neither bias nor activation, in the variables' precision."""
+    config = layer.get_config() | {"dtype": layer.variable_dtype}
+    config |= {k: v for k, v in (("activation", None), ("use_bias", False)) if k in config}
+    twin = type(layer).from_config(config)
+    twin.build(input_shape)
+    values = {variable.name: variable for variable in layer.variables}
+    for variable in twin.variables:
+        variable.assign(keras.ops.convert_to_numpy(values[variable.name]))
+    return twin
 
 
 def _reach(layer, shape, steps, seed):

@@ -12,8 +12,8 @@ from keras_pdenets.analysis.inputs import (
     check_labels,
     check_model,
 )
-from keras_pdenets.analysis.places import CONVOLUTIONS
 from keras_pdenets.compat.keras import layers_inside
+from keras_pdenets.layers.linear_maps import is_convolution
 from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.tables import write_rows
 
@@ -133,7 +133,7 @@ def conv_variables(model):
     found = [
         variable
         for layer in layers_inside(model)
-        if isinstance(layer, CONVOLUTIONS)
+        if is_convolution(layer)
         for variable in layer.weights
         if variable.name != "bias"
     ]

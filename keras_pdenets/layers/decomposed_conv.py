@@ -1,16 +1,13 @@
 """A 3x3 convolution cut into two one-dimensional ones."""
 
 import keras
-from keras import ops
 
-from keras_pdenets.layers import images
-from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.utils.checks import check_flag, check_integer
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
+from keras_pdenets.utils.checks import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class DecomposedConv2D(SignatureConfig, keras.layers.Layer):
+class DecomposedConv2D(BorderedConv2D):
     r"""1x3 convolution followed by a 3x1 convolution, with nothing in between.
 
     $$y_o = \sum_m k^{col}_{mo} * \Big(\sum_n k^{row}_{nm} * x_n\Big)$$
@@ -61,48 +58,23 @@ class DecomposedConv2D(SignatureConfig, keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.filters = check_integer("filters", filters, 1)
+        super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
         if mid_filters not in ("output", "input"):
             check_integer("mid_filters", mid_filters, 1)
         self.mid_filters = mid_filters
-        self.strides = check_integer("strides", strides, 1)
-        self.boundary = check_boundary(boundary)
-        self.use_bias = check_flag("use_bias", use_bias)
-        self.data_format = images.check_data_format(data_format)
-        self.seed = seed
 
-    def build(self, input_shape):
-        """Create the two kernels for the channels of `input_shape`."""
-        channels = images.check_image_input(self, input_shape)
+    def add_kernels(self, channels):
+        """The kernel along the rows, then that along the columns."""
         middle = {"output": self.filters, "input": channels}.get(self.mid_filters, self.mid_filters)
         self.row_kernel = self._add_kernel("row_kernel", (1, 3, channels, middle), gain=1.0)
         self.column_kernel = self._add_kernel("column_kernel", (3, 1, middle, self.filters), 2.0)
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
-        self.input_spec = keras.layers.InputSpec(
-            ndim=4, axes={images.channel_axis(self.data_format): channels}
-        )
 
     def _add_kernel(self, name, shape, gain):
-        # Two seeds out of one: equal draws would correlate the two kernels.
-        seed = None if self.seed is None else self.seed + 7919 * (shape[0] - 1)
         initializer = keras.initializers.RandomNormal(
-            stddev=(gain / (3 * shape[2])) ** 0.5, seed=seed
+            stddev=(gain / (3 * shape[2])) ** 0.5, seed=self.seed_of(shape[0] - 1)
         )
         return self.add_weight(name=name, shape=shape, initializer=initializer)
 
-    def call(self, inputs):
-        """Convolve a batch of images along the rows, then along the columns."""
-        kernels = (self.row_kernel, (1, self.strides)), (self.column_kernel, (self.strides, 1))
-        outputs = inputs
-        for kernel, strides in kernels:
-            outputs = images.bordered_conv(
-                outputs, ops.convert_to_tensor(kernel), strides, self.boundary, self.data_format
-            )
-        return images.add_bias(outputs, self.bias, self.data_format)
-
-    def compute_output_shape(self, input_shape):
-        """Shape of the output for a given shape of the input."""
-        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)
+    def kernels(self):
+        """Along the rows, then along the columns."""
+        return self.row_kernel, self.column_kernel

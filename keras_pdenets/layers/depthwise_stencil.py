@@ -4,13 +4,12 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers import images
-from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.utils.checks import check_flag, check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class DepthwiseStencil2D(SignatureConfig, keras.layers.Layer):
+class DepthwiseStencil2D(BorderedConv2D):
     r"""Trainable 3x3 stencils $D_1 \dots D_m$ applied to every channel.
 
     $$y_{jm+d} = D_{(j)d} * u_j$$
@@ -46,6 +45,8 @@ class DepthwiseStencil2D(SignatureConfig, keras.layers.Layer):
     (2, 5, 5, 12)
     """
 
+    depthwise = True
+
     def __init__(
         self,
         depth_multiplier=1,
@@ -56,41 +57,30 @@ class DepthwiseStencil2D(SignatureConfig, keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # The number of filters follows from the input.
+        super().__init__(1, strides, boundary, False, data_format, seed, **kwargs)
         self.depth_multiplier = check_integer("depth_multiplier", depth_multiplier, 1)
         self.shared = check_flag("shared", shared)
-        self.strides = check_integer("strides", strides, 1)
-        self.boundary = check_boundary(boundary)
-        self.data_format = images.check_data_format(data_format)
-        self.seed = seed
 
-    def build(self, input_shape):
-        """Create the stencils for the channels of `input_shape`."""
-        self.channels = images.check_image_input(self, input_shape)
+    def add_kernels(self, channels):
+        """The stencils."""
+        self.filters = channels * self.depth_multiplier
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(3, 3, 1 if self.shared else self.channels, self.depth_multiplier),
+            shape=(3, 3, 1 if self.shared else channels, self.depth_multiplier),
             initializer=keras.initializers.RandomNormal(stddev=1 / 3, seed=self.seed),
         )
-        self.input_spec = keras.layers.InputSpec(
-            ndim=4, axes={images.channel_axis(self.data_format): self.channels}
-        )
 
-    def call(self, inputs):
-        """Apply the stencils to a batch of images."""
-        kernel = ops.broadcast_to(self.kernel, (3, 3, self.channels, self.depth_multiplier))
-        return images.bordered_conv(
-            inputs,
-            kernel,
-            (self.strides, self.strides),
-            self.boundary,
-            self.data_format,
-            depthwise=True,
-        )
+    def kernels(self):
+        """The stencils of every channel."""
+        channels = self.filters // self.depth_multiplier
+        return (ops.broadcast_to(self.kernel, (3, 3, channels, self.depth_multiplier)),)
+
+    def terms(self):
+        """The stencils as they are stored: once, where all channels share them."""
+        return ((self.kernel,),)
 
     def compute_output_shape(self, input_shape):
         """Shape of the output for a given shape of the input."""
-        channels = input_shape[images.channel_axis(self.data_format)]
-        return images.strided_shape(
-            input_shape, channels * self.depth_multiplier, self.strides, self.data_format
-        )
+        filters = input_shape[images.channel_axis(self.data_format)] * self.depth_multiplier
+        return images.strided_shape(input_shape, filters, self.strides, self.data_format)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers.images import channel_axis
+from keras_pdenets.layers.linear_maps import LinearMap
 from keras_pdenets.layers.on_channels import OnChannels
 from keras_pdenets.utils.checks import check_flag, check_integer
 
@@ -27,8 +28,7 @@ class LinearFlowStep(OnChannels):
 
     Example:
     >>> import keras
-    >>> import numpy as np
-    >>> from keras_pdenets.layers import LinearFlowStep
+    >>>     >>> from keras_pdenets.layers import LinearFlowStep
     >>> step = LinearFlowStep()
     >>> step.build((None, 2))
     >>> step.set_weights([np.array([[0.0, 1.0], [-1.0, 0.0]])])
@@ -51,6 +51,11 @@ class LinearFlowStep(OnChannels):
             "...i,io->...o", x if last else ops.moveaxis(x, self._axis, -1), self.kernel
         )
         return x + (turned if last else ops.moveaxis(turned, -1, self._axis))
+
+    def linear_map(self):
+        """1 + K."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        return LinearMap(((ops.eye(kernel.shape[0], dtype=kernel.dtype) + kernel,),))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -76,8 +81,7 @@ class FitChannels(OnChannels):
         ValueError: If `channels` is not a positive integer.
 
     Example:
-    >>> import numpy as np
-    >>> from keras_pdenets.layers import FitChannels
+    >>>     >>> from keras_pdenets.layers import FitChannels
     >>> [float(v) for v in FitChannels(3)(np.array([[1.0, 2.0]], "float32"))[0]]
     [1.0, 2.0, 0.0]
     """

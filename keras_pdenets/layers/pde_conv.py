@@ -5,16 +5,14 @@ import difflib
 import keras
 from keras import ops
 
-from keras_pdenets.layers import images
-from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.operators.pde import (
     derivative_factors,
     pde_basis,
     pde_initial_scales,
     pde_orthonormal_basis,
 )
-from keras_pdenets.utils.checks import check_flag, check_integer
+from keras_pdenets.utils.checks import check_flag
 
 FORMS = ("quadratic", "linear")
 
@@ -36,7 +34,7 @@ def check_form(form, normalize):
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class PDEConv2D(SignatureConfig, keras.layers.Layer):
+class PDEConv2D(BorderedConv2D):
     r"""3x3 convolution whose every kernel is a second-order differential operator.
 
     For each pair of an input channel and a filter
@@ -103,50 +101,29 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.filters = check_integer("filters", filters, 1)
-        self.strides = check_integer("strides", strides, 1)
-        self.boundary = check_boundary(boundary)
+        super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
         self.normalize = check_flag("normalize", normalize)
         self.form = check_form(form, self.normalize)
-        self.use_bias = check_flag("use_bias", use_bias)
-        self.data_format = images.check_data_format(data_format)
-        self.seed = seed
 
-    def build(self, input_shape):
-        """Create the coefficients for the channels of `input_shape`."""
-        channels = images.check_image_input(self, input_shape)
+    def add_kernels(self, channels):
+        """The parameters of the operators."""
         shape = (channels, self.filters)
         if self.form == "linear":
-            self._build_linear(shape)
-        else:
-            self._build_quadratic(shape)
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
-        self.input_spec = keras.layers.InputSpec(
-            ndim=4, axes={images.channel_axis(self.data_format): channels}
-        )
-
-    def _build_linear(self, shape):
-        # E|K|^2 = 6 / (3 n) = 2 / n, as of He's kernels: the basis is orthonormal.
-        scale = (1.0 / (3.0 * shape[0])) ** 0.5
-        self.coordinates = self._add("kernel_coordinates", (6, *shape), scale, self.seed)
-
-    def _build_quadratic(self, shape):
-        scales = pde_initial_scales(shape[0], self.normalize)
-        # Three seeds out of one: equal draws for sigma, b and c would be correlated.
-        seeds = [None if self.seed is None else self.seed + 7919 * i for i in range(3)]
+            # E|K|^2 = 6 / (3 n) = 2 / n, as of He's kernels: the basis is orthonormal.
+            scale = (1.0 / (3.0 * channels)) ** 0.5
+            self.coordinates = self._add("kernel_coordinates", (6, *shape), scale, 0)
+            return
+        scales = pde_initial_scales(channels, self.normalize)
         self.sigma, self.b, self.c = (
-            self._add(name, (2, *shape), scale, seed)
-            for name, scale, seed in zip(("sigma", "b", "c"), scales, seeds, strict=True)
+            self._add(name, (2, *shape), scale, index)
+            for index, (name, scale) in enumerate(zip(("sigma", "b", "c"), scales, strict=True))
         )
 
-    def _add(self, name, shape, scale, seed):
+    def _add(self, name, shape, scale, index):
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=keras.initializers.RandomNormal(stddev=scale, seed=seed),
+            initializer=keras.initializers.RandomNormal(stddev=scale, seed=self.seed_of(index)),
             # Sums and products of parameters lose half of bfloat16's digits: the kernel is
             # assembled in float32.
             autocast=False,
@@ -181,17 +158,6 @@ class PDEConv2D(SignatureConfig, keras.layers.Layer):
         )
         return pde_basis(self.normalize), products
 
-    def call(self, inputs):
-        """Apply the operators to a batch of images."""
-        outputs = images.bordered_conv(
-            inputs,
-            ops.cast(self.assemble_kernel(), self.compute_dtype),
-            (self.strides, self.strides),
-            self.boundary,
-            self.data_format,
-        )
-        return images.add_bias(outputs, self.bias, self.data_format)
-
-    def compute_output_shape(self, input_shape):
-        """Shape of the output for a given shape of the input."""
-        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)
+    def kernels(self):
+        """One."""
+        return (self.assemble_kernel(),)

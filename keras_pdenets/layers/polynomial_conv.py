@@ -4,13 +4,11 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers import images
-from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.config import SignatureConfig
-from keras_pdenets.utils.checks import check_flag, check_integer
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
+class PolynomialConv2D(BorderedConv2D):
     r"""3x3 convolution whose weights are polynomials of the place, of degree 0 or 1.
 
     $$y = K_0 * u + x\,(K_1 * u) + y\,(K_2 * u)$$
@@ -58,20 +56,13 @@ class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.filters = check_integer("filters", filters, 1)
+        super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
         if degree not in (0, 1):
             raise ValueError(f"`degree` must be 0 or 1. Received: degree={degree!r}")
         self.degree = degree
-        self.strides = check_integer("strides", strides, 1)
-        self.boundary = check_boundary(boundary)
-        self.use_bias = check_flag("use_bias", use_bias)
-        self.data_format = images.check_data_format(data_format)
-        self.seed = seed
 
-    def build(self, input_shape):
-        """Create the kernels for the channels of `input_shape`."""
-        channels = images.check_image_input(self, input_shape)
+    def add_kernels(self, channels):
+        """The kernel of the constant term, and those of the two coordinates."""
         shape = (3, 3, channels, self.filters)
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=keras.initializers.HeNormal(self.seed)
@@ -82,29 +73,24 @@ class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
                 self.add_weight(name=f"kernel_{axis}", shape=shape, initializer="zeros")
                 for axis in "xy"
             ]
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
-        self.input_spec = keras.layers.InputSpec(
-            ndim=4, axes={images.channel_axis(self.data_format): channels}
-        )
+
+    def kernels(self):
+        """All side by side."""
+        return (ops.concatenate([self.kernel, *self.slope_kernels], axis=-1),)
+
+    def terms(self):
+        """One for each kernel."""
+        return tuple((kernel,) for kernel in (self.kernel, *self.slope_kernels))
 
     def call(self, inputs):
         """Convolve a batch of images."""
-        kernels = [ops.convert_to_tensor(k) for k in (self.kernel, *self.slope_kernels)]
-        outputs = images.bordered_conv(
-            inputs,
-            ops.concatenate(kernels, axis=-1),
-            (self.strides, self.strides),
-            self.boundary,
-            self.data_format,
-        )
+        outputs = self.convolve(inputs, *self.kernels())
         if self.degree:
             axis = images.channel_axis(self.data_format)
             constant, along_x, along_y = ops.split(outputs, 3, axis=axis)
             x, y = self._coordinates(inputs)
             outputs = constant + x * along_x + y * along_y
-        return images.add_bias(outputs, self.bias, self.data_format)
+        return self.add_bias(outputs)
 
     def _coordinates(self, inputs):
         """Coordinates x and y of the output's pixels, shaped to multiply a batch of images."""
@@ -120,7 +106,3 @@ class PolynomialConv2D(SignatureConfig, keras.layers.Layer):
             shape = [-1 if a == axis else 1 for a in range(4)]
             found.append(ops.reshape((places - centre) / half, shape))
         return [ops.cast(values, self.compute_dtype) for values in found]
-
-    def compute_output_shape(self, input_shape):
-        """Shape of the output for a given shape of the input."""
-        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

@@ -1,6 +1,7 @@
-"""Sums of squares in enough digits."""
+"""Numbers in enough digits."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -13,3 +14,8 @@ def wide_dtype(dtype):
 def widen(x):
     """The tensor in float32, or float64 if it is that already."""
     return ops.cast(x, wide_dtype(x.dtype))
+
+
+def numbers(tensor):
+    """The values of a tensor or variable, an array in float64."""
+    return np.asarray(ops.convert_to_numpy(tensor), "float64")

@@ -6,9 +6,8 @@ import keras
 from keras import ops
 
 from keras_pdenets.layers import images
-from keras_pdenets.layers.boundary import check_boundary
-from keras_pdenets.layers.config import SignatureConfig
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D
+from keras_pdenets.layers.on_images import OnImages
 from keras_pdenets.utils.checks import as_integer, check_flag, check_integer
 
 _LARGEST_FULL_TENSOR = 64
@@ -73,7 +72,7 @@ def check_equation(equation, shared_stencil):
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
+class QuasiLinear2D(OnImages):
     r"""Products of features and their derivatives, in seven forms.
 
     With $D_d$ trainable 3x3 stencils (`DepthwiseStencil2D`) and A, C, P, Q, R matrices (1x1
@@ -144,27 +143,20 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.filters = check_integer("filters", filters, 1)
+        super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
         self.shared_stencil = check_equation(equation, shared_stencil)
         self.equation = equation
         self.form = FORMS[equation]
         self.multiplier = check_integer("multiplier", multiplier, 1)
-        self.strides = check_integer("strides", strides, 1)
-        self.boundary = check_boundary(boundary)
-        if use_bias and equation in (4, 5):
+        if self.use_bias and equation in (4, 5):
             raise ValueError(
                 f"`use_bias` must be False for equation={equation}: it ends in a product. "
                 "Received: use_bias=True"
             )
-        self.use_bias = check_flag("use_bias", use_bias)
         self.train_norm = check_flag("train_norm", train_norm)
-        self.data_format = images.check_data_format(data_format)
-        self.seed = seed
 
-    def build(self, input_shape):
-        """Create the convolutions for the channels of `input_shape`."""
-        channels = images.check_image_input(self, input_shape)
+    def add_own_weights(self, input_shape, channels):
+        """The convolutions inside, and the batch norm."""
         hidden = self.multiplier * channels
         self._check_channels(channels, hidden)
         form, axis = self.form, images.channel_axis(self.data_format)
@@ -187,7 +179,7 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
             strides=self.strides,
             boundary=self.boundary,
             data_format=self.data_format,
-            seed=self._seed(1),
+            seed=self.seed_of(1),
             dtype=self.dtype_policy,
             name="stencils",
         )
@@ -202,7 +194,6 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
             self.mixing = self._pointwise(
                 "mixing", self.filters, shape(products, self.strides), use_bias=self.use_bias
             )
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         # The layers inside are new: they have not heard of a flag out of the config.
         for part in (self.lift, self.stencils, self.coefficients, self.mixing):
             if part is not None:
@@ -221,10 +212,6 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
                 f"with their cube. 'cp' has the same symmetry. Received: {channels} channels"
             )
 
-    def _seed(self, index):
-        # Several seeds out of one: equal draws would be correlated.
-        return None if self.seed is None else self.seed + 7919 * index
-
     def _pointwise(self, name, filters, input_shape, strides=1, use_bias=False):
         layer = keras.layers.Conv2D(
             filters,
@@ -232,7 +219,7 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
             strides,
             use_bias=use_bias,
             kernel_initializer=keras.initializers.LecunNormal(
-                self._seed(("lift", "stencils", "coefficients", "mixing").index(name))
+                self.seed_of(("lift", "stencils", "coefficients", "mixing").index(name))
             ),
             data_format=self.data_format,
             dtype=self.dtype_policy,
@@ -300,7 +287,3 @@ class QuasiLinear2D(SignatureConfig, keras.layers.Layer):
         left = ops.repeat(derivatives, inputs.shape[axis], axis=axis)
         right = ops.concatenate([values] * derivatives.shape[axis], axis=axis)
         return left * right
-
-    def compute_output_shape(self, input_shape):
-        """Shape of the output for a given shape of the input."""
-        return images.strided_shape(input_shape, self.filters, self.strides, self.data_format)

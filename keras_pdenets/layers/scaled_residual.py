@@ -9,9 +9,7 @@ from keras import layers, ops
 from keras_pdenets.compat.keras import nodes_of, variables_as_they_are
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.convolution_bound import convolution_bound
-from keras_pdenets.layers.decomposed_conv import DecomposedConv2D
-from keras_pdenets.layers.pde_conv import PDEConv2D
-from keras_pdenets.layers.polynomial_conv import PolynomialConv2D
+from keras_pdenets.layers.linear_maps import linear_map
 from keras_pdenets.layers.precision import wide_dtype
 from keras_pdenets.layers.scalar_gain import ScalarGain
 
@@ -91,14 +89,6 @@ class ScaledResidual(OnBranch):
         return self.leak / ops.where(bound > least, bound, least)
 
 
-# The kernels of a layer: their bounds are multiplied.
-_KERNELS = {
-    layers.Conv2D: lambda layer: [layer.kernel],
-    layers.Dense: lambda layer: [layer.kernel],
-    PDEConv2D: lambda layer: [layer.assemble_kernel()],
-    PolynomialConv2D: lambda layer: [layer.kernel],
-    DecomposedConv2D: lambda layer: [layer.row_kernel, layer.column_kernel],
-}
 _FLAT = (keras.activations.linear, keras.activations.relu, keras.activations.tanh)
 
 
@@ -106,7 +96,8 @@ def _bound(layer):
     """Upper bound of the Lipschitz constant of a layer that `_why_not` lets pass."""
     if isinstance(layer, ScalarGain):
         return ops.abs(ops.convert_to_tensor(layer.gain))
-    kernels = _KERNELS[type(layer)](layer) if type(layer) in _KERNELS else []
+    found = linear_map(layer)
+    kernels = () if found is None else found.terms[0]
     return math.prod(convolution_bound(ops.convert_to_tensor(kernel)) for kernel in kernels)
 
 
@@ -119,14 +110,16 @@ def _why_not(layer):
         return None if layer.threshold == 0 and layer.negative_slope <= 1 else "too steep"
     if kind is layers.InputLayer:
         return None
-    if kind not in _KERNELS:
+    found = linear_map(layer)
+    if found is None or found.dims % 2 or found.adjoint or found.depthwise:
         return f"{kind.__name__} has none"
-    if getattr(layer, "boundary", "zero") not in ("zero", "periodic"):
-        return f"boundary={layer.boundary!r} adds to the norm"
-    if getattr(layer, "degree", 0):
+    if found.boundary not in ("zero", "periodic"):
+        return f"boundary={found.boundary!r} adds to the norm"
+    if len(found.terms) > 1:
         return "its coefficients change from place to place"
     if getattr(layer, "activation", _FLAT[0]) not in _FLAT:
         return "its activation may be steep"
-    if getattr(layer, "groups", 1) > 1 or not set(getattr(layer, "kernel_size", ())) <= {1, 3}:
+    sides = {side for kernel in found.terms[0] for side in kernel.shape[:-2]}
+    if found.groups > 1 or not sides <= {1, 3}:
         return "sides of 1 or 3 and no groups, please"
     return None

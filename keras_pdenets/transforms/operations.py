@@ -6,12 +6,8 @@ import keras
 from keras import layers
 
 from keras_pdenets.graphs.graph import has_graph, read_graph
+from keras_pdenets.layers.linear_maps import linear_map
 
-_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
-_PLAIN = (
-    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
 # By name: Keras' operations have no public classes.
 _MOVES = ("Identity", "Transpose", "Reshape", "ExpandDims", "GetItem")
@@ -93,7 +89,7 @@ def size_of(tensors):
 
 def countable(layer):
     """Whether all products of a layer are known: plain kernels, or no kernel at all."""
-    if isinstance(layer, (*_TRANSPOSED, *_PLAIN)) or hasattr(layer, "assemble_kernel"):
+    if linear_map(layer, subclasses=True) is not None:
         return True
     kind = type(layer)
     if kind.__name__ in (*_PAIRS, *_UNKNOWN) or kind.__module__.endswith(".ops.linalg"):
@@ -112,13 +108,14 @@ def operations_of(layer, numbers, given):
     if type(layer).__name__ in _MOVES:
         return 0
     total = numbers * getattr(layer, "operations", 1)
-    if hasattr(layer, "assemble_kernel"):
-        kernels = [layer.assemble_kernel()]
+    found = linear_map(layer, subclasses=True)
+    if hasattr(layer, "linear_map"):
+        kernels = [kernel for term in found.terms for kernel in term]
     else:
         kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
     for kernel in kernels:
         # A number of the input of a transposed convolution goes to all places of the kernel.
-        if isinstance(layer, _TRANSPOSED):
+        if found is not None and found.adjoint:
             total += 2 * math.prod(kernel.shape) * given // kernel.shape[-1]
         else:
             total += 2 * math.prod(kernel.shape) * numbers // _channels(layer, kernel.shape)

@@ -1,5 +1,6 @@
 """One convolution or two: what is faster here and now."""
 
+import math
 import time
 
 import keras
@@ -12,7 +13,7 @@ _ROUNDS = 9
 
 
 class Choice:
-    """Says of every `DecomposedConv2D` whether its two convolutions become one.
+    """Says of every layer of several convolutions in a row whether they become one.
 
     Args:
         decomposed: `"keep"`, `"merge"` or `"measure"`.
@@ -30,12 +31,13 @@ class Choice:
             return self.decomposed == "merge"
         if None in x.shape[1:]:
             return _has_fewer_products(layer)
-        key = (tuple(x.shape[1:]), layer.filters, layer.mid_filters, layer.strides, layer.boundary)
+        shapes = (tuple(kernel.shape) for kernel in layer.kernels())
+        key = (tuple(x.shape[1:]), *shapes, layer.strides, layer.boundary)
         if key not in self.measured:
             models = []
             for merge in (False, True):
                 inputs = keras.Input(x.shape[1:], dtype=x.dtype)
-                made = expand.decomposed(layer, inputs, merge, self.form)
+                made = expand.convolution(layer, inputs, merge, self.form)
                 models.append(keras.Model(inputs, made.tensor()))
             self.measured[key] = second_is_faster(*models)
         return self.measured[key]
@@ -64,6 +66,5 @@ def second_is_faster(*models):
 
 
 def _has_fewer_products(layer):
-    middle, outputs = layer.row_kernel.shape[-1], layer.filters
-    inputs = layer.row_kernel.shape[-2]
-    return 9 * inputs * outputs <= 3 * middle * (inputs + outputs)
+    (whole,) = layer.linear_map().kernels()
+    return whole.size <= sum(math.prod(kernel.shape) for kernel in layer.kernels())

@@ -1,33 +1,30 @@
 """Layers of this package as layers and operations of Keras."""
 
-import keras
+import functools
+
 import numpy as np
 from keras import layers, ops
 
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import pad_border
+from keras_pdenets.layers.precision import numbers
 from keras_pdenets.transforms.fusion.pending import Pending
 
 
-def numbers(variable):
-    """The values of a variable in double precision."""
-    return np.asarray(keras.ops.convert_to_numpy(variable), "float64")
-
-
-def bordered(x, kernel, bias, layer, name, form, strides=None, depthwise=False):
+def bordered(x, kernel, bias, layer, name, form, depthwise=False):
     """A convolution with the borders of this package, as a `Pending`.
 
     Args:
         x: Symbolic images.
         kernel: Its kernel.
         bias: Its bias, or None.
-        layer: Layer that gives boundary, data format and dtype.
+        layer: Layer that gives strides (of the axes on which the kernel is long), boundary, data
+            format and dtype.
         name: Name of the new layer.
         form: One of `forms.FORMS`, or None.
-        strides: Step along height and width; None: the layer's.
         depthwise: Whether every channel has its own kernels.
     """
-    strides = (layer.strides,) * 2 if strides is None else strides
+    strides = tuple(layer.strides if side > 1 else 1 for side in kernel.shape[:2])
     padding = "same"
     if layer.boundary != "zero" or max(strides) > 1:
         sides = [size == 3 for size in kernel.shape[:2]]
@@ -56,32 +53,22 @@ def bias_of(layer):
     return None if getattr(layer, "bias", None) is None else numbers(layer.bias)
 
 
-def pde(layer, x, form=None):
-    """One plain convolution."""
-    return bordered(x, numbers(layer.assemble_kernel()), bias_of(layer), layer, layer.name, form)
-
-
-def decomposed(layer, x, merge, form=None):
-    """Two thin convolutions, or one of 3x3."""
-    row, column, s = numbers(layer.row_kernel), numbers(layer.column_kernel), layer.strides
+def convolution(layer, x, merge=True, form=None, name=None):
+    """One plain convolution of a layer of one term, or, unless merged, as many as it has itself."""
+    kernels, names = [numbers(kernel) for kernel in layer.kernels()], [name or layer.name]
     if merge:
-        kernel = np.einsum("aim,bmo->baio", row[0], column[:, 0])
-        return bordered(x, kernel, bias_of(layer), layer, layer.name, form)
-    first = bordered(x, row, None, layer, f"{layer.name}_row", form, (1, s))
-    return bordered(
-        first.tensor(), column, bias_of(layer), layer, f"{layer.name}_column", form, (s, 1)
-    )
+        kernels = [functools.reduce(np.matmul, kernels)]
+    elif len(kernels) > 1:
+        names = [f"{layer.name}_{'row' if k.shape[0] == 1 else 'column'}" for k in kernels]
+    for kernel, name in zip(kernels[:-1], names, strict=False):
+        x = bordered(x, kernel, None, layer, name, form, layer.depthwise).tensor()
+    return bordered(x, kernels[-1], bias_of(layer), layer, names[-1], form, layer.depthwise)
 
 
 def polynomial(layer, x, form=None):
-    """A convolution, or with coordinates three times its width and products with them."""
-    kernels = [numbers(k) for k in (layer.kernel, *layer.slope_kernels)]
-    if not layer.degree:
-        return bordered(x, kernels[0], bias_of(layer), layer, layer.name, form)
-    axis = images.channel_axis(layer.data_format) % 4
-    parts = ops.split(
-        bordered(x, np.concatenate(kernels, -1), None, layer, layer.name, form).tensor(), 3, axis
-    )
+    """A convolution three times as wide, and products with coordinates."""
+    axis, (kernel,) = images.channel_axis(layer.data_format) % 4, map(numbers, layer.kernels())
+    parts = ops.split(bordered(x, kernel, None, layer, layer.name, form).tensor(), 3, axis)
     probe = np.zeros([n or 1 for n in x.shape], "float32")
     scaled = [
         layers.Rescaling(numbers(c).tolist(), name=f"{layer.name}_{n}", dtype=layer.dtype_policy)(p)
@@ -95,13 +82,6 @@ def polynomial(layer, x, form=None):
     return layers.Rescaling(
         1.0, bias.reshape(shape).tolist(), name=f"{layer.name}_bias", dtype=layer.dtype_policy
     )(y)
-
-
-def stencil(layer, x, form=None, name=None):
-    """A depthwise convolution."""
-    kernel = numbers(layer.kernel)
-    full = np.broadcast_to(kernel, (3, 3, layer.channels, layer.depth_multiplier)).copy()
-    return bordered(x, full, None, layer, name or layer.name, form, depthwise=True)
 
 
 def by_operations(layer, x):
@@ -133,15 +113,15 @@ def _bend(layer, x, form, index, sign, end, back):
     layout, depthwise = _ZeroBorder(layer), layer.promote == "depthwise"
     inner, outer = sign * numbers(layer.inner_kernel), back * numbers(layer.outer_kernel)
     bias = np.full(inner.shape[-2], end) if end else None
-    z = bordered(x, inner, bias, layout, names[0], form, (1, 1), depthwise).tensor()
-    z = bordered(relu(z), layer.rate * outer, None, layout, names[2], form, (1, 1), depthwise)
+    z = bordered(x, inner, bias, layout, names[0], form, depthwise).tensor()
+    z = bordered(relu(z), layer.rate * outer, None, layout, names[2], form, depthwise)
     return z.tensor()
 
 
 class _ZeroBorder:
     """A layer's layout, with zeros beyond the border."""
 
-    boundary = "zero"
+    boundary, strides = "zero", 1
 
     def __init__(self, layer):
         self.data_format, self.dtype_policy = layer.data_format, layer.dtype_policy

@@ -6,10 +6,11 @@ from keras import layers, ops
 
 from keras_pdenets import layers as own
 from keras_pdenets.layers import images
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
+from keras_pdenets.layers.precision import numbers
 from keras_pdenets.transforms.copying import copy_layer, give_weights
 from keras_pdenets.transforms.fusion import expand, forms
 from keras_pdenets.transforms.fusion.bends import Bend, Smooth
-from keras_pdenets.transforms.fusion.expand import numbers
 from keras_pdenets.transforms.fusion.pending import Pending, pending_of
 
 _LINEAR = (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
@@ -29,8 +30,8 @@ class Rules:
     """Applies a rule to a call.
 
     Args:
-        prefer_merged: Function of a `DecomposedConv2D` and its symbolic input that says whether
-            its two convolutions become one.
+        prefer_merged: Function of a layer of several convolutions in a row and its symbolic input
+            that says whether they become one.
         form: Form of the convolutions, one of `forms.FORMS` or None.
     """
 
@@ -49,7 +50,7 @@ class Rules:
             kwargs: Likewise.
             once: Whether the layer is called once only; if not, it stays a layer of its own.
         """
-        rule = _RULES.get(type(layer)) if once else None
+        rule = _rule_of(layer) if once else None
         if rule is not None and len(args) == 1 and not kwargs.get("training"):
             found = rule(self, layer, args[0])
             if found is not None:
@@ -135,27 +136,15 @@ class Rules:
         self.expanded.append(layer.name)
         return value
 
-    def pde(self, layer, x):
-        """See `expand`."""
-        return self._expanded(layer, expand.pde(layer, tensor_of(x), self.form))
-
-    def decomposed(self, layer, x):
-        """See `expand`."""
-        x = tensor_of(x)
-        return self._expanded(
-            layer, expand.decomposed(layer, x, self.prefer_merged(layer, x), self.form)
-        )
-
-    def polynomial(self, layer, x):
+    def convolution(self, layer, x):
         """See `expand`; coordinates need known sides."""
         x = tensor_of(x)
-        if layer.degree and None in x.shape[1:]:
-            return None
-        return self._expanded(layer, expand.polynomial(layer, x, self.form))
-
-    def stencil(self, layer, x):
-        """See `expand`."""
-        return self._expanded(layer, expand.stencil(layer, tensor_of(x), self.form))
+        if len(layer.terms()) > 1:
+            if None in x.shape[1:]:
+                return None
+            return self._expanded(layer, expand.polynomial(layer, x, self.form))
+        merge = len(layer.kernels()) > 1 and self.prefer_merged(layer, x)
+        return self._expanded(layer, expand.convolution(layer, x, merge, self.form))
 
     def pool(self, layer, x):
         """In the order of the axes that is faster here."""
@@ -174,7 +163,7 @@ class Rules:
         def part(name, value):
             inner, full_name = getattr(layer, name), f"{layer.name}_{name}"
             if name == "stencils":
-                return expand.stencil(inner, tensor_of(value), self.form, full_name)
+                return expand.convolution(inner, tensor_of(value), True, self.form, full_name)
             if name == "stencil_norm":
                 return self.batch_norm(inner, value, full_name)
             return self.linear(inner, value, full_name)
@@ -259,6 +248,11 @@ def _absorbs(x, axis=None):
     return axis is None or axis % len(x.source.shape) == x.axis
 
 
+def _rule_of(layer):
+    rule = _RULES.get(type(layer))
+    return Rules.convolution if rule is None and isinstance(layer, BorderedConv2D) else rule
+
+
 _RULES = {
     **dict.fromkeys(_LINEAR, Rules.linear),
     **dict.fromkeys(_IDLE, Rules.idle),
@@ -266,10 +260,6 @@ _RULES = {
     layers.Rescaling: Rules.rescaling,
     **dict.fromkeys((layers.MaxPooling2D, layers.AveragePooling2D), Rules.pool),
     layers.Activation: Rules.activation,
-    own.PDEConv2D: Rules.pde,
-    own.DecomposedConv2D: Rules.decomposed,
-    own.PolynomialConv2D: Rules.polynomial,
-    own.DepthwiseStencil2D: Rules.stencil,
     own.QuasiLinear2D: Rules.quasi_linear,
     own.ScalarGain: Rules.scalar_gain,
     **dict.fromkeys((own.Softball, own.Hardball, own.HardTanh), Rules.operations),

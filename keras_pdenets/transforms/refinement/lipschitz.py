@@ -7,8 +7,9 @@ import numpy as np
 from keras import layers
 
 from keras_pdenets.layers import HardTanh
+from keras_pdenets.layers.linear_maps import linear_map
+from keras_pdenets.layers.precision import numbers
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
-from keras_pdenets.operators.norms import convolution_norm, spectral_norm
 
 _KEEPING = (
     layers.InputLayer, layers.Identity, layers.Dropout, layers.SpatialDropout1D,
@@ -16,6 +17,10 @@ _KEEPING = (
     layers.ActivityRegularization, layers.Flatten, layers.Reshape, layers.Permute,
     layers.ZeroPadding1D, layers.ZeroPadding2D, layers.Cropping1D, layers.Cropping2D,
     layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.Softmax, HardTanh,
+)  # fmt: skip
+
+_LINEAR = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D
 )  # fmt: skip
 
 
@@ -75,35 +80,17 @@ def slope_of(activation):
     return largest_slope(ACTIVATIONS[name]) if name in ACTIVATIONS else None
 
 
-def _numbers(variable):
-    return np.asarray(keras.ops.convert_to_numpy(variable), "float64")
-
-
-def _dense(layer, _):
-    return spectral_norm(_numbers(layer.kernel))
-
-
-def _convolution(layer, _):
-    kernel = _numbers(layer.kernel)
-    if layer.groups > 1:
-        parts = np.split(kernel, layer.groups, axis=-1)
-        return max(convolution_norm(part) for part in parts)
-    # Dilated kernels have the same symbol at other frequencies.
-    return convolution_norm(kernel)
-
-
-def _depthwise(layer, _):
-    kernel = _numbers(layer.kernel)
-    return max(convolution_norm(kernel[..., c : c + 1, :]) for c in range(kernel.shape[-2]))
+def _linear(layer, _):
+    return linear_map(layer).bound()
 
 
 def _batch_norm(layer, _):
-    deviation = np.sqrt(_numbers(layer.moving_variance) + layer.epsilon)
-    return float(np.max(np.abs(_numbers(layer.gamma) if layer.scale else 1.0) / deviation))
+    deviation = np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
+    return float(np.max(np.abs(numbers(layer.gamma) if layer.scale else 1.0) / deviation))
 
 
 def _normalization(layer, _):
-    deviation = np.maximum(np.sqrt(_numbers(layer.variance)), keras.backend.epsilon())
+    deviation = np.maximum(np.sqrt(numbers(layer.variance)), keras.backend.epsilon())
     return float(np.max(deviation if layer.invert else 1 / deviation))
 
 
@@ -121,11 +108,7 @@ def _pooling(layer, _):
 
 
 _RULES = {
-    layers.Dense: _dense,
-    layers.Conv1D: _convolution,
-    layers.Conv2D: _convolution,
-    layers.DepthwiseConv1D: _depthwise,
-    layers.DepthwiseConv2D: _depthwise,
+    **dict.fromkeys(_LINEAR, _linear),
     layers.BatchNormalization: _batch_norm,
     layers.Normalization: _normalization,
     layers.Rescaling: lambda layer, _: float(np.max(np.abs(layer.scale))),

@@ -1,6 +1,20 @@
 """Private names of Keras."""
 
+import keras
 from keras.src.backend.common.variables import AutocastScope
+
+
+class NonFiniteHook(keras.optimizers.LossScaleOptimizer):
+    """Keras' `LossScaleOptimizer`, which calls `on_nonfinite` where Keras halves the scale."""
+
+    def _stateful_handle_non_finite_grads(self):
+        self.on_nonfinite()
+
+    def _stateless_handle_non_finite_grads(self, optimizer_variables, trainable_variables):
+        mapping = list(zip(self.variables, optimizer_variables, strict=True))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            self.on_nonfinite()
+        return trainable_variables, [scope.get_current_value(v) for v in self.variables]
 
 
 def layers_inside(layer, deep=True):
@@ -53,3 +67,8 @@ def variables_as_they_are():
     layers of unmixed ones, opens a scope that rounds the variables all the same (Keras 3.15).
     """
     return AutocastScope(None)
+
+
+def learning_rate_of(optimizer):
+    """The learning rate as it was given: a variable, a schedule or a function."""
+    return optimizer._learning_rate

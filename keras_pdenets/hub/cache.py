@@ -9,9 +9,10 @@ import huggingface_hub
 from huggingface_hub import constants
 
 # Private, both: how the client names a folder, and what it does where no symbolic link can be made.
-from huggingface_hub.file_download import _create_symlink, repo_folder_name
+from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock
 
+from keras_pdenets.compat.huggingface_hub import link
 from keras_pdenets.hub.causes import TooSlowError
 from keras_pdenets.hub.digests import is_commit, is_sha256, matches
 from keras_pdenets.hub.names import is_repo, is_revision
@@ -125,7 +126,7 @@ class Slot:
                     raise error.__cause__ or error from None
             if not (self.path.exists() and self.path.samefile(self._blob)):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                _create_symlink(str(self._blob), str(self.path), new_blob=is_new)
+                link(self._blob, self.path, is_new)
 
     def remember(self, revision: str | None) -> None:
         """Note where a branch or tag is, for days without a network."""

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import keras
-from keras_hub.src.utils.preset_utils import register_presets
 
+from keras_pdenets.compat.keras_hub import register_presets
 from keras_pdenets.hub.files import load_weights
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.kerashub.backbone import PDENetBackbone

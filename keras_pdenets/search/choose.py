@@ -4,6 +4,7 @@ import itertools
 
 import keras_tuner
 
+from keras_pdenets.compat.keras_tuner import draw_often, first_round_sizes
 from keras_pdenets.search.depth_oracle import DepthOracle
 from keras_pdenets.search.oracles import (
     OBJECTIVE,
@@ -63,7 +64,7 @@ def make_oracle(kind, space, max_trials=None):
         _check_hyperband(space)
     oracle = ORACLES[kind](**common)
     # It draws with replacement: by its own 20 draws it misses choices that are left.
-    oracle._max_collisions = 100 * len(space.depths) * len(space.combinations)
+    draw_often(oracle, 100 * len(space.depths) * len(space.combinations))
     return oracle
 
 
@@ -79,8 +80,7 @@ ORACLES = {
 def _check_hyperband(space):
     """Hyperband on fewer choices than its brackets hold runs one-epoch trials and ends."""
     oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=space.epochs)
-    brackets = range(oracle._get_num_brackets())
-    needed = sum(oracle._get_size(bracket, 0) for bracket in brackets)
+    needed = sum(first_round_sizes(oracle))
     choices = len(space.depths) * len(space.combinations)
     if choices < needed:
         raise ValueError(

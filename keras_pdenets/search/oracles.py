@@ -1,15 +1,18 @@
 """KerasTuner's oracles, made safe against kills, crashes and NaN."""
 
-import contextlib
 import json
 import logging
 import shutil
-import threading
-from pathlib import Path
 
 import keras_tuner
-from keras_tuner.src.engine import oracle as engine
 
+from keras_pdenets.compat.keras_tuner import (
+    OracleHooks,
+    lock_freed,
+    oracle_file,
+    run_again,
+    trial_folder,
+)
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.records import load_json
 from keras_pdenets.utils.text import printable
@@ -23,7 +26,7 @@ WAITING = {"status": "IDLE"}
 DONE = {"status": "STOPPED"}
 
 
-class SafeOracle(keras_tuner.Oracle):
+class SafeOracle(OracleHooks, keras_tuner.Oracle):
     """Mends what a kill or a failure breaks in KerasTuner's oracles.
 
     Files are written whole or not at all; a trial that was finished is not run again, and one
@@ -36,10 +39,11 @@ class SafeOracle(keras_tuner.Oracle):
 
     def save(self):
         """Write the state of the search."""
-        _write(Path(self._get_oracle_fname()), json.dumps(self.get_state()))
+        _write(oracle_file(self), json.dumps(self.get_state()))
 
-    def _save_trial(self, trial):
-        path = Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+    def save_trial(self, trial):
+        """Write the state of a trial."""
+        path = trial_folder(self, trial.trial_id) / "trial.json"
         _write(path, json.dumps(trial.get_state()))
 
     def reload(self):
@@ -48,20 +52,20 @@ class SafeOracle(keras_tuner.Oracle):
         Raises:
             ValueError: If a file is damaged or of another search.
         """
-        path = Path(self._get_oracle_fname())
+        path = oracle_file(self)
         try:
             known = set(load_json(path, nan=True)["start_order"]) if path.exists() else set()
             self._reload(known)
         # KerasTuner takes what it reads for its own.
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(
-                f"{self._project_dir} holds a search with a damaged file "
+                f"{path.parent} holds a search with a damaged file "
                 f"({printable(f'{type(error).__name__}: {error}', 300)}). Put a copy back, or give "
                 "another folder to start anew."
             ) from error
 
     def _reload(self, known):
-        for folder in Path(self._project_dir).glob("trial_*"):
+        for folder in oracle_file(self).parent.glob("trial_*"):
             # Killed before the oracle had noted it: no worker was ever given this trial.
             if folder.name.removeprefix("trial_") not in known:
                 shutil.rmtree(folder)
@@ -70,15 +74,14 @@ class SafeOracle(keras_tuner.Oracle):
         ended = {i for i, trial in self.trials.items() if trial.status in ("COMPLETED", "FAILED")}
         self.end_order += [i for i in self.start_order if i in ended and i not in self.end_order]
         # KerasTuner takes the last one first.
-        self._retry_queue = [i for i in reversed(self.start_order) if i not in ended]
-        for identifier in self._retry_queue:
-            _forget_metrics(self.trials[identifier])
+        broken_off = [i for i in reversed(self.start_order) if i not in ended]
+        run_again(self, broken_off)
+        for identifier in broken_off:
+            self.begin_again(self.trials[identifier])
 
-    def _retry(self, trial):
-        again = super()._retry(trial)
-        if again:
-            _forget_metrics(trial)
-        return again
+    def begin_again(self, trial):
+        """Forget a trial's metrics: else KerasTuner would not take those of the next attempt."""
+        trial.metrics = type(trial.metrics)()
 
     def create_trial(self, tuner_id):
         """The next trial, or one that says that the search has ended."""
@@ -86,19 +89,19 @@ class SafeOracle(keras_tuner.Oracle):
             self.tuner_ids.discard(tuner_id)
             self.ongoing_trials.pop(tuner_id, None)
             return keras_tuner.engine.trial.Trial(self.get_space(), status="STOPPED")
-        with _freed(self):
+        with lock_freed(self):
             return super().create_trial(tuner_id)
 
     def update_trial(self, trial_id, metrics, step=0):
         """Record the metrics of a trial."""
-        with _freed(self):
+        with lock_freed(self):
             return super().update_trial(trial_id, metrics, step)
 
     def end_trial(self, trial):
         """Record a finished trial; one without a score counts as failed."""
         # gRPC carries 32-bit floats: what was chosen stays as it was chosen.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
-        with _freed(self):
+        with lock_freed(self):
             super().end_trial(trial)
 
     def score_trial(self, trial):
@@ -111,7 +114,8 @@ class SafeOracle(keras_tuner.Oracle):
             trial.message = f"The trial has reported no {self.objective.name}."
             _LOG.warning("Trial %s has reported no %s", trial.trial_id, self.objective.name)
 
-    def _check_consecutive_failures(self):
+    def count_failure(self):
+        """End the search after too many failures in a row."""
         # KerasTuner's raises an error here, with its lock held for ever, and counts what failed
         # before a resume.
         failed = self.trials[self.end_order[-1]].status == "FAILED"
@@ -123,25 +127,6 @@ class SafeOracle(keras_tuner.Oracle):
 
 def _write(path, text):
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-@contextlib.contextmanager
-def _freed(oracle):
-    """Free KerasTuner's lock of an oracle after an error, which KerasTuner leaves held."""
-    name = threading.current_thread().name
-    outermost = engine.THREADS[oracle] != name
-    try:
-        yield
-    except BaseException:
-        if outermost and engine.THREADS[oracle] == name:
-            engine.THREADS[oracle] = None
-            engine.LOCKS[oracle].release()
-        raise
-
-
-def _forget_metrics(trial):
-    """Else KerasTuner would not take the metrics of the next attempt."""
-    trial.metrics = type(trial.metrics)()
 
 
 class ListOracle(SafeOracle):

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_pdenets.analysis import measure_perturbation
 from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.compat.keras_tuner import is_worker
 from keras_pdenets.data import DataSource
 from keras_pdenets.search.choose import make_oracle
 from keras_pdenets.search.hypermodel import DepthHyperModel
@@ -79,7 +80,7 @@ def run_search(
     tuner = make_tuner(oracle, space, folder, x, y)
     warn_of_small_pixels(None, x)  # hours before the measure would say it
     tuner.search(x, y, validation_data=validation, verbose=verbose)
-    if tuner._is_worker():
+    if is_worker(tuner):
         return None
     write_trials(oracle, space, folder / TRIALS)
     best = best_trial(oracle, space)

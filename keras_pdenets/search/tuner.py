@@ -10,6 +10,13 @@ import keras
 import keras_tuner
 import numpy as np
 
+from keras_pdenets.compat.keras_tuner import (
+    TunerHooks,
+    build_model,
+    checkpoint_file,
+    is_worker,
+    tuner_file,
+)
 from keras_pdenets.search.batches import ShuffledBatches
 from keras_pdenets.search.folder import check_folder, describe
 from keras_pdenets.search.oracles import SafeOracle
@@ -56,7 +63,7 @@ class _SaveState(keras.callbacks.Callback):
         state.write_state(self.path, state.capture(self.model), self.history, self.space)
 
 
-class DepthTuner(keras_tuner.Tuner):
+class DepthTuner(TunerHooks, keras_tuner.Tuner):
     """Runs the trials of any oracle of this package, one training code for all of them.
 
     A trial begins from its parent's weights where it has one (`"tuner/trial_id"`, with inserted
@@ -117,17 +124,14 @@ class DepthTuner(keras_tuner.Tuner):
             oracle.reload()
         self.save()
 
-    def _configure_tensorboard_dir(self, callbacks, trial, execution=0):
-        # KerasTuner imports tensorboard here, which TensorFlow does not bring any more.
-        pass
-
     def save(self):
         """Write the state of oracle and tuner."""
-        if not self._is_worker():
+        if not is_worker(self):
             self.oracle.save()
         text = json.dumps(self.get_state())
-        path = Path(self._get_tuner_fname())
-        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        replace_file(
+            tuner_file(self), lambda temporary: temporary.write_text(text, encoding="utf-8")
+        )
 
     def pre_create_trial(self):
         """Wait a little longer every time that the oracle has nothing to do."""
@@ -169,7 +173,7 @@ class DepthTuner(keras_tuner.Tuner):
         first = values.get("tuner/initial_epoch", 0)
         epochs = values.get("tuner/epochs", self.space.epochs) - first
         keras.utils.set_random_seed(self.space.seed)
-        model = self._try_build(trial.hyperparameters)
+        model = build_model(self, trial.hyperparameters)
         steps = max(1, len(x) // self.space.batch_size)
         self._compile(model, values, epochs, steps)
         history = []
@@ -194,7 +198,7 @@ class DepthTuner(keras_tuner.Tuner):
                 verbose=verbose,
                 callbacks=[probe, *callbacks, _SaveState(folder / _STATE, self.space, history)],
             )
-        model.save_weights(self._get_checkpoint_fname(trial.trial_id))
+        model.save_weights(checkpoint_file(self, trial.trial_id))
         result = self._result(model, values, history, len(x))
         text = json.dumps(result)
         replace_file(folder / _RESULT, lambda path: path.write_text(text, encoding="utf-8"))
@@ -235,7 +239,7 @@ class DepthTuner(keras_tuner.Tuner):
     def load_model(self, trial):
         """The trained model of a trial."""
         model = self.hypermodel.build(trial.hyperparameters)
-        model.load_weights(self._get_checkpoint_fname(trial.trial_id))
+        model.load_weights(checkpoint_file(self, trial.trial_id))
         return model
 
     def _result(self, model, values, history, images):

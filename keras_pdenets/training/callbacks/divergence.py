@@ -5,6 +5,7 @@ import logging
 import keras
 import numpy as np
 
+from keras_pdenets.compat.keras import learning_rate_of
 from keras_pdenets.training import state
 from keras_pdenets.utils.checks import check_integer, check_number
 from keras_pdenets.utils.text import shown
@@ -173,10 +174,10 @@ class RecoverFromDivergence(keras.callbacks.Callback):
 
     def _cut(self, optimizer, rate):
         """Cut the learning rate: a variable, a schedule or a function without arguments."""
-        if isinstance(optimizer._learning_rate, keras.Variable):
+        if isinstance(learning_rate_of(optimizer), keras.Variable):
             optimizer.learning_rate = rate * self.factor
             return
-        self._schedule = base = self._schedule or optimizer._learning_rate
+        self._schedule = base = self._schedule or learning_rate_of(optimizer)
         factor = self.factor**self.recoveries
         if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
             optimizer.learning_rate = ScaledSchedule(base, factor)

@@ -2,9 +2,11 @@
 
 import keras
 
+from keras_pdenets.compat.keras import NonFiniteHook
+
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class SkipNonFinite(keras.optimizers.LossScaleOptimizer):
+class SkipNonFinite(NonFiniteHook):
     """Keras' `LossScaleOptimizer` with the scale held at 1, and a counter of skipped steps."""
 
     def build(self, var_list):
@@ -14,15 +16,9 @@ class SkipNonFinite(keras.optimizers.LossScaleOptimizer):
             shape=(), dtype="int32", initializer="zeros", aggregation="none", name="skipped_steps"
         )
 
-    # Keras halves the scale in these two.
-    def _stateful_handle_non_finite_grads(self):
+    def on_nonfinite(self):
+        """Count the step."""
         self.skipped.assign_add(1)
-
-    def _stateless_handle_non_finite_grads(self, optimizer_variables, trainable_variables):
-        mapping = list(zip(self.variables, optimizer_variables, strict=True))
-        with keras.StatelessScope(state_mapping=mapping) as scope:
-            self.skipped.assign_add(1)
-        return trainable_variables, [scope.get_current_value(v) for v in self.variables]
 
 
 def skip_nonfinite(optimizer):
@@ -39,6 +35,8 @@ def skip_nonfinite(optimizer):
 
     Example:
     >>> import keras
+
+    from keras_pdenets.compat.keras import NonFiniteHook
     >>> import keras_pdenets
     >>> optimizer = keras_pdenets.training.skip_nonfinite(keras.optimizers.SGD(0.1))
     """

@@ -6,17 +6,9 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.flow_chain import flow_steps
-from keras_pdenets.layers import DecomposedConv2D, PDEConv2D, PolynomialConv2D, ScalarGain
+from keras_pdenets.blocks.operators import OPERATORS
+from keras_pdenets.layers import ScalarGain
 from keras_pdenets.layers.images import channel_axis
-
-# A plain convolution is Keras' own, unless an option asks for more than that can do.
-_OPERATORS = {"conv": PolynomialConv2D, "pde": PDEConv2D, "decomposed": DecomposedConv2D}
-OPERATOR_OPTIONS = {
-    "conv": ("boundary", "degree"),
-    "pde": ("boundary", "normalize", "form"),
-    "decomposed": ("boundary", "mid_filters"),
-}
-OPERATORS = tuple(OPERATOR_OPTIONS)
 
 
 def he_normal():
@@ -57,7 +49,7 @@ class Parts:
                 f"`operator` must be one of {', '.join(OPERATORS)}. "
                 f"Received: operator={self.operator!r}"
             )
-        known = OPERATOR_OPTIONS[self.operator]
+        known = OPERATORS[self.operator].options
         if set(self.operator_options) - set(known):
             raise ValueError(
                 f"`operator_options` of operator={self.operator!r} may hold {', '.join(known)}. "
@@ -80,21 +72,18 @@ class Parts:
             name=name,
         )(x)
 
-    def operate(self, x, filters, strides, name, zero=False):
+    def operator_conv(self, x, filters, strides, name, zero=False):
         """The 3x3 operator of the residual branch; it may start at zero."""
-        options = dict(self.operator_options)
-        if self.operator == "conv":
-            if not options:
-                return self.conv(x, filters, 3, strides, name, zero)
-            options.setdefault("degree", 0)
-        y = _OPERATORS[self.operator](
+        if self.operator == "conv" and not self.operator_options:
+            return self.conv(x, filters, 3, strides, name, zero)
+        y = OPERATORS[self.operator].layer(
             filters,
             strides=strides,
             use_bias=not self.norms,
             data_format=self.data_format,
             dtype=self.dtype,
             name=name,
-            **options,
+            **self.operator_options,
         )(x)
         # Zero is a dead point of products of coefficients: a gain starts there in their place.
         return self.gain(y, 0.0, f"{name}_gain") if zero else y

@@ -8,9 +8,9 @@ def basic_block(parts, x, filters, strides, name, step):
     """
 
     def branch(parts, x):
-        y = parts.operate(x, filters, strides, f"{name}_conv0")
+        y = parts.operator_conv(x, filters, strides, f"{name}_conv0")
         y = parts.norm_relu(y, name, 0)
-        y = parts.operate(y, filters, 1, f"{name}_conv1", step.zero and not parts.norms)
+        y = parts.operator_conv(y, filters, 1, f"{name}_conv1", step.zero and not parts.norms)
         return parts.norm(y, f"{name}_bn1", step.gain)
 
     return _join(parts, x, branch, filters, strides, name, step)
@@ -22,7 +22,7 @@ def bottleneck_block(parts, x, filters, strides, name, step):
     def branch(parts, x):
         y = parts.conv(x, filters, 1, 1, f"{name}_conv0")
         y = parts.norm_relu(y, name, 0)
-        y = parts.operate(y, filters, strides, f"{name}_conv1")
+        y = parts.operator_conv(y, filters, strides, f"{name}_conv1")
         y = parts.norm_relu(y, name, 1)
         y = parts.conv(y, 4 * filters, 1, 1, f"{name}_conv2", step.zero and not parts.norms)
         return parts.norm(y, f"{name}_bn2", step.gain)
@@ -50,9 +50,9 @@ def preactivation_block(parts, x, filters, name, step):
 
     def branch(parts, x):
         y = parts.norm_relu(x, name, 0)
-        y = parts.operate(y, filters, 1, f"{name}_conv0")
+        y = parts.operator_conv(y, filters, 1, f"{name}_conv0")
         y = parts.norm_relu(y, name, 1)
-        return parts.operate(y, filters, 1, f"{name}_conv1", step.zero)
+        return parts.operator_conv(y, filters, 1, f"{name}_conv1", step.zero)
 
     return parts.add(x, step.increment(parts, x, branch, name), f"{name}_add")
 

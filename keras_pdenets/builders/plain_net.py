@@ -77,7 +77,7 @@ def build_plain_net(config, options):
         for layer in range(layers):
             name = f"stage{stage}_layer{layer}"
             strides = 2 if strided and stage > 0 and layer == 0 else 1
-            x = parts.operate(x, filters, strides, f"{name}_conv")
+            x = parts.operator_conv(x, filters, strides, f"{name}_conv")
             x = parts.norm_relu(x, name, 0)
         if not strided:
             x = parts.pool(x, f"stage{stage}_pool")

@@ -47,6 +47,12 @@ class PreActResNetConfig:
         check_steps(self)
 
 
+def preact_shapes(config):
+    """Channels and filters of every 3x3 operator of a `PreActResNetConfig`."""
+    sections = zip(config.num_blocks, config.filters, strict=True)
+    return [(filters, filters) for blocks, filters in sections for _ in range(2 * blocks)]
+
+
 def build_preact_resnet(config, options):
     """The `keras.Model` of a `PreActResNetConfig` with the given `ModelOptions`."""
     inputs, x = make_input(options)

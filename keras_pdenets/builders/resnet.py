@@ -54,6 +54,15 @@ class ResNetConfig:
         check_steps(self)
 
 
+def resnet_shapes(config):
+    """Channels and filters of every 3x3 operator of a `ResNetConfig`."""
+    widths = [f for n, f in zip(config.num_blocks, config.filters, strict=True) for _ in range(n)]
+    if config.block == "bottleneck":
+        return [(filters, filters) for filters in widths]
+    first = zip([config.filters[0], *widths], widths, strict=False)
+    return [shape for c, filters in first for shape in ((c, filters), (filters, filters))]
+
+
 def build_resnet(config, options):
     """The `keras.Model` of a `ResNetConfig` with the given `ModelOptions`."""
     inputs, x = make_input(options)

@@ -11,6 +11,8 @@ from keras_pdenets.layers.precision import widen
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
 from keras_pdenets.utils.checks import check_number
 
+# They start as the identity: decay would undo the activation that they are a part of.
+FLOW_KERNELS = ("inner_kernel", "outer_kernel")
 PROMOTIONS = (None, "channel", "depthwise", "conv")
 _ROUNDS = 24
 # A step as small as that was the last but one: each has twice the digits of the one before.
@@ -76,11 +78,9 @@ class _FlowStep(OnChannels):
             self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
         elif self.promote is not None:
             shape = (3, 3, channels, 1 if self.promote == "depthwise" else channels)
-            self.inner_kernel = self.add_weight(
-                shape=shape, initializer=_identity, name="inner_kernel"
-            )
-            self.outer_kernel = self.add_weight(
-                shape=shape, initializer=_identity, name="outer_kernel"
+            self.inner_kernel, self.outer_kernel = (
+                self.add_weight(shape=shape, initializer=_identity, name=name)
+                for name in FLOW_KERNELS
             )
 
     def call(self, y):

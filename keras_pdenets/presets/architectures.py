@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from keras_pdenets.blocks.operators import OPERATORS, Operator
 from keras_pdenets.builders import FAMILIES, ModelOptions
 from keras_pdenets.utils.checks import matching
 from keras_pdenets.utils.text import printable, shown
@@ -65,28 +66,22 @@ class Architecture:
         return FAMILIES[self.family].build(self.config(options), model_options)
 
 
-_PREFIXES = {"conv": "", "pde": "PDE", "decomposed": "Decomposed"}
 _HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
-_YIN = "Yin et al. 2019, arXiv 1904.07568, Eq. (44)"
 _LIU = "Liu et al. 2023, arXiv 2308.01621"
 _VGG = "Simonyan and Zisserman 2014, arXiv 1409.1556, with batch norm and one dense layer"
 _LI = "Li and Shi 2017, arXiv 1708.05115, section 3"
 
-# depth, blocks in each stage, block, trainable parameters of conv, pde, decomposed
+# depth, blocks in each stage, block, trainable parameters with plain convolutions
 _RESNETS = (
-    (18, (2, 2, 2, 2), "basic", (11_173_962, 7_512_138, 8_028_234)),
-    (34, (3, 4, 6, 3), "basic", (21_282_122, 14_253_386, 14_769_482)),
-    (50, (3, 4, 6, 3), "bottleneck", (23_520_842, 19_748_426, 19_748_426)),
-    (101, (3, 4, 23, 3), "bottleneck", (42_512_970, 35_398_218, 35_398_218)),
+    (18, (2, 2, 2, 2), "basic", 11_173_962),
+    (34, (3, 4, 6, 3), "basic", 21_282_122),
+    (50, (3, 4, 6, 3), "bottleneck", 23_520_842),
+    (101, (3, 4, 23, 3), "bottleneck", 42_512_970),
 )
-# depth = 6 L + 2, L, the same three counts
+# depth = 6 L + 2, L, the same count
 _PREACT_RESNETS = (
-    (20, 3, (295_418, 198_650, 198_650)),
-    (32, 5, (489_850, 328_570, 328_570)),
-    (44, 7, (684_282, 458_490, 458_490)),
-    (56, 9, (878_714, 588_410, 588_410)),
-    (110, 18, (1_753_658, 1_173_050, 1_173_050)),
-)
+    (20, 3, 295_418), (32, 5, 489_850), (44, 7, 684_282), (56, 9, 878_714), (110, 18, 1_753_658)
+)  # fmt: skip
 # depth, blocks in each stage, trainable parameters; the blocks have no bottleneck, so that 34 and
 # 50 are one net
 _HYPERBOLIC_RESNETS = (
@@ -129,17 +124,30 @@ def _row(
     side: int,
     parameters: int,
     reference: str,
-    operator: str | None = None,
+    operator: Operator | None = None,
 ) -> Architecture:
+    name = re.sub(r"(PreAct|Hyperbolic|Plain|Refined)", r"\1_", builder)
     if operator is not None:
-        prefix, options = _PREFIXES[operator], {**options, "operator": operator}
-        builder = f"{prefix}{builder}"
-        if prefix:
-            reference = f"{reference}; {_YIN}"
-    # PDEPreActResNet20: pde_preact_resnet20
-    name = re.sub(r"(PDE|Decomposed|PreAct|Hyperbolic|Plain|Refined)", r"\1_", builder).lower()
+        options = {**options, "operator": operator.name}
+        parameters += _more_parameters(family, options, operator)
+        # PDEPreActResNet20: pde_preact_resnet20
+        builder = f"{operator.prefix}{builder}"
+        name = f"{operator.prefix}_{name}" if operator.prefix else name
+        reference = "; ".join(filter(None, (reference, operator.reference)))
+    name = name.lower()
     preset = _DEFAULT_PRESETS.get(name)
     return Architecture(name, builder, family, options, side, parameters, reference, preset)
+
+
+def _more_parameters(family: str, options: dict[str, Any], operator: Operator) -> int:
+    """How many parameters a net has more with an operator than with plain convolutions."""
+    shapes = FAMILIES[family].operator_shapes
+    if shapes is None:
+        return 0
+    return sum(
+        operator.parameters(*shape) - OPERATORS["conv"].parameters(*shape)
+        for shape in shapes(FAMILIES[family].config(**options))
+    )
 
 
 ARCHITECTURES = {
@@ -147,27 +155,27 @@ ARCHITECTURES = {
     for row in (
         *(
             row
-            for index, operator in enumerate(_PREFIXES)
+            for operator in OPERATORS.values()
             for row in (
                 *(
                     _row("resnet", f"ResNet{depth}", {"num_blocks": n, "block": block}, 224,
-                         counts[index], _HE, operator)
-                    for depth, n, block, counts in _RESNETS
+                         count, _HE, operator)
+                    for depth, n, block, count in _RESNETS
                 ),
                 *(
                     _row("preact_resnet", f"PreActResNet{depth}", {"num_blocks": n}, 32,
-                         counts[index], _HAUSER, operator)
-                    for depth, n, counts in _PREACT_RESNETS
+                         count, _HAUSER, operator)
+                    for depth, n, count in _PREACT_RESNETS
                 ),
             )
         ),
         *(
-            _row("plain_net", builder, options, side, counts[0], reference, "conv")
+            _row("plain_net", builder, options, side, counts[0], reference, OPERATORS["conv"])
             for builder, options, side, counts, reference in _PLAIN_NETS
         ),
         *(
             _row("refined_plain_net", f"Refined{builder}", {**options, **_STEPS}, side, counts[1],
-                 f"{reference}; {_LI}", "conv")
+                 f"{reference}; {_LI}", OPERATORS["conv"])
             for builder, options, side, counts, reference in _PLAIN_NETS
         ),
         *(

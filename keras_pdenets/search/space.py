@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from keras_pdenets.blocks.parts import OPERATORS
+from keras_pdenets.blocks.operators import OPERATORS
 from keras_pdenets.builders import ModelOptions, Preprocessing
 from keras_pdenets.builders.steps import STARTS
 from keras_pdenets.operators.stopping import MOST_BLOCKS

@@ -2,9 +2,10 @@
 
 import keras
 
-_PDE_COEFFICIENTS = {"sigma", "b", "c"}
-# They start as the identity: decay would undo the activation that they are a part of.
-_FLOW_KERNELS = {"inner_kernel", "outer_kernel"}
+from keras_pdenets.blocks.operators import OPERATORS
+from keras_pdenets.layers.flow_steps import FLOW_KERNELS
+
+_COEFFICIENTS = {name for row in OPERATORS.values() for name in row.coefficients}
 
 
 class RestartedCosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -65,6 +66,6 @@ def make_optimizer(recipe, model, steps_per_epoch):
 
 
 def _decays(variable, decay_pde):
-    if variable.name in _PDE_COEFFICIENTS:
+    if variable.name in _COEFFICIENTS:
         return decay_pde
-    return "kernel" in variable.name and variable.name not in _FLOW_KERNELS
+    return "kernel" in variable.name and variable.name not in FLOW_KERNELS

@@ -10,11 +10,10 @@ import keras_pdenets
 from keras_pdenets.analysis import find_blocks
 from keras_pdenets.applications import _checkpoint_for
 from keras_pdenets.blocks.parts import Parts
-from keras_pdenets.blocks.steps import SCHEMES, Step
+from keras_pdenets.blocks.steps import BLOCK_SCHEMES, Step
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.hub.resolve import resolve
-from keras_pdenets.operators.flows.schemes import SCHEMES as GROWTH
-from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA, RungeKutta
+from keras_pdenets.operators.flows import SCHEMES, Scheme
 from keras_pdenets.presets import ARCHITECTURES, get_preset
 from keras_pdenets.transforms import fold
 
@@ -40,31 +39,35 @@ def _step_of(scheme, h):
     ("scheme", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4), ("backward_euler", 1)]
 )
 def test_order_of_convergence(scheme, order):
-    exact = GROWTH["exact"].step(MATRIX, 1.0)
+    exact = SCHEMES["exact"].step(MATRIX, 1.0)
     errors = []
     for steps in (2, 4):
         step = _step_of(scheme, 1 / steps)
-        if scheme in GROWTH:
-            np.testing.assert_allclose(step, GROWTH[scheme].step(MATRIX, 1 / steps), atol=1e-6)
-        else:
-            np.testing.assert_allclose(step, np.linalg.inv(np.eye(2) - MATRIX / steps), atol=1e-5)
+        atol = 1e-6 if SCHEMES[scheme].explicit else 1e-5
+        np.testing.assert_allclose(step, SCHEMES[scheme].step(MATRIX, 1 / steps), atol=atol)
         errors.append(np.abs(np.linalg.matrix_power(step.astype("float64"), steps) - exact).max())
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
 
 
 def test_tableaus_check_themselves():
-    for name, scheme in RUNGE_KUTTA.items():
+    for name, scheme in SCHEMES.items():
+        if not scheme.nodes:
+            continue
         errors = []
         for steps in (10, 20):  # x' = -x^2 from 1: 1 / (1 + t)
             x = 1.0
             for _ in range(steps):
-                x = scheme.step(lambda x: -(x**2), x, 1 / steps)
+                k = total = 0.0
+                for node, weight in zip((0.0, *scheme.nodes), scheme.weights, strict=True):
+                    k = -((x + node * k / steps) ** 2)
+                    total += weight * k
+                x += total / steps
             errors.append(abs(x - 0.5))
         assert np.log2(errors[0] / errors[1]) == pytest.approx(scheme.order, abs=0.3), name
     with pytest.raises(ValueError, match=r"and 0[.]5 where order 1"):
-        RungeKutta("wrong", 1, (0.5,), (0.0, 0.5))
+        Scheme("wrong", 1, (0.5,), (0.0, 0.5))
     with pytest.raises(ValueError, match="`order` must be that of the coefficients"):
-        RungeKutta("midpoint", 3, (0.5,), (0.0, 1.0))
+        Scheme("midpoint", 3, (0.5,), (0.0, 1.0))
 
 
 def test_stochastic_depth(images):
@@ -181,6 +184,6 @@ def test_names_and_weights_do_not_depend_on_an_explicit_scheme():
     ],
 )
 def test_errors(options, message):
-    assert SCHEMES == ("euler", "midpoint", "rk4", "backward_euler")
+    assert BLOCK_SCHEMES == ("euler", "midpoint", "rk4", "backward_euler")
     with pytest.raises(ValueError, match=message):
         build("preact_resnet20", config={**TINY, **options})

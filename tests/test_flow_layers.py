@@ -7,7 +7,7 @@ from conftest import BACKEND
 
 from keras_pdenets.blocks.flow_chain import flow_steps
 from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
-from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
+from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 
 # JAX and TensorFlow compile every step: too slow for more.

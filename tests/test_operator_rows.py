@@ -49,5 +49,5 @@ def test_a_row_describes_its_layer(name):
 def test_operators_and_options_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match="`operator` must be one of conv, pde, decomposed"):
         Parts("wave")
-    with pytest.raises(ValueError, match="may hold boundary, mid_filters.*degree"):
+    with pytest.raises(ValueError, match=r"may hold boundary, mid_filters.*degree"):
         Parts("decomposed", {"degree": 1})

@@ -27,7 +27,7 @@ from keras_pdenets.layers import (
     ScaledResidual,
     Softball,
 )
-from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
+from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 
 POLICIES = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
-from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
+from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows import activation_flow, increments
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import keras
 
 from keras_pdenets.layers import BackwardEulerStep, ScaledResidual
-from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA
+from keras_pdenets.operators.flows import SCHEMES
 
-SCHEMES = ("euler", *RUNGE_KUTTA, "backward_euler")
+BLOCK_SCHEMES = (*(name for name, row in SCHEMES.items() if row.explicit), "backward_euler")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Step:
     Args:
         zero: Whether the branch F starts at zero, so that the untrained block is its shortcut.
         step_size: h, a constant factor; None: 1.
-        scheme: One of `SCHEMES`.
+        scheme: One of `BLOCK_SCHEMES`.
         leak: beta of `layers.ScaledResidual`, or None.
         drop: Share of the examples that skip the step in training.
     """
@@ -50,9 +50,9 @@ class Step:
         if self.leak is not None:
             model = _as_model(replace(parts, norms=False), x, branch, name)
             return self._dropped(parts, ScaledResidual(model, self.leak, **common)(x), name)
-        if self.scheme in RUNGE_KUTTA:
+        if SCHEMES[self.scheme].nodes:
             model = _as_model(parts, x, branch, name)
-            y = _runge_kutta(parts, x, model, name, RUNGE_KUTTA[self.scheme], h)
+            y = _runge_kutta(parts, x, model, name, SCHEMES[self.scheme], h)
             return self._dropped(parts, y, name)
         return self.euler(parts, branch(parts, x), name)
 

@@ -8,7 +8,7 @@ import keras
 
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
 from keras_pdenets.builders.stem import check_stem, make_stem
-from keras_pdenets.layers.flow_steps import PROMOTIONS
+from keras_pdenets.layers.flow_step import PROMOTIONS
 from keras_pdenets.utils.checks import check_integer
 
 DOWNSAMPLINGS = ("stride", "pool")

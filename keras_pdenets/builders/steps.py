@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from keras_pdenets.blocks.steps import SCHEMES, Step
+from keras_pdenets.blocks.steps import BLOCK_SCHEMES, Step
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.utils.checks import as_number
 
@@ -52,8 +52,8 @@ def check_steps(config):
         ("zero_start", isinstance(config.zero_start, bool), "be True or False"),
         ("step_size", h is None or h == "1/L" or (as_number(h) or 0) > 0,
          "be a positive number, '1/L' or None"),
-        ("scheme", isinstance(config.scheme, str) and config.scheme in SCHEMES,
-         f"be one of {', '.join(SCHEMES)}"),
+        ("scheme", isinstance(config.scheme, str) and config.scheme in BLOCK_SCHEMES,
+         f"be one of {', '.join(BLOCK_SCHEMES)}"),
         ("leak", leak is None or (leak == "1/depth" and depth > 1)
          or 0 < (as_number(leak) or 0) < 1,
          "be in (0, 1), '1/depth' for two blocks and more, or None"),

@@ -8,7 +8,7 @@ import keras
 
 from keras_pdenets.builders import ModelOptions
 from keras_pdenets.hub.paths import own_variables
-from keras_pdenets.operators.runge_kutta import RUNGE_KUTTA
+from keras_pdenets.operators.flows import SCHEMES
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
 # Layers one behind the other, a block being a sum and an activation for each slope of its scheme:
@@ -50,7 +50,7 @@ def _check_depth(checkpoint: Checkpoint) -> None:
     if hasattr(config, "num_layers"):
         depth = sum(config.num_layers) * (2 + (config.steps or 1))
     else:
-        slopes = getattr(RUNGE_KUTTA.get(getattr(config, "scheme", "")), "weights", (1,))
+        slopes = getattr(SCHEMES.get(getattr(config, "scheme", "")), "weights", (1,))
         depth = 2 * sum(config.num_blocks) * len(slopes)
     if depth > MOST_DEPTH:
         raise ValueError(

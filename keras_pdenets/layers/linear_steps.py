@@ -57,9 +57,6 @@ class LinearFlowStep(OnChannels):
         kernel = ops.convert_to_tensor(self.kernel)
         return LinearMap(((ops.eye(kernel.shape[0], dtype=kernel.dtype) + kernel,),))
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class FitChannels(OnChannels):

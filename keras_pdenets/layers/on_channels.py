@@ -24,6 +24,9 @@ class OnChannels(SignatureConfig, keras.layers.Layer):
     def add_own_weights(self, rank, channels):
         """The weights, where there are any."""
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def along_channels(self, vector, x):
         """A vector of one number for each channel, in a shape that spreads over `x`."""
         shape = [1] * len(x.shape)

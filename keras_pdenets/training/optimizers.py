@@ -3,7 +3,7 @@
 import keras
 
 from keras_pdenets.blocks.operators import OPERATORS
-from keras_pdenets.layers.flow_steps import FLOW_KERNELS
+from keras_pdenets.layers.flow_step import FLOW_KERNELS
 
 _COEFFICIENTS = {name for row in OPERATORS.values() for name in row.coefficients}
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_pdenets.blocks.flow_chain import METHODS
-from keras_pdenets.layers.flow_steps import PROMOTIONS
+from keras_pdenets.layers.flow_step import PROMOTIONS
 from keras_pdenets.operators.flows import SCHEMES, increments
 from keras_pdenets.operators.flows.linear import PAPER
 from keras_pdenets.transforms.refinement.graph import Plan, refine_graph

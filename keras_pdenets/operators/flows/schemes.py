@@ -1,6 +1,6 @@
-"""One step of a linear flow x' = A x: rational functions, as data."""
+"""Schemes for x' = F(x) as data that check themselves, and their steps of a linear flow."""
 
-import math
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +11,24 @@ from keras_pdenets.operators.flows.times import increments
 
 @dataclass(frozen=True)
 class Scheme:
-    r"""A one-step method by its stability function.
+    r"""A Runge-Kutta method whose every stage looks back at itself and one stage at most.
+
+    $$k_i = F(x + h\,c_{i-1}\,k_{i-1} + h\,d\,k_i), \qquad x' = x + h \sum_i b_i k_i$$
+
+    For a linear F it is a rational function, its stability function R:
 
     $$x_{r+1} = R(\Delta h A)\,x_r, \qquad R(z) = \frac{p_0 + p_1 z + \dots}{q_0 + q_1 z + \dots}$$
 
+    Construction checks the conditions of the declared order (Hairer, Norsett and Wanner 1993,
+    section II.1), so a mistyped row cannot exist.
+
     Args:
         name: Its name.
-        order: Largest k with R(z) = e^z + O(z^(k+1)), or None for the exponential itself; checked
-            when it is made.
-        numerator: p, the constant first.
-        denominator: q.
+        order: Order of its error in h at a fixed time, at most 4, or None for the exponential
+            itself, which linear flows alone have.
+        nodes: c, one less than stages.
+        weights: b.
+        diagonal: d; 0 for explicit schemes.
 
     Raises:
         ValueError: If the coefficients are not of that order.
@@ -33,30 +41,59 @@ class Scheme:
 
     name: str
     order: int | None
-    numerator: tuple[float, ...] = (1.0,)
-    denominator: tuple[float, ...] = (1.0,)
+    nodes: tuple[float, ...] = ()
+    weights: tuple[float, ...] = (1.0,)
+    diagonal: float = 0.0
 
     def __post_init__(self) -> None:
-        """Compare p with q e^z, coefficient by coefficient."""
+        """Compare the sums over all trees with up to `order` vertices with what they must be."""
         if self.order is None:
             return
-        for k in range(self.order + 2):
-            given = self.numerator[k] if k < len(self.numerator) else 0.0
-            wanted = sum(q / math.factorial(k - i) for i, q in enumerate(self.denominator[: k + 1]))
-            if (abs(given - wanted) < 1e-12) != (k <= self.order):
-                raise ValueError(
-                    f"`order` must be that of the coefficients. Received: order={self.order} for "
-                    f"{self.name!r}, whose z^{k} has {given} where e^z has {wanted}"
-                )
+        a, b = self._tableau()
+        c = a.sum(axis=1)
+        conditions = (
+            (1, b.sum(), 1), (2, b @ c, 1 / 2), (3, b @ c**2, 1 / 3), (3, b @ a @ c, 1 / 6),
+            (4, b @ c**3, 1 / 4), (4, (b * c) @ a @ c, 1 / 8), (4, b @ a @ c**2, 1 / 12),
+            (4, b @ a @ a @ c, 1 / 24), (5, b @ a @ a @ a @ c, 1 / 120),
+        )  # fmt: skip
+        wrong = [
+            (k, found, wanted) for k, found, wanted in conditions if abs(found - wanted) > 1e-9
+        ]
+        if not wrong or wrong[0][0] != self.order + 1:
+            order, found, wanted = wrong[0] if wrong else conditions[-1]
+            raise ValueError(
+                f"`order` must be that of the coefficients of {self.name!r}. Received: "
+                f"order={self.order}, and {found} where order {order} needs {wanted}"
+            )
+
+    @property
+    def explicit(self) -> bool:
+        """Whether a step needs no equation to be solved."""
+        return self.order is not None and self.diagonal == 0
+
+    def _tableau(self) -> tuple[np.ndarray, np.ndarray]:
+        """The matrix of the coefficients of all stages, and the weights."""
+        b = np.array(self.weights)
+        return np.diag(self.nodes, -1) + self.diagonal * np.eye(len(b)), b
+
+    @functools.cached_property
+    def _polynomials(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients of the numerator p and the denominator q of R, the constant first."""
+        a, b = self._tableau()
+        # det(1 - z a), times the series of R
+        q = np.poly(a)
+        powers = [np.linalg.matrix_power(a, k) for k in range(len(b))]
+        series = [1.0, *(float(b @ power @ np.ones(len(b))) for power in powers)]
+        p = np.convolve(q, series)[: len(series)]
+        return np.trim_zeros(p, "b"), np.trim_zeros(q, "b")
 
     def growth(self, z: float) -> float:
         """R(z): the factor of a component with the eigenvalue z in one step."""
         if self.order is None:
             return float(np.exp(z))
         with np.errstate(divide="ignore"):
-            return float(
-                np.polyval(self.numerator[::-1], z) / np.polyval(self.denominator[::-1], z)
-            )
+            p, q = (np.polyval(part[::-1], z) for part in self._polynomials)
+            return float(p / q)
 
     def step(self, generator: np.ndarray, increment: float) -> np.ndarray:
         """R(increment * generator), the matrix of one step.
@@ -68,9 +105,8 @@ class Scheme:
         scaled = increment * generator
         if self.order is None:
             return scipy.linalg.expm(scaled)
-        return np.linalg.solve(
-            _polynomial(self.denominator, scaled), _polynomial(self.numerator, scaled)
-        )
+        p, q = (_polynomial(part, scaled) for part in self._polynomials)
+        return np.linalg.solve(q, p)
 
     def smallest_stable(
         self,
@@ -115,12 +151,13 @@ class Scheme:
         return high
 
     def _stable(self, z: float) -> bool:
-        if any(root.real <= z for root in np.roots(self.denominator[::-1]) if root.real > 0):
+        poles = np.roots(self._polynomials[1][::-1]) if self.order is not None else ()
+        if any(pole.real <= z for pole in poles if pole.real > 0):
             return False
         return self.growth(z) > 0 and (z > 0 or self.growth(z) <= 1.0 + 1e-12)
 
 
-def _polynomial(coefficients: tuple[float, ...], matrix: np.ndarray) -> np.ndarray:
+def _polynomial(coefficients: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     result = np.zeros_like(matrix)
     for coefficient in reversed(coefficients):
         result = result @ matrix + coefficient * np.eye(len(matrix))
@@ -130,10 +167,11 @@ def _polynomial(coefficients: tuple[float, ...], matrix: np.ndarray) -> np.ndarr
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
-        Scheme("euler", 1, (1.0, 1.0)),
-        Scheme("midpoint", 2, (1.0, 1.0, 1 / 2)),
-        Scheme("rk4", 4, (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24)),
-        Scheme("cayley", 2, (1.0, 1 / 2), (1.0, -1 / 2)),
+        Scheme("euler", 1),
+        Scheme("midpoint", 2, nodes=(1 / 2,), weights=(0.0, 1.0)),
+        Scheme("rk4", 4, nodes=(1 / 2, 1 / 2, 1.0), weights=(1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+        Scheme("backward_euler", 1, diagonal=1.0),
+        Scheme("cayley", 2, diagonal=1 / 2),
         Scheme("exact", None),
     )
 }

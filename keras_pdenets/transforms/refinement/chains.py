@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_pdenets.blocks.flow_chain import CLIPPED, FLOWING, flow_steps
 from keras_pdenets.layers import ClipFlowStep, FitChannels, LinearFlowStep
-from keras_pdenets.layers.flow_steps import SMOOTH_ACTIVATIONS
+from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows import largest_invertible, linear_flow
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.operators.flows.linear import PAPER

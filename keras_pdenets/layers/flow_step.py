@@ -1,0 +1,59 @@
+"""What the steps of an activation's flow share: weights before and behind the bend."""
+
+from keras import ops
+
+from keras_pdenets.layers.on_channels import OnChannels
+
+# They start as the identity: decay would undo the activation that they are a part of.
+FLOW_KERNELS = ("inner_kernel", "outer_kernel")
+PROMOTIONS = (None, "channel", "depthwise", "conv")
+
+
+class FlowStep(OnChannels):
+    """y + k2 * increment(k1 * y), with kernels that start as the identity."""
+
+    def __init__(self, promote=None, data_format=None, **kwargs):
+        super().__init__(data_format, **kwargs)
+        if promote not in PROMOTIONS:
+            raise ValueError(
+                f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. "
+                f"Received: promote={promote!r}"
+            )
+        self.promote = promote
+
+    def add_own_weights(self, rank, channels):
+        """A gain, or two kernels."""
+        if self.promote == "channel" or (self.promote is not None and rank != 4):
+            self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
+        elif self.promote is not None:
+            shape = (3, 3, channels, 1 if self.promote == "depthwise" else channels)
+            self.inner_kernel, self.outer_kernel = (
+                self.add_weight(shape=shape, initializer=_identity, name=name)
+                for name in FLOW_KERNELS
+            )
+
+    def call(self, y):
+        y = ops.cast(y, self.compute_dtype)  # integers too
+        if self.promote is None:
+            return y + self.increment(y)
+        if hasattr(self, "gain"):
+            return y + self.along_channels(self.gain, y) * self.increment(y)
+        return y + self._convolve(
+            self.increment(self._convolve(y, self.inner_kernel)), self.outer_kernel
+        )
+
+    def _convolve(self, y, kernel):
+        convolve = ops.depthwise_conv if self.promote == "depthwise" else ops.conv
+        return convolve(y, kernel, padding="same", data_format=self.data_format)
+
+    def increment(self, y):
+        """The change of the step, an elementwise function."""
+        raise NotImplementedError
+
+
+def _identity(shape, dtype=None):
+    """The kernel that changes nothing."""
+    height, width, inputs, outputs = shape
+    centre = ops.ones((inputs, 1)) if outputs == 1 else ops.eye(inputs)
+    padding = [(height // 2, height // 2), (width // 2, width // 2), (0, 0), (0, 0)]
+    return ops.cast(ops.pad(centre[None, None], padding), dtype or "float32")

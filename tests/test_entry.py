@@ -63,7 +63,7 @@ def test_help_and_version_load_no_keras(tmp_path):
     assert run.returncode == 0, run.stderr
     assert f"keras-pdenets {keras_pdenets.__version__}\n" in run.stdout
     loaded = set(run.stdout.rpartition("loaded ")[2].split())
-    assert "keras_pdenets.cli.zoo" in loaded
+    assert "keras_pdenets.cli.experiments" in loaded
     assert not loaded & {"keras", "tensorflow", "jax", "torch", "numpy"}
     for words in PARSERS:
         assert f"usage: {' '.join(('keras-pdenets', *words))}" in run.stdout

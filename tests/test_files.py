@@ -268,9 +268,10 @@ assert locale.getpreferredencoding(False).lower() != "utf-8"
 import numpy as np
 from keras_pdenets.cli import main
 from keras_pdenets.presets import Preset, read_presets, write_preset
-from keras_pdenets.training import Recipe, state, trainer
+from keras_pdenets.training import Recipe, state
+from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.experiments import read_results
-from keras_pdenets.experiments.results import Result, write_result
+from keras_pdenets.experiments.results import RunResult
 from keras_pdenets.experiments.table import put_into, write_table
 from dataclasses import asdict
 import json
@@ -282,12 +283,12 @@ recipe = Recipe("net", checkpoint, "sample", [{"epochs": 2}])
 run = folder / "net-seed0"
 (folder / "recipe.json").write_bytes(json.dumps(asdict(recipe), ensure_ascii=False).encode())
 assert Recipe.from_file(folder / "recipe.json") == recipe
-trainer._write_log(run / "log.csv", [{"loss": 1.0, "note": names[0]}])
+write_rows(run / "log.csv", [{"loss": 1.0, "note": names[0]}])
 row = {"accuracy": 0.5, "test_accuracy": 0.5, "loss": 1.0, "seconds": 1.0}
 state.write_state(run / "state.safetensors", {"a": np.zeros(2)}, [row], recipe)
 assert state.read_state(run / "state.safetensors", recipe)[1] == [row]
-write_result(Result("net", 0, json.loads(recipe.to_json()), 90.0, 1.0, 10, 10, 10, 1.0, names[0],
-                    [row]), run)
+RunResult("net", 0, json.loads(recipe.to_json()), 90.0, 1.0, 10, 10, 10, 1.0, names[0],
+          [row]).write(run / "result.json")
 results, _ = read_results(folder)
 write_table(results, folder)
 (folder / "README.md").write_bytes("\u00e9\n<!-- zoo x -->\n<!-- /zoo -->\n".encode())

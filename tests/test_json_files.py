@@ -25,8 +25,8 @@ from keras_pdenets.operators import stopping_rule
 from keras_pdenets.presets import Checkpoint, read_presets
 from keras_pdenets.search import GrowthRules, SearchSpace
 from keras_pdenets.training import Recipe
+from keras_pdenets.utils.json_files import MOST_BYTES, load_json
 from keras_pdenets.utils.names import is_name
-from keras_pdenets.utils.records import MOST_BYTES, load_json
 from keras_pdenets.utils.text import printable, shown
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
@@ -252,8 +252,8 @@ def test_a_name_from_a_file_stays_in_its_folder(name, tmp_path):
 
 def test_names_of_runs_differ_on_every_file_system(tmp_path):
     protocol = Protocol(**PROTOCOL | {"seeds": [0, 1, 2]})
-    assert len({name.casefold() for name in protocol.runs}) == len(protocol.runs)
-    assert all(map(is_name, protocol.runs))
+    assert len({name.casefold() for name in protocol.recipes}) == len(protocol.recipes)
+    assert all(map(is_name, protocol.recipes))
     with pytest.raises(ValueError, match="`name` must match"):
         Entry("Conv", "preact_resnet20")
     with pytest.raises(ValueError, match="`preset` must be a plain name"):  # with what is added

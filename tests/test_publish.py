@@ -28,7 +28,7 @@ from keras_pdenets.plots import plot_predictions
 from keras_pdenets.presets import PRESETS_FILE, read_presets
 from keras_pdenets.publishing import publish as publishing
 from keras_pdenets.publishing.card import card
-from keras_pdenets.publishing.speed import Speed, read_speed, write_speed
+from keras_pdenets.publishing.speed import Speed, read_speed
 from keras_pdenets.training import Recipe
 
 pytestmark = [
@@ -322,7 +322,7 @@ def test_speed_on_a_card(tmp_path):
     preset = keras_pdenets.get_preset("plain_net20_fashion_mnist")
     recipe = Recipe.from_file(publishing.CHECKOUT_WEIGHTS / preset.name / "recipe.json")
     assert read_speed(tmp_path) is None
-    write_speed(SPEED, tmp_path)
+    SPEED.write(tmp_path / "speed.json")
     assert read_speed(tmp_path) == SPEED
     text = card(preset, recipe, speed=SPEED)
     assert "\n| images a second, folded, batch 64 | torch 2,310, jax 99 |\n\n" in text

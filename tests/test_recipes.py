@@ -17,14 +17,13 @@ from conftest import BACKEND
 
 from keras_pdenets.cli import main
 from keras_pdenets.data import DataSource, class_names
-from keras_pdenets.experiments import Entry, Protocol, Sweep, read_results, run_protocol
-from keras_pdenets.experiments.first_steps import trainable_parameters
+from keras_pdenets.experiments import Entry, Protocol, Sweep, read_results, run
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.records import read_checkpoint
 from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training import Recipe
 from keras_pdenets.training.peers import checkpoint_of
-from keras_pdenets.training.trainer import WEIGHTS, build_model
+from keras_pdenets.training.trainer import WEIGHTS, build_model, trainable_parameters
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -288,7 +287,7 @@ def test_a_peer_is_trained_and_measured_on_some_classes_of_photographs(tmp_path)
     }  # fmt: skip
     protocol = Protocol(entries=[{"name": "peer", **PEER}], seeds=[0], recipe=recipe)
     with tfds.testing.mock_data(num_examples=200):
-        result = dict(run_protocol(protocol, tmp_path, data_dir=str(tmp_path)))["peer-seed0"]
+        result = dict(run(protocol, tmp_path, data_dir=str(tmp_path)))["peer-seed0"]
         images = DataSource("imagenet2012[::10]", "validation", str(tmp_path)).num_examples
     assert 8 < result.images == images < 50
     model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=100)

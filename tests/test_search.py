@@ -20,8 +20,8 @@ from conftest import BACKEND
 
 from keras_pdenets.analysis import measure_perturbation
 from keras_pdenets.data import load_sample
-from keras_pdenets.experiments import Sweep, run_sweep
-from keras_pdenets.experiments.sweep import exponents
+from keras_pdenets.experiments import Sweep, run
+from keras_pdenets.experiments.sweep import collect, exponents
 from keras_pdenets.plots import plot_search, plot_sweep
 from keras_pdenets.search import (
     DepthHyperModel,
@@ -660,10 +660,12 @@ def test_a_sweep_measures_every_net_and_goes_on(tmp_path):
     path.write_text(json.dumps({"recipe": recipe, "depths": [1, 2], "starts": ["zero"]}))
     sweep = Sweep.from_file(path)
     half = dataclasses.replace(sweep, depths=(1,))
-    assert len(run_sweep(half, tmp_path / "out", verbose=0)) == 3
+    done = dict(run(half, tmp_path / "out", verbose=0))
+    assert [len(blocks) for blocks in done.values()] == [3]
     first = tmp_path / "out" / "tiny_zero_1" / "blocks.csv"
     written = first.stat().st_mtime_ns
-    rows = run_sweep(sweep, tmp_path / "out", verbose=0)
+    assert list(dict(run(sweep, tmp_path / "out", verbose=0))) == ["tiny_zero_1", "tiny_zero_2"]
+    rows = collect(sweep, tmp_path / "out")
     assert len(rows) == 3 + 6
     assert first.stat().st_mtime_ns == written
     lines = exponents(rows)

@@ -9,8 +9,8 @@ import pytest
 from conftest import BACKEND
 
 from keras_pdenets.cli import main
-from keras_pdenets.experiments import Entry, Protocol, read_results, run_protocol
-from keras_pdenets.experiments.results import RESULT, write_result
+from keras_pdenets.experiments import Entry, Protocol, read_results, run
+from keras_pdenets.experiments.results import RESULT
 from keras_pdenets.experiments.table import markdown, put_into, rows_of
 from keras_pdenets.utils.locking import LOCK
 
@@ -36,9 +36,9 @@ def folder(tmp_path_factory):
     """All runs of the protocol, the last of them interrupted once."""
     folder = tmp_path_factory.mktemp("zoo")
     protocol = Protocol(**PROTOCOL)
-    stopped = list(run_protocol(protocol, folder, only=["pde-seed1"], limit_minutes=0))
+    stopped = list(run(protocol, folder, only=["pde-seed1"], limit_minutes=0))
     assert stopped == [("pde-seed1", None)]
-    assert list(dict(run_protocol(protocol, folder))) == [
+    assert list(dict(run(protocol, folder))) == [
         "conv-seed0", "pde-seed0", "conv-seed1", "pde-seed1"
     ]  # fmt: skip
     return folder
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 def test_finished_runs_are_not_run_again(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.safetensors")}
-    again = dict(run_protocol(Protocol(**PROTOCOL), folder))
+    again = dict(run(Protocol(**PROTOCOL), folder))
     assert len(before) == 8
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*.safetensors")}
     assert all(result.images == 1000 for result in again.values())
@@ -55,8 +55,8 @@ def test_finished_runs_are_not_run_again(folder):
 
 
 def test_a_run_from_scratch_gives_the_result_again(folder, tmp_path):
-    first = dict(run_protocol(Protocol(**PROTOCOL), folder, only=["pde-seed1"]))["pde-seed1"]
-    second = dict(run_protocol(Protocol(**PROTOCOL), tmp_path, only=["pde-seed1"]))["pde-seed1"]
+    first = dict(run(Protocol(**PROTOCOL), folder, only=["pde-seed1"]))["pde-seed1"]
+    second = dict(run(Protocol(**PROTOCOL), tmp_path, only=["pde-seed1"]))["pde-seed1"]
     assert second.loss == pytest.approx(first.loss, rel=1e-2)
     assert second.accuracy == pytest.approx(first.accuracy, abs=1.0)
 
@@ -96,19 +96,19 @@ def test_mixed_recipes_are_refused(folder, tmp_path):
     for result, changed in zip(
         results, [{}, {"batch_size": 50}, {"seed": 5}, {"preset": "x"}], strict=True
     ):
-        run = tmp_path / f"{result.entry}-seed{result.seed}"
-        run.mkdir()
-        write_result(dataclasses.replace(result, recipe=result.recipe | changed), run)
+        path = tmp_path / f"{result.entry}-seed{result.seed}"
+        path.mkdir()
+        dataclasses.replace(result, recipe=result.recipe | changed).write(path / RESULT)
     with pytest.raises(ValueError, match="batch_size 100 and 50"):
         read_results(tmp_path)
     newer = dataclasses.replace(results[1], recipe=results[1].recipe | {"mixup": 0.2})
-    write_result(newer, tmp_path / f"{newer.entry}-seed{newer.seed}")
+    newer.write(tmp_path / f"{newer.entry}-seed{newer.seed}" / RESULT)
     with pytest.raises(ValueError, match=r"mixup None and 0\.2"):
         read_results(tmp_path)
     shutil.copytree(folder, tmp_path / "runs")
     other = PROTOCOL | {"recipe": PROTOCOL["recipe"] | {"batch_size": 50}}
     with pytest.raises(ValueError, match="holds a run of another recipe"):
-        list(run_protocol(Protocol(**other), tmp_path / "runs"))
+        list(run(Protocol(**other), tmp_path / "runs"))
 
 
 def test_a_net_may_have_a_recipe_of_its_own(folder, tmp_path):
@@ -119,16 +119,16 @@ def test_a_net_may_have_a_recipe_of_its_own(folder, tmp_path):
     assert rates == [Protocol(**PROTOCOL).recipe_of(protocol.entries[0], 0).learning_rate, 0.2]
     results, _ = read_results(folder)
     for result in results:
-        run = tmp_path / f"{result.entry}-seed{result.seed}"
-        run.mkdir()
+        path = tmp_path / f"{result.entry}-seed{result.seed}"
+        path.mkdir()
         rate = rates[result.entry == "pde"]
         changed = dataclasses.replace(result, recipe=result.recipe | {"learning_rate": rate})
-        write_result(changed, run)
+        changed.write(path / RESULT)
     with pytest.raises(ValueError, match=r"learning_rate .* and 0\.2"):
         read_results(tmp_path)
     alike, _ = read_results(tmp_path, protocol.varied)
     assert "Of its own, `pde`: learning_rate 0.2." in markdown(alike, protocol=protocol)
-    write_result(dataclasses.replace(changed, recipe=result.recipe), run)
+    dataclasses.replace(changed, recipe=result.recipe).write(path / RESULT)
     with pytest.raises(ValueError, match=r"learning_rate 0\.2 and"):
         read_results(tmp_path, protocol.varied)
     with pytest.raises(ValueError, match="`recipe` of pde must not hold seed"):
@@ -175,4 +175,4 @@ def test_bad_entries():
     with pytest.raises(ValueError, match="`architecture` must be one of"):
         Entry("net", "resnet19")
     with pytest.raises(ValueError, match="`only` must name runs"):
-        list(run_protocol(Protocol(**PROTOCOL), "nowhere", only=["conv-seed7"]))
+        list(run(Protocol(**PROTOCOL), "nowhere", only=["conv-seed7"]))

@@ -1,7 +1,5 @@
 """What a benchmark measured: a table, the raw times, and where it was."""
 
-import csv
-import io
 import os
 from dataclasses import dataclass
 from importlib import metadata
@@ -9,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.machine import processor
+from keras_pdenets.utils.tables import write_rows
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "timm", "onnxruntime", "openvino")
 
@@ -78,14 +77,13 @@ def write_results(results, setting, folder, command):
         table(results, setting.batch),
     ]
     text = "\n".join(lines) + "\n"
-    replace_file(folder / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["contender", "round", "seconds"])
-    for result in results:
-        writer.writerows([result.name, i, f"{t:.6f}"] for i, t in enumerate(result.seconds))
-    data = rows.getvalue().encode()
-    replace_file(folder / "times.csv", lambda path: path.write_bytes(data))
+    write_file(folder / "report.md", text)
+    rows = [
+        {"contender": result.name, "round": i, "seconds": f"{t:.6f}"}
+        for result in results
+        for i, t in enumerate(result.seconds)
+    ]
+    write_rows(folder / "times.csv", rows)
 
 
 def where(device, gpu=None):

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import keras_pdenets
-from keras_pdenets.cli import benchmark, depth, export, publish, zoo
-from keras_pdenets.cli.arguments import add_command, check_reads, folder, path, positive, wrap
+from keras_pdenets.cli import benchmark, depth, experiments, export, publish
+from keras_pdenets.cli.arguments import add_command, check_reads, path, positive, wrap
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 from keras_pdenets.utils.text import printable
 
@@ -52,7 +52,7 @@ def make_parser():
     export.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
-    zoo.add_commands(commands)
+    experiments.add_commands(commands)
     _add_lists(commands)
     return parser
 
@@ -71,7 +71,7 @@ class _Version(argparse.Action):
 def _add_training(commands):
     train = add_command(
         commands, "train", _train, "keras-pdenets train --preset pde_resnet20_fashion_mnist",
-        help="train a preset by its recipe, or go on with it", reads=("recipe",),
+        help="train a preset by its recipe, or go on with it", reads=("recipe",), data=True,
     )  # fmt: skip
     what = train.add_mutually_exclusive_group(required=True)
     what.add_argument("--preset", help="name of a folder in weights/ with a recipe.json")
@@ -80,7 +80,6 @@ def _add_training(commands):
     train.add_argument(
         "--limit-minutes", type=positive, help="stop before an epoch that ends later"
     )
-    train.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
     train.add_argument(
         "--devices",
         metavar="N|all|KIND:N",
@@ -90,20 +89,18 @@ def _add_training(commands):
     evaluate = add_command(
         commands, "evaluate", _evaluate,
         "keras-pdenets evaluate --preset pde_resnet20_fashion_mnist --sample",
-        help="measure a preset on its test split",
+        help="measure a preset on its test split", data=True,
     )  # fmt: skip
     evaluate.add_argument("--preset", required=True, help="a name that `presets` lists")
     evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
-    evaluate.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
     pin = add_command(
         commands, "pin", _pin, 'keras-pdenets pin --run runs/my_net --hardware "NVIDIA H100"',
-        help="make a preset of a finished run (for developers)", reads=("run_folder",),
+        help="make a preset of a finished run (for developers)", reads=("run_folder",), data=True,
     )  # fmt: skip
     pin.add_argument("--run", dest="run_folder", type=path, required=True, help="folder of the run")
     pin.add_argument("--hardware", required=True, help="what it was trained on, for the card")
     pin.add_argument("--remark", default="", help="sentence about the training, for the card")
-    pin.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
 
 def _add_lists(commands):

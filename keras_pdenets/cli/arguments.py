@@ -12,7 +12,7 @@ ORACLES = ("depth", "grid", "random", "bayesian", "hyperband")
 SUITES = ("folded", "training", "training50", "peers")
 
 
-def add_command(commands, name, run, example, *, help, description=None, reads=()):
+def add_command(commands, name, run, example, *, help, description=None, reads=(), data=False):
     """Add a command to a parser.
 
     Args:
@@ -23,6 +23,7 @@ def add_command(commands, name, run, example, *, help, description=None, reads=(
         help: One line for the list of commands.
         description: More, for its own help; None: `help`.
         reads: Names of the options that are files or folders which must be there.
+        data: Whether it reads a data set, and takes `--data-dir`.
 
     Returns:
         The command's parser.
@@ -32,6 +33,8 @@ def add_command(commands, name, run, example, *, help, description=None, reads=(
         epilog=f"Example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.set_defaults(run=run, reads=reads)
+    if data:
+        parser.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Commands on depth: measure, search, sweep."""
+"""Commands on depth: measure and search."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,8 @@ from keras_pdenets.cli.arguments import (
     add_command,
     count,
     count_or_none,
-    folder,
     path,
-    positive,
 )
-from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 
 def add_commands(commands):
@@ -21,7 +18,7 @@ def add_commands(commands):
         commands, "measure", _measure,
         "keras-pdenets measure --preset resnet20_fashion_mnist --plot measure.png",
         help="how much every residual block changes the data, and how many it takes",
-        reads=("model",),
+        reads=("model",), data=True,
     )  # fmt: skip
     model = measure.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help="a checkpoint of this package")
@@ -31,12 +28,11 @@ def add_commands(commands):
     measure.add_argument("--epsilon", type=float, default=0.1, help="bound on the mean change")
     measure.add_argument("--csv", type=path, help="write one row for each block")
     measure.add_argument("--plot", type=path, help="write a picture (PNG)")
-    measure.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
     search = add_command(
         commands, "search", _search,
         "keras-pdenets search tuning/fashion_mnist_7px.json --oracle grid",
-        help="find the depth of a net, on KerasTuner", reads=("space",),
+        help="find the depth of a net, on KerasTuner", reads=("space",), data=True,
     )  # fmt: skip
     search.add_argument("space", type=path, help="a search space, such as tuning/*.json")
     search.add_argument(
@@ -53,24 +49,6 @@ def add_commands(commands):
         "--gpus", type=count_or_none, default=0, help="GPUs dealt out to the workers"
     )
     search.add_argument("--seed", type=int, help="in place of the one of the space")
-    search.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
-
-    sweep = add_command(
-        commands, "sweep", _sweep, "keras-pdenets sweep tuning/sweep_fashion_mnist.json --dry-run",
-        help="train a net at many depths, measure, draw", reads=("sweep",),
-    )  # fmt: skip
-    sweep.add_argument("sweep", type=path, help="a sweep, such as tuning/sweep_fashion_mnist.json")
-    sweep.add_argument("--out", type=path, help="folder of the runs (default: runs/SWEEP)")
-    sweep.add_argument(
-        "--limit-minutes", type=positive, help="stop before an epoch that ends later"
-    )
-    sweep.add_argument("--plots-only", action="store_true", help="train nothing, draw what is done")
-    sweep.add_argument(
-        "--dry-run", action="store_true", help="first steps of the shallowest and deepest net"
-    )
-    sweep.add_argument("--steps", type=count, default=2, help="training steps of a dry run (2)")
-    sweep.add_argument("--batch", type=count, help="images in a step of a dry run")
-    sweep.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
 
 def _measure(options):
@@ -143,41 +121,4 @@ def _launch(options, out):
             arguments += ["--" + name.replace("_", "-"), str(value)]
     restarts = launch(arguments, options.workers, options.gpus)
     print(f"The search ended; processes were killed {restarts} times.")
-    return 0
-
-
-def _sweep(options):
-    from keras_pdenets.experiments import Sweep, run_sweep
-    from keras_pdenets.experiments.sweep import collect, exponents
-    from keras_pdenets.plots import plot_sweep
-
-    sweep = Sweep.from_file(options.sweep)
-    if options.dry_run:
-        return _dry_run(sweep, options)
-    out = options.out or Path("runs") / options.sweep.stem
-    if options.plots_only:
-        rows = collect(sweep, out)
-    else:
-        rows = run_sweep(sweep, out, options.limit_minutes, options.data_dir)
-    if not rows:
-        print("No net is finished; the same command goes on.")
-        return 0
-    plot_sweep(rows, out)
-    for line in exponents(rows):
-        print(line)
-    if sweep.reference:
-        print(printable(sweep.reference, LONGEST_REFERENCE))
-    return 0
-
-
-def _dry_run(sweep, options):
-    from keras_pdenets.experiments.sweep import dry_run_sweep
-
-    for recipe, parameters, losses in dry_run_sweep(
-        sweep, options.steps, options.batch, options.data_dir
-    ):
-        shown = ", ".join(f"{loss:.3f}" for loss in losses)
-        print(f"{recipe.preset}: {parameters:,} weights; losses {shown}")
-    if sweep.reference:
-        print(printable(sweep.reference, LONGEST_REFERENCE))
     return 0

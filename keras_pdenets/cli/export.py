@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from keras_pdenets.cli.arguments import FORMATS, add_command, count, folder, path, positive
+from keras_pdenets.cli.arguments import FORMATS, add_command, count, path, positive
 
 
 def add_commands(commands):
@@ -11,7 +11,7 @@ def add_commands(commands):
     export = add_command(
         commands, "export", _export,
         "keras-pdenets export --preset pde_resnet20_fashion_mnist --format onnx --out net.onnx",
-        help="write a net for another runtime, compare numbers", reads=("model",),
+        help="write a net for another runtime, compare numbers", reads=("model",), data=True,
     )  # fmt: skip
     model = export.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help="a checkpoint of this package")
@@ -28,7 +28,6 @@ def add_commands(commands):
     export.add_argument("--images", type=count, default=500, help="images to calibrate on (500)")
     export.add_argument("--dataset", help="TFDS name for --int8 (default: the preset's own)")
     export.add_argument("--split", help="split to measure on (default: the preset's own, or test)")
-    export.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
 
 def _export(options):

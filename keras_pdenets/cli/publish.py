@@ -4,14 +4,14 @@ import datetime
 import importlib.util
 import os
 
-from keras_pdenets.cli.arguments import add_command, count, folder, positive
+from keras_pdenets.cli.arguments import add_command, count, positive
 
 
 def add_commands(commands):
     """Add the commands to the parser."""
     publish = add_command(
         commands, "publish", _publish, "keras-pdenets publish all --to my-organisation",
-        help="put a preset on the Hub (for developers)",
+        help="put a preset on the Hub (for developers)", data=True,
     )  # fmt: skip
     publish.add_argument("preset", help="name of a preset, or all")
     publish.add_argument(
@@ -26,7 +26,6 @@ def add_commands(commands):
                       )  # fmt: skip
     what.add_argument("--full", dest="sample", action="store_false",
                       help="measure on the whole test split")  # fmt: skip
-    publish.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
 
     verify = add_command(
         commands, "verify", _verify, "keras-pdenets verify pde_resnet20_fashion_mnist",
@@ -108,7 +107,7 @@ def _speed(options):
     from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
     from keras_pdenets.presets import get_preset
     from keras_pdenets.publishing.release import refresh
-    from keras_pdenets.publishing.speed import Speed, write_speed
+    from keras_pdenets.publishing.speed import SPEED, Speed
 
     backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
     threads = os.environ.get("OMP_NUM_THREADS")
@@ -125,7 +124,7 @@ def _speed(options):
         }
         place, today = limit + where(setting.device), datetime.date.today().isoformat()
         speed = Speed(rates, options.batch, options.rounds, place, today)
-        write_speed(speed, CHECKOUT_WEIGHTS / name)
+        speed.write(CHECKOUT_WEIGHTS / name / SPEED)
         refresh(name, CHECKOUT_WEIGHTS)
         print(f"{name}: {rates}", flush=True)
     return 0

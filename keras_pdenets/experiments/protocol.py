@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keras_pdenets.experiments.results import RESULT, RunResult, measure_run, read_result
 from keras_pdenets.training.peers import check_net
 from keras_pdenets.training.recipe import MOST_SEED, Recipe
 from keras_pdenets.utils.names import check_name
-from keras_pdenets.utils.records import check_count, make, read_record, settle
+from keras_pdenets.utils.records import Record, check_count, make
 from keras_pdenets.utils.text import shown
 
 # Small letters: some file systems take two names for one that differ in nothing else.
@@ -19,7 +20,7 @@ _MOST_RUNS = 2_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Record):
     """A net of a protocol.
 
     Args:
@@ -39,7 +40,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Check the name, the row and its options."""
-        settle(self)
+        super().__post_init__()
         if not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"`name` must match {_NAME.pattern}. Received: name={shown(self.name)}"
@@ -52,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Record):
     """Nets, seeds, and the recipe of all runs.
 
     Args:
@@ -63,6 +64,8 @@ class Protocol:
         reference: Where the figures of `paper` come from, and the data they are of; empty if
             there are none.
     """
+
+    title = "a protocol"
 
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
@@ -76,7 +79,7 @@ class Protocol:
             raise ValueError(
                 f"`entries` and `seeds` must make {_MOST_RUNS} runs at most. Received: {runs}"
             )
-        settle(self)
+        super().__post_init__()
         entries = self.entries
         for seed in self.seeds:
             check_count("seeds", seed, MOST_SEED, 0)
@@ -90,20 +93,25 @@ class Protocol:
         for entry in entries:
             self.recipe_of(entry, self.seeds[0])
 
-    @classmethod
-    def from_file(cls, path: Path) -> "Protocol":
-        """The protocol in a JSON file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
-        """
-        return read_record(cls, path, "a protocol")
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of each run, by its name; all nets with the first seed come first."""
+        return {f"{e.name}-seed{s}": self.recipe_of(e, s) for s in self.seeds for e in self.entries}
 
     @property
-    def runs(self) -> dict[str, tuple[Entry, int]]:
-        """Entry and seed of each run, by its name; all nets with the first seed come first."""
-        return {f"{e.name}-seed{s}": (e, s) for s in self.seeds for e in self.entries}
+    def samples(self) -> dict[str, Recipe]:
+        """A recipe of each net, by its name."""
+        return {entry.name: self.recipe_of(entry, self.seeds[0]) for entry in self.entries}
+
+    def read(self, run: Path) -> RunResult | None:
+        """The result in the folder of a run, or None where it is not finished."""
+        return read_result(run) if (run / RESULT).is_file() else None
+
+    def measure(self, recipe: Recipe, run: Path, history: Any, data_dir: Any) -> RunResult:
+        """Measure a run that is trained, and write its result."""
+        result = measure_run(recipe, run, history, data_dir)
+        result.write(run / RESULT)
+        return result
 
     @property
     def varied(self) -> set[str]:

@@ -2,15 +2,25 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from keras_pdenets.hub.files import load_weights
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import RECIPE
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.training.trainer import (
+    RECIPE,
+    WEIGHTS,
+    build_model,
+    evaluate,
+    trainable_parameters,
+)
+from keras_pdenets.transforms import count_operations, fold
+from keras_pdenets.utils.machine import machine
 from keras_pdenets.utils.names import check_name
-from keras_pdenets.utils.records import Measured, check_count, make, read_record, settle
+from keras_pdenets.utils.records import Measured, Record, check_count, make
 from keras_pdenets.utils.text import printable, shown
 
 RESULT = "result.json"
@@ -18,7 +28,7 @@ _COLUMNS = {"accuracy", "test_accuracy"}  # those that are drawn
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult(Record):
     """A finished run.
 
     Args:
@@ -35,6 +45,8 @@ class Result:
         history: Rows of the log.
     """
 
+    title = "the result of a run"
+
     entry: str
     seed: int
     recipe: dict[str, Any]
@@ -49,7 +61,7 @@ class Result:
 
     def __post_init__(self) -> None:
         """Check every field: the file may come from elsewhere."""
-        settle(self)
+        super().__post_init__()
         check_name("entry", self.entry)
         for name in ("images", "parameters", "operations"):
             check_count(name, getattr(self, name), 2**53)
@@ -78,20 +90,37 @@ class Result:
         return {k: self.recipe["checkpoint"][k] for k in ("architecture", "options")}
 
 
-def write_result(result: Result, folder: Path) -> None:
-    """Write the result of a run into its folder, whole or not at all."""
-    text = json.dumps(asdict(result), indent=1) + "\n"
-    replace_file(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+def measure_run(recipe: Recipe, run: Path, history: Any, data_dir: Any) -> RunResult:
+    """The result of a run that is trained."""
+    measured = evaluate(
+        recipe.checkpoint, run / WEIGHTS, recipe.dataset, recipe.test_split, data_dir
+    )
+    model = build_model(recipe.checkpoint, sides=recipe.checkpoint.input_shape[:2])
+    load_weights(model, run / WEIGHTS)
+    whole = max(row["image_size"] for row in history)
+    return RunResult(
+        entry=recipe.preset,
+        seed=recipe.seed,
+        recipe=json.loads(recipe.to_json()),
+        accuracy=round(measured["accuracy"], 4),
+        loss=round(measured["loss"], 6),
+        images=measured["images"],
+        parameters=trainable_parameters(model),
+        operations=count_operations(fold(model, "keep", portable=True)[0]),
+        epoch_seconds=float(np.median([r["seconds"] for r in history if r["image_size"] == whole])),
+        machine=machine(),
+        history=history,
+    )
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path) -> RunResult:
     """The result in the folder of a run.
 
     Raises:
         ValueError: If the file is not one, or the recipe beside it is another.
     """
     path = folder / RESULT
-    result = read_record(Result, path, "the result of a run", nan=True)
+    result = RunResult.from_file(path, nan=True)
     if (folder / RECIPE).is_file():
         beside = json.loads(Recipe.from_file(folder / RECIPE).to_json())
         if beside != result.recipe:
@@ -101,7 +130,7 @@ def read_result(folder: Path) -> Result:
     return result
 
 
-def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[Result], list[str]]:
+def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[RunResult], list[str]]:
     """The results in the folder of a protocol, and the runs that are not finished.
 
     Args:

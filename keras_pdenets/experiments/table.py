@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
@@ -99,7 +99,7 @@ def write_table(results, folder, unfinished=(), protocol=None):
     folder = Path(folder)
     write_rows(folder / "table.csv", rows_of(results, protocol))
     table = markdown(results, unfinished, protocol) + "\n"
-    replace_file(folder / "table.md", lambda path: path.write_text(table, encoding="utf-8"))
+    write_file(folder / "table.md", table)
 
 
 def put_into(readme, name, text):
@@ -117,4 +117,4 @@ def put_into(readme, name, text):
             f"Received: {readme}, with {len(pattern.findall(old))}"
         )
     new = pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old)
-    replace_file(readme, lambda path: path.write_text(new, encoding="utf-8"))
+    write_file(readme, new)

@@ -13,7 +13,7 @@ from keras_pdenets.hub.header import Header, opened, read_tensor
 from keras_pdenets.hub.repos import resolve_repo
 from keras_pdenets.hub.resolve import resolve
 from keras_pdenets.presets import get_preset, list_presets
-from keras_pdenets.utils.records import parse_json
+from keras_pdenets.utils.json_files import parse_json
 
 GOLDEN_FILE = "golden.safetensors"
 FINGERPRINT_SIZE = 9

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.utils.records import parse_json
+from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable
 
 # The largest header of a checkpoint here has 28 kB and 300 tensors; the format allows 100 MB.

@@ -16,7 +16,7 @@ from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.header import Header, opened
 from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat, check_options
-from keras_pdenets.utils.records import parse_json
+from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable
 
 HEADER_KEY = "keras_pdenets"

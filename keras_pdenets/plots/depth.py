@@ -1,11 +1,11 @@
 """Pictures of perturbations against depth, and of searches for it."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.utils.tables import read_rows
 
 _KINDS = (
     ("perturbation", "change of the features"),
@@ -21,7 +21,7 @@ def plot_sweep(rows, folder):
     (4, 7) against the number of blocks, with 1/L.
 
     Args:
-        rows: Rows of `run_sweep`.
+        rows: Rows of `experiments.sweep.collect`.
         folder: Folder of the PNG files.
     """
     for start in dict.fromkeys(row["start"] for row in rows):
@@ -42,11 +42,9 @@ def _plot_blocks(rows, path, title):
                 places = (np.arange(len(values)) + 0.5) / len(values)
                 axes.plot(places, values, "o-", ms=3, label=f"L = {depth}")
             axes.set_title(f"section {section + 1}", fontsize=9)
-            axes.set_xlabel("place in the section")
+            finish(axes, xlabel="place in the section")
             axes.set_ylim(bottom=0)
-            axes.grid(alpha=0.3)
         line[0].set_ylabel(label)
-        line[0].legend(fontsize=8)
     save_figure(figure, path)
 
 
@@ -66,10 +64,7 @@ def _plot_depths(rows, path, title):
         line[1].set_yscale("log")
         for axes, what in zip(line, ("distance", "mean"), strict=True):
             axes.set_xscale("log", base=2)
-            axes.set_xlabel("blocks in a section, L")
-            axes.set_ylabel(f"{what}: {label}")
-            axes.grid(alpha=0.3)
-            axes.legend(fontsize=8)
+            finish(axes, xlabel="blocks in a section, L", ylabel=f"{what}: {label}")
     save_figure(figure, path)
 
 
@@ -91,21 +86,16 @@ def plot_search(trials, path):
         trials: The file `trials.csv` of a search.
         path: The PNG file.
     """
-    with Path(trials).open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "COMPLETED"]
+    rows = [row for row in read_rows(trials) if row["status"] == "COMPLETED"]
     cost = np.cumsum([float(row["block_epochs"]) for row in rows])
     accuracy = [100 * float(row["val_accuracy"]) for row in rows]
     figure = new_figure(8, 6)
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(cost, accuracy, "o", ms=4, label="trial")
     above.plot(cost, np.maximum.accumulate(accuracy), "-", label="best so far")
-    above.set_ylabel("validation accuracy (%)")
+    finish(above, ylabel="validation accuracy (%)")
     depths = np.array([[int(n) for n in row["depths"].split()] for row in rows])
     for section, values in enumerate(depths.T):
         below.step(cost, values, "o-", ms=3, where="post", label=f"section {section + 1}")
-    below.set_ylabel("blocks")
-    below.set_xlabel("cost so far (block-epochs)")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    finish(below, ylabel="blocks", xlabel="cost so far (block-epochs)")
     save_figure(figure, path)

@@ -15,7 +15,7 @@ def plot_learning_curves(results, path):
     The line is the mean over the seeds, the band goes from the worst to the best.
 
     Args:
-        results: List of `zoo.Result`s.
+        results: List of `experiments.RunResult`s.
         path: The PNG file.
     """
     figure = new_figure(11, 4.5)
@@ -30,9 +30,7 @@ def plot_learning_curves(results, path):
             axes.fill_between(
                 epochs, values.min(0), values.max(0), color=line.get_color(), alpha=0.15
             )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        axes.set_ylim(np.floor(_lowest(results, key)), None)
+        axes.set(xlabel="epoch", ylabel=label, ylim=(np.floor(_lowest(results, key)), None))
         axes.grid(alpha=0.3)
     panels[1].legend(fontsize=8, loc="lower right")
     save_figure(figure, path)
@@ -47,7 +45,7 @@ def plot_sizes(results, path):
     """Draw accuracy against trainable parameters and against operations, a point for each run.
 
     Args:
-        results: List of `zoo.Result`s.
+        results: List of `experiments.RunResult`s.
         path: The PNG file.
     """
     figure = new_figure(11, 4.5)
@@ -62,8 +60,7 @@ def plot_sizes(results, path):
             marker = "o" if index < _COLORS else "s"
             points = axes.plot(places, accuracies, marker, alpha=0.6, label=name)[0]
             axes.plot(places[0], np.mean(accuracies), "_", ms=18, color=points.get_color())
-        axes.set_xscale("log")
-        axes.set_xlabel(label)
+        axes.set(xscale="log", xlabel=label)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("test accuracy (%), bar: mean")
     panels[1].legend(fontsize=8)

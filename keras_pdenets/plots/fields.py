@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import finish, new_figure, save_figure
 
 
 def plot_feature_variance(reports, path, title=""):
@@ -28,11 +28,10 @@ def plot_feature_variance(reports, path, title=""):
                 )
         for start in np.flatnonzero(np.diff(report.sections)):
             axes.axvline(places[start : start + 2].mean(), color=color, lw=0.5, ls=":")
-    axes.set_xlabel("place in the net (0: input, 1: output)")
-    axes.set_ylabel("variance of the features")
-    axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    finish(
+        axes, yscale="log", ylabel="variance of the features",
+        xlabel="place in the net (0: input, 1: output)",
+    )  # fmt: skip
     save_figure(figure, path)
 
 
@@ -65,10 +64,7 @@ def plot_weight_noise(curves, path, title=""):
             100 * curve.levels[order], 100 * curve.mean[order], 100 * curve.spread[order],
             fmt="o-", ms=4, capsize=3, label=name,
         )  # fmt: skip
-    axes.set_xlabel("noise / size of the weight (%)")
-    axes.set_ylabel("accuracy (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    finish(axes, xlabel="noise / size of the weight (%)", ylabel="accuracy (%)")
     save_figure(figure, path)
 
 
@@ -123,10 +119,6 @@ def plot_path_integral(reports, path, title=""):
             (report.lagrangian, ":", "Lagrangian T - V"),
         ):
             energies.plot(depth, values, style, ms=3, color=color, label=f"{name}: {what}")
-    energies.set_ylabel("energy (median of the layer's operators)")
-    actions.set_ylabel("action (sum of the medians of T - V)")
-    for axes in (energies, actions):
-        axes.set_xlabel("PDE layer")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    finish(energies, xlabel="PDE layer", ylabel="energy (median of the layer's operators)")
+    finish(actions, xlabel="PDE layer", ylabel="action (sum of the medians of T - V)")
     save_figure(figure, path)

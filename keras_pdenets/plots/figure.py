@@ -14,6 +14,14 @@ def new_figure(width, height, title=""):
     return figure
 
 
+def finish(axes, **properties):
+    """Set labels and the like of axes (`Axes.set`), a grid, and a legend if anything has a name."""
+    axes.set(**properties)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
 def save_figure(figure, path):
     """Write a PNG file, whole or not at all; its folder is made."""
     path = Path(path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import finish, new_figure, save_figure
 
 _COLUMNS = 8
 
@@ -54,11 +54,7 @@ def plot_log(logs, path, title=""):
         epochs = [row["epoch"] for row in rows]
         for key, style in (("accuracy", "--"), ("test_accuracy", "-")):
             axes.plot(epochs, [100 * row[key] for row in rows], style, label=f"{name} {key}")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)")
-    axes.set_title(title)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)
+    finish(axes, xlabel="epoch", ylabel="accuracy (%)", title=title)
     save_figure(figure, path)
 
 
@@ -83,11 +79,8 @@ def plot_perturbations(reports, path, title=""):
             starts = [i for i, b in blocks[1:] if b.section != report.blocks[i - 1].section]
             for start in starts:
                 axes.axvline(start - 0.5, color=line.get_color(), lw=0.5, ls=":")
-        axes.set_xlabel("block")
-        axes.set_ylabel(label)
+        finish(axes, xlabel="block", ylabel=label)
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=8)
-        axes.grid(alpha=0.3)
     save_figure(figure, path)
 
 
@@ -114,6 +107,5 @@ def plot_kernels(models, layer, path, title=""):
             np.log10(np.maximum(kernel, 1e-2)), cmap="Greys", aspect="auto", vmin=-2, vmax=0
         )
         axes.set_title(f"{name}\n{100 * small:.0f} % below 1 % of the largest", fontsize=9)
-        axes.set_xlabel("output channel")
-        axes.set_ylabel("input channel")
+        axes.set(xlabel="output channel", ylabel="input channel")
     save_figure(figure, path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import finish, new_figure, save_figure
 
 
 def plot_spectral_norms(norms, path, title=""):
@@ -21,8 +21,7 @@ def plot_spectral_norms(norms, path, title=""):
     axes.plot(places, norms.lower, "^", ms=4, color="tab:orange", label="reached")
     axes.axhline(1.0, color="black", lw=0.5, ls=":")
     axes.set_xticks(places, norms.names, rotation=90, fontsize=6)
-    axes.set_ylabel("2-norm")
-    _finish(axes, norms.upper)
+    _finish(axes, norms.upper, ylabel="2-norm")
     save_figure(figure, path)
 
 
@@ -45,9 +44,8 @@ def plot_gradient_norms(gradients, path, title=""):
         line = axes.plot(places, norms.mean(axis=1), "o-", ms=3, label=name)[0]
         low, high = np.percentile(norms, [10, 90], axis=1)
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2)
-    axes.set_xlabel("block")
-    axes.set_ylabel("norm of the loss's gradient")
-    _finish(axes, np.concatenate([found.outputs.ravel() for found in gradients.values()]))
+    values = np.concatenate([found.outputs.ravel() for found in gradients.values()])
+    _finish(axes, values, xlabel="block", ylabel="norm of the loss's gradient")
     save_figure(figure, path)
 
 
@@ -73,16 +71,15 @@ def plot_jacobian_spectrum(spectra, path, title=""):
             axes.plot(places, values, "-", lw=0.7, color=color)
         axes.set_xticks(places, spectrum.names, rotation=90, fontsize=6)
     axes.axhline(1.0, color="black", lw=0.5, ls=":")
-    axes.set_ylabel("singular values of the Jacobian")
-    _finish(axes, np.concatenate([s.values.ravel() for s in spectra.values()]))
+    values = np.concatenate([s.values.ravel() for s in spectra.values()])
+    _finish(axes, values, ylabel="singular values of the Jacobian")
     save_figure(figure, path)
 
 
-def _finish(axes, values):
+def _finish(axes, values, **labels):
     """A logarithmic axis where numbers are positive and far apart, and the rest."""
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    finish(axes, **labels)

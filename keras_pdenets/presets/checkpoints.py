@@ -10,10 +10,11 @@ from typing import Any
 
 from keras_pdenets.builders import FAMILIES, Preprocessing
 from keras_pdenets.presets.architectures import ARCHITECTURES, Architecture
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.checks import lookup, matching
+from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.locking import locked
-from keras_pdenets.utils.records import load_json, make, settle
+from keras_pdenets.utils.records import make, settle
 from keras_pdenets.utils.text import printable, shown
 
 # Control characters, direction marks, halves of characters, line breaks; scripts need the joiners.
@@ -152,7 +153,7 @@ def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
     with locked(path.parent, _WAIT_SECONDS):
         rows = {**read_presets(path), preset.name: preset}
         text = json.dumps([asdict(rows[name]) for name in sorted(rows)], indent=1) + "\n"
-        replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_file(path, text)
 
 
 def list_presets(pattern: str | None = None) -> list[str]:

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from keras_pdenets.presets import ARCHITECTURES
-from keras_pdenets.training.trainer import build_model
+from keras_pdenets.training.trainer import build_model, trainable_parameters
 from keras_pdenets.transforms import count_operations, fold
 
 PICTURE = "predictions.png"
@@ -137,8 +136,8 @@ def _speed_note(preset, speed):
 def _size(checkpoint):
     """Trainable parameters, and operations of the folded net for one image."""
     model = build_model(checkpoint, sides=checkpoint.input_shape[:2])
-    parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    return parameters, count_operations(fold(model, decomposed="keep", portable=True)[0])
+    folded, _ = fold(model, decomposed="keep", portable=True)
+    return trainable_parameters(model), count_operations(folded)
 
 
 def _training(preset, recipe):

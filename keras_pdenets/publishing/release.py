@@ -24,7 +24,7 @@ from keras_pdenets.training.trainer import (
     build_model,
     evaluate,
 )
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.locking import locked
 
 _ORGANISATION = "keras-pdenets"
@@ -121,7 +121,7 @@ def _pin(run, recipe, folder, hardware, remark, data_dir):
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
             data = (run / name).read_bytes()
-            replace_file(folder / name, functools.partial(Path.write_bytes, data=data))
+            write_file(folder / name, data)
     (folder / SPEED).unlink(missing_ok=True)  # of the net that was there before
     _write_card(folder, card(preset, recipe))
     return preset
@@ -161,7 +161,7 @@ def _refresh(preset, folder, weights_folder, presets_file):
 
 
 def _write_card(folder, text):
-    replace_file(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+    write_file(folder / "README.md", text)
 
 
 def _record(checkpoint, weights, path):

@@ -1,17 +1,15 @@
 """How fast a checkpoint was where somebody measured it: a small file beside it, for its card."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from keras_pdenets.utils.atomic import replace_file
-from keras_pdenets.utils.records import read_record, settle
+from keras_pdenets.utils.records import Record
 
 SPEED = "speed.json"
 
 
 @dataclass(frozen=True)
-class Speed:
+class Speed(Record):
     """Images that the folded net answers in a second.
 
     Args:
@@ -22,24 +20,16 @@ class Speed:
         date: Day of the measurement.
     """
 
+    title = "a measured speed"
+
     images_per_second: dict[str, float]
     batch: int
     rounds: int
     where: str
     date: str
 
-    def __post_init__(self) -> None:
-        """Check the type of every field."""
-        settle(self)
-
-
-def write_speed(speed, folder):
-    """Put a `Speed` beside a checkpoint, whole or not at all."""
-    text = json.dumps(asdict(speed), indent=1) + "\n"
-    replace_file(Path(folder) / SPEED, lambda path: path.write_text(text, encoding="utf-8"))
-
 
 def read_speed(folder):
     """The `Speed` that lies beside a checkpoint, or None."""
     path = Path(folder) / SPEED
-    return read_record(Speed, path, "a measured speed") if path.is_file() else None
+    return Speed.from_file(path) if path.is_file() else None

@@ -2,7 +2,7 @@
 
 import json
 
-from keras_pdenets.utils.records import load_json
+from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.text import printable, shown
 
 

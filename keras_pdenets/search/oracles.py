@@ -13,8 +13,8 @@ from keras_pdenets.compat.keras_tuner import (
     run_again,
     trial_folder,
 )
-from keras_pdenets.utils.atomic import replace_file
-from keras_pdenets.utils.records import load_json
+from keras_pdenets.utils.atomic import write_file
+from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
@@ -126,7 +126,7 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
 
 
 def _write(path, text):
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(path, text)
 
 
 class ListOracle(SafeOracle):

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from keras_pdenets.operators.stopping import MOST_BLOCKS, stopping_rule
-from keras_pdenets.utils.records import check_count, settle
-from keras_pdenets.utils.text import shown
+from keras_pdenets.utils.records import Record, check_count
 
 GROW, ANNEAL = "grow", "anneal"
 # A distance is taken to grow with depth by this power at most, whatever the last nets say.
@@ -15,7 +14,7 @@ _POINTS = 3
 
 
 @dataclass(frozen=True)
-class GrowthRules:
+class GrowthRules(Record):
     """How a net grows.
 
     Args:
@@ -58,7 +57,7 @@ class GrowthRules:
 
     def __post_init__(self) -> None:
         """Check every number; the message names the field."""
-        settle(self)
+        super().__post_init__()
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         for value in self.start:
             check_count("start", value, MOST_BLOCKS)
@@ -66,18 +65,14 @@ class GrowthRules:
         check_count("patience", self.patience)
         check_count("repairs", self.repairs, least=0)
         falling = all(a > b for a, b in zip(self.epsilons, self.epsilons[1:], strict=False))
-        for name, holds, rule in (
+        self.check(
             ("start", bool(self.start), "name at least one section"),
             ("epsilons", bool(self.epsilons) and falling and self.epsilons[-1] > 0,
              "hold at least one number, all positive, each smaller than the one before"),
             ("target", 0 < self.target <= 1, "be in (0, 1]"),
             ("growth", self.growth > 1, "be above 1"),
             ("max_cost", self.max_cost is None or self.max_cost > 0, "be None or positive"),
-        ):  # fmt: skip
-            if not holds:
-                raise ValueError(
-                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
-                )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

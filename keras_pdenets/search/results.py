@@ -1,16 +1,16 @@
 """What a search has found, and what it has cost."""
 
-import csv
 from dataclasses import dataclass
 
 from keras_pdenets.search.depth_oracle import DepthOracle
 from keras_pdenets.search.plan import ANNEAL
 from keras_pdenets.search.space import depths_of
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.records import Measured, Record
+from keras_pdenets.utils.tables import write_rows
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class SearchResult(Record):
     """What a search returns.
 
     Args:
@@ -40,8 +40,8 @@ class SearchResult:
     depths: tuple[int, ...]
     choice: dict
     epsilon: float | None
-    means: tuple[float, ...]
-    largest: tuple[float, ...]
+    means: tuple[Measured, ...]
+    largest: tuple[Measured, ...]
     satisfied: bool | None
     validation_accuracy: float
     test_accuracy: float
@@ -114,11 +114,5 @@ def write_trials(oracle, space, path):
                 row[f"{name}_s{section}"] = metric(trial, f"{name}_s{section}")
         rows.append(row)
 
-    def write(temporary):
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
     if rows:
-        replace_file(path, write)
+        write_rows(path, rows)

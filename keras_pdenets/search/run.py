@@ -1,7 +1,5 @@
 """A whole search: data, trials, the net that it returns, and what it cost."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from keras_pdenets.search.hypermodel import DepthHyperModel
 from keras_pdenets.search.results import SearchResult, best_trial, metric, write_trials
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.search.tuner import DepthTuner
-from keras_pdenets.utils.atomic import replace_file
 
 PROJECT, TRIALS, RESULT = "trials", "trials.csv", "result.json"
 
@@ -85,8 +82,7 @@ def run_search(
     write_trials(oracle, space, folder / TRIALS)
     best = best_trial(oracle, space)
     result = _measure(kind, oracle, space, tuner, best, validation, test)
-    text = json.dumps(asdict(result), indent=1) + "\n"
-    replace_file(folder / RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+    result.write(folder / RESULT)
     return result
 
 

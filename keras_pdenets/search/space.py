@@ -1,10 +1,8 @@
 """A search as data: what may be chosen, and what all trials share."""
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from keras_pdenets.blocks.operators import OPERATORS
@@ -15,7 +13,7 @@ from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE
 from keras_pdenets.search.plan import GrowthRules
 from keras_pdenets.training.recipe import MOST_SEED, check_dataset, check_precision
 from keras_pdenets.utils.checks import lookup
-from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.records import Record, check_count
 from keras_pdenets.utils.text import shown
 
 _MOST_CHOICES = 100_000
@@ -23,7 +21,7 @@ SEARCHABLE = ("preact_resnet",)
 
 
 @dataclass(frozen=True)
-class SearchSpace:
+class SearchSpace(Record):
     """Everything that decides a search but the images; one JSON file.
 
     Args:
@@ -61,6 +59,8 @@ class SearchSpace:
     (2, (2, 2, 2))
     """
 
+    title = "a search space"
+
     architecture: str = "preact_resnet20"
     depths: tuple[int, ...] = (1, 2, 4, 8, 16)
     operators: tuple[str, ...] = ("conv",)
@@ -85,7 +85,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         """Turn the lists that JSON gives into tuples, and check every field."""
-        settle(self)
+        super().__post_init__()
         for name in ("widths", "learning_rates"):  # JSON writes 1 for 1.0
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         check_dataset(self.dataset)
@@ -109,7 +109,7 @@ class SearchSpace:
         choices = math.prod(
             len(part) for part in (self.depths, self.operators, self.widths, self.learning_rates)
         )
-        for name, holds, rule in (
+        self.check(
             ("depths", self.depths, "hold at least one number"),
             ("operators", self.operators and set(self.operators) <= set(OPERATORS),
              f"hold names of {', '.join(OPERATORS)}"),
@@ -119,11 +119,7 @@ class SearchSpace:
              "hold positive numbers"),
             ("start", self.start in STARTS, f"be one of {', '.join(STARTS)}"),
             ("anneal_epochs", self.anneal_epochs <= self.epochs, "not be above `epochs`"),
-        ):  # fmt: skip
-            if not holds:
-                raise ValueError(
-                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
-                )
+        )  # fmt: skip
         if choices > _MOST_CHOICES:
             raise ValueError(
                 "`depths`, `operators`, `widths` and `learning_rates` must make "
@@ -168,20 +164,6 @@ class SearchSpace:
             dtype=self.dtype,
         )
         return row.build(options, model_options)
-
-    def to_json(self) -> str:
-        """The space as JSON text."""
-        return json.dumps(asdict(self), indent=1)
-
-    @classmethod
-    def from_file(cls, path: Path) -> "SearchSpace":
-        """The space in a JSON file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
-        """
-        return read_record(cls, path, "a search space")
 
 
 def depths_of(values: dict[str, Any], sections: int) -> tuple[int, ...]:

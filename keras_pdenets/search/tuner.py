@@ -26,9 +26,9 @@ from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
 from keras_pdenets.training.trainer import without_eager_jax
 from keras_pdenets.transforms.deepening import deepen
-from keras_pdenets.utils.atomic import remove_leftovers, replace_file
+from keras_pdenets.utils.atomic import remove_leftovers, write_file
+from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.locking import hold
-from keras_pdenets.utils.records import load_json
 from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
@@ -118,7 +118,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         if worker:
             return
         text = describe(oracle, self.space)
-        replace_file(folder / "space.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_file(folder / "space.json", text)
         # KerasTuner goes on only with what a tuner of this name left after a whole trial.
         if going_on:
             oracle.reload()
@@ -129,9 +129,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         if not is_worker(self):
             self.oracle.save()
         text = json.dumps(self.get_state())
-        replace_file(
-            tuner_file(self), lambda temporary: temporary.write_text(text, encoding="utf-8")
-        )
+        write_file(tuner_file(self), text)
 
     def pre_create_trial(self):
         """Wait a little longer every time that the oracle has nothing to do."""
@@ -149,7 +147,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         if trial.message:
             trial.message = text = _writable(trial.message)
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
-            replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+            write_file(path, text)
             reason = printable(text.rpartition("\n")[2], _LONGEST_REASON)
             _LOG.warning("Trial %s failed: %s (%s)", trial.trial_id, reason, path)
         super().on_trial_end(trial)
@@ -201,7 +199,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         model.save_weights(checkpoint_file(self, trial.trial_id))
         result = self._result(model, values, history, len(x))
         text = json.dumps(result)
-        replace_file(folder / _RESULT, lambda path: path.write_text(text, encoding="utf-8"))
+        write_file(folder / _RESULT, text)
         (folder / _STATE).unlink(missing_ok=True)
         return result
 
@@ -281,7 +279,7 @@ def _count_start(path, done):
     starts = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
     starts.append(str(done))
     text = " ".join(starts)
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_file(path, text)
     if starts.count(str(done)) > _VAIN_STARTS:
         raise keras_tuner.errors.FailedTrialError(
             f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "

@@ -1,16 +1,15 @@
 """Everything that decides a training run, as one JSON file."""
 
-import json
 import os
 import re
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
 
 from keras_pdenets.data.augmentation import check_crop
 from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
 from keras_pdenets.training.peers import check_checkpoint, checkpoint_of
 from keras_pdenets.utils.names import check_name
-from keras_pdenets.utils.records import check_count, read_record, settle
+from keras_pdenets.utils.records import Record, check_count
 from keras_pdenets.utils.text import shown
 
 MOST_SEED = 2**32 - 2
@@ -22,7 +21,7 @@ _DATASET = re.compile(r"\w+(/[\w-][\w.-]*)?(:[\d.*]+)?(\[[\d:-]*\])?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Record):
     """Some epochs at one image size.
 
     Args:
@@ -36,13 +35,9 @@ class Stage:
     image_size: int | None = None
     restart: float | None = None
 
-    def __post_init__(self) -> None:
-        """Check the type of every field; the recipe looks at the numbers."""
-        settle(self)
-
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Record):
     """How a checkpoint is trained.
 
     Args:
@@ -75,6 +70,8 @@ class Recipe:
         seed: Seed of weights, order and augmentation.
     """
 
+    title = "a recipe"
+
     preset: str
     checkpoint: Checkpoint
     dataset: str
@@ -104,7 +101,7 @@ class Recipe:
             object.__setattr__(self, "checkpoint", checkpoint_of(self.checkpoint))
         if isinstance(self.start, os.PathLike):
             object.__setattr__(self, "start", os.fspath(self.start))
-        settle(self)
+        super().__post_init__()
         check_checkpoint(self.checkpoint)
         check_name("preset", self.preset)
         check_dataset(self.dataset)
@@ -133,7 +130,7 @@ class Recipe:
             )
         if not self.stages:
             raise ValueError("`stages` must hold at least one stage. Received: stages=()")
-        rules = (
+        self.check(
             ("learning_rate", self.learning_rate > 0, "be positive"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
             ("stages", self.stages[0].restart is None, "begin with a stage without `restart`"),
@@ -150,11 +147,6 @@ class Recipe:
             ),
             ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
         )
-        for name, holds, rule in rules:
-            if not holds:
-                raise ValueError(
-                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
-                )
 
     @property
     def epochs(self) -> int:
@@ -178,20 +170,6 @@ class Recipe:
                 return stage.image_size
             epoch -= stage.epochs
         raise ValueError(f"`epoch` must be below {self.epochs}. Received: {epoch + self.epochs}")
-
-    def to_json(self) -> str:
-        """The recipe as JSON text."""
-        return json.dumps(asdict(self), indent=1)
-
-    @classmethod
-    def from_file(cls, path: Path) -> "Recipe":
-        """The recipe in a JSON file.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is no JSON, or a field is unknown, of another type or range.
-        """
-        return read_record(cls, path, "a recipe")
 
 
 def check_dataset(name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.utils.records import parse_json
+from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable
 
 _COLUMNS = {"loss", "seconds"}

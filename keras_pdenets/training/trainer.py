@@ -1,8 +1,7 @@
 """The training run of a recipe: `fit`, epoch by epoch, with the state on disk after each."""
 
 import contextlib
-import csv
-import io
+import math
 import time
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
 from keras_pdenets.transforms import deepen
-from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.locking import locked
+from keras_pdenets.utils.tables import write_rows
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
 
@@ -56,6 +55,11 @@ def build_model(checkpoint, dtype=None, sides=(None, None)):
     if isinstance(checkpoint, Peer):
         return build_peer(checkpoint, options)
     return checkpoint.row.build(checkpoint.options, options)
+
+
+def trainable_parameters(model):
+    """Number of trainable weights."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", devices=None):
@@ -124,7 +128,7 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
         history.append(row)
         if group.first:
             state.write_state(folder / STATE, values, history, recipe)
-            _write_log(folder / LOG, history)
+            write_rows(folder / LOG, history)
         if recipe.ema and len(history) < recipe.epochs:
             state.restore(model, values)
     if group.first:
@@ -157,14 +161,13 @@ def _resume(model, recipe, folder):
     if (folder / STATE).exists():
         values, history, _ = state.read_state(folder / STATE, recipe)
         state.restore(model, values)
-        _write_log(folder / LOG, history)
+        write_rows(folder / LOG, history)
         if recipe.ema and len(history) == recipe.epochs:
             # The state holds the weights themselves; what ships is their average.
             model.optimizer.finalize_variable_values(model.trainable_variables)
     elif recipe.start is not None:
         _start(model, recipe.start)
-    text = recipe.to_json() + "\n"
-    replace_file(folder / RECIPE, lambda path: path.write_text(text, encoding="utf-8"))
+    recipe.write(folder / RECIPE)
     return history
 
 
@@ -233,16 +236,6 @@ def _expected_seconds(recipe, history):
     size = recipe.image_size(len(history)) or max(recipe.checkpoint.input_shape[:2])
     before = recipe.image_size(len(history) - 1) or max(recipe.checkpoint.input_shape[:2])
     return last["seconds"] * max(1.0, size / before) ** 2
-
-
-def _write_log(path, history):
-    """Write the log as a whole: after a resume it has no row twice."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    data = text.getvalue().encode()
-    replace_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):

@@ -53,6 +53,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(error.errno, f"{path} was not written: {error.strerror or error}") from error
 
 
+def write_file(path: Path, data: str | bytes) -> None:
+    """Write a text (in UTF-8) or bytes as a file, atomically: see `replace_file`."""
+    content = data.encode() if isinstance(data, str) else data
+    replace_file(Path(path), lambda temporary: temporary.write_bytes(content))
+
+
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """An empty folder in `parent`, which is there as long as the context; leftovers are removed.

@@ -1,4 +1,4 @@
-"""JSON files and the dataclasses that they hold, checked field by field.
+"""Dataclasses that JSON files hold, checked field by field.
 
 A file may come from a stranger. Whatever it holds, the answer is the record or a `ValueError` with
 the file's name, the field, the rule and what was received.
@@ -8,18 +8,17 @@ import dataclasses
 import json
 import math
 import numbers
-import stat
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, ClassVar, NewType, Self
 
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.text import printable, shown
 
-# The longest file here, the result of a run of 1,000 epochs, has a tenth of it.
-MOST_BYTES = 2**22
 _LONGEST_TEXT = 10_000
 _LONGEST_MESSAGE = 1_000
 _DEEPEST = 8
@@ -30,89 +29,55 @@ Measured = NewType("Measured", float)
 _KINDS: dict[Any, dict[str, Any]] = {}
 
 
-def parse_json(data: bytes | str, nan: bool = False) -> Any:
-    """The value of a JSON text.
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A dataclass that stands in a JSON file; whoever makes one, its fields are checked.
 
-    Args:
-        data: The text, UTF-8.
-        nan: Whether NaN and infinite numbers are taken, which Python's own writer writes.
-
-    Raises:
-        ValueError: If it is no JSON, has a key twice or NaN for a number, or is nested too deep.
+    Attributes:
+        title: What it is, with its article, for messages.
     """
-    try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-        constant = float if nan else _no_constant
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone half of a character?
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        raise ValueError(f"not UTF-8: {error.reason}") from None
-    return value
 
+    title: ClassVar[str] = "a record"
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise ValueError("a key that stands twice")
-    return record
+    def __post_init__(self) -> None:
+        """Check the type of every field."""
+        settle(self)
 
+    def check(self, *rules: tuple[str, Any, str]) -> None:
+        """Raise ValueError for the first rule (field, whether it holds, "must ...") that fails."""
+        for name, holds, rule in rules:
+            if not holds:
+                raise ValueError(
+                    f"`{name}` must {rule}. Received: {name}={shown(getattr(self, name))}"
+                )
 
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} for a number")
+    def to_json(self) -> str:
+        """All fields as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
 
+    def write(self, path: Path) -> None:
+        """Write the JSON file, atomically."""
+        write_file(path, self.to_json() + "\n")
 
-def load_json(path: Path, nan: bool = False) -> Any:
-    """The value in a JSON file.
+    @classmethod
+    def from_file(cls, path: Path, nan: bool = False) -> Self:
+        """The record in a JSON file.
 
-    Args:
-        path: The file.
-        nan: As in `parse_json`.
+        Args:
+            path: The file.
+            nan: As in `json_files.parse_json`.
 
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read or is no JSON; the message has its name.
-    """
-    path = Path(path)
-    try:
-        # Not a device or a pipe, which may never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError(f"{path} is not a file.")
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{path} is longer than the {MOST_BYTES} bytes that are read.")
-    try:
-        return parse_json(data, nan)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {printable(str(error), 200)}") from None
-
-
-def read_record(kind: type, path: Path, name: str, nan: bool = False) -> Any:
-    """An instance of a dataclass from a JSON file of its fields.
-
-    Args:
-        kind: The dataclass, which checks its fields (`settle`).
-        path: The file.
-        name: What it is, with its article, for messages.
-        nan: As in `parse_json`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no JSON, lacks a field, has one that the dataclass has not, or
-            one of another type or range.
-    """
-    values = load_json(path, nan)
-    try:
-        return make(kind, values, name)
-    except ValueError as error:
-        said = printable(str(error), _LONGEST_MESSAGE)
-        raise ValueError(f"{path} is not {name}: {said}") from error
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no JSON, or a field is missing, unknown, or of another type
+                or range.
+        """
+        values = load_json(path, nan)
+        try:
+            return make(cls, values, cls.title)
+        except ValueError as error:
+            said = printable(str(error), _LONGEST_MESSAGE)
+            raise ValueError(f"{path} is not {cls.title}: {said}") from error
 
 
 def make(kind: type, values: Any, name: str) -> Any:

@@ -1,12 +1,13 @@
-"""Results as tables in files."""
+"""Tables as CSV files."""
 
 import csv
+from pathlib import Path
 
 from keras_pdenets.utils.atomic import replace_file
 
 
 def write_rows(path, rows):
-    """Write a CSV file, whole or not at all.
+    """Write a CSV file, atomically.
 
     Args:
         path: The file.
@@ -19,4 +20,10 @@ def write_rows(path, rows):
             writer.writeheader()
             writer.writerows(rows)
 
-    replace_file(path, write)
+    replace_file(Path(path), write)
+
+
+def read_rows(path):
+    """The rows of a CSV file, as dictionaries of texts."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,14 +1,12 @@
 """The perturbations of a net while it is trained."""
 
-import csv
-
 import keras
 
 from keras_pdenets.analysis.perturbation import PerturbationProbe
-from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.checks import check_integer, check_path
+from keras_pdenets.utils.tables import read_rows, write_rows
 
-_COLUMNS = ("epoch", "section", "num_blocks", "distance", "scaled_distance", "mean", "largest")
+_COLUMNS = ("section", "num_blocks", "distance", "scaled_distance", "mean", "largest")
 
 
 class PerturbationLogger(keras.callbacks.Callback):
@@ -63,18 +61,8 @@ class PerturbationLogger(keras.callbacks.Callback):
     def _write(self, epoch, report):
         rows = []
         if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                # A resumed run repeats the epoch that it was in.
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+            # A resumed run repeats the epoch that it was in.
+            rows = [row for row in read_rows(self.path) if int(row["epoch"]) < epoch]
         for section in report.sections:
-            values = (getattr(section, name) for name in _COLUMNS[1:])
-            rows.append(dict(zip(_COLUMNS, (epoch, *values), strict=True)))
-
-        def write(temporary):
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, write)
+            rows.append({"epoch": epoch} | {name: getattr(section, name) for name in _COLUMNS})
+        write_rows(self.path, rows)

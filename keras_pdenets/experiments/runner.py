@@ -1,0 +1,125 @@
+"""The runs of an experiment, a `Protocol` or a `Sweep`: those that are missing, one by one."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_pdenets.data import DataSource
+from keras_pdenets.training.recipe import Recipe
+from keras_pdenets.training.trainer import RECIPE, compiled_model, train, trainable_parameters
+from keras_pdenets.utils.locking import InUseError, locked
+
+
+def run(
+    experiment,
+    folder,
+    only=None,
+    limit_minutes=None,
+    data_dir=None,
+    verbose="auto",
+    devices=None,
+):
+    """Train and measure what is missing; kill it at any moment, the same call resumes.
+
+    Several processes may work on one folder: each takes runs that no other one is in.
+
+    Args:
+        experiment: A `Protocol` or a `Sweep`.
+        folder: Folder of the runs, one folder in it for each.
+        only: Names of runs, such as `("pde-seed1",)`; None: all.
+        limit_minutes: Stop before an epoch that would end after this time.
+        data_dir: Folder of TFDS.
+        verbose: As in `keras.Model.fit`.
+        devices: As in `training.train`.
+
+    Yields:
+        Name and result of each run, those that were there too (of a protocol a `RunResult`, of a
+        sweep the rows of its blocks); None in place of the result where another process is in the
+        run, or time was short.
+
+    Raises:
+        ValueError: If the folder holds a run of another recipe, or `only` names none.
+    """
+    begin, folder = time.monotonic(), Path(folder)
+    recipes = experiment.recipes
+    chosen = _chosen(only, recipes, "runs")
+    for name, recipe in recipes.items():
+        path = folder / name / RECIPE
+        if path.is_file() and Recipe.from_file(path) != recipe:
+            raise ValueError(
+                f"{path.parent} holds a run of another recipe. Give another folder, or the old "
+                "protocol."
+            )
+    for name, recipe in chosen.items():
+        left = limit_minutes
+        if limit_minutes is not None:
+            left = max(0.0, limit_minutes - (time.monotonic() - begin) / 60)
+        try:
+            with locked(folder / name):
+                result = experiment.read(folder / name)
+                if result is None:
+                    history = train(recipe, folder / name, left, data_dir, verbose, devices)
+                    if len(history) == recipe.epochs:
+                        result = experiment.measure(recipe, folder / name, history, data_dir)
+        except InUseError:
+            result = None
+        yield name, result
+
+
+def dry_run(experiment, steps=2, batch_size=None, only=None, data_dir=None):
+    """Take nets of an experiment through their first steps, without keeping anything.
+
+    Of a protocol every net, of a sweep the shallowest and the deepest with each start.
+
+    Args:
+        experiment: A `Protocol` or a `Sweep`.
+        steps: Number of training steps.
+        batch_size: Images in a step; None: as in the recipe.
+        only: Names of nets; None: all.
+        data_dir: Folder of TFDS.
+
+    Yields:
+        Name of the net, number of trainable weights, and the loss of each step.
+
+    Raises:
+        ValueError: If `only` names no net, or the data do not fill the steps.
+        RuntimeError: If a loss is not finite.
+    """
+    source = None
+    for name, recipe in _chosen(only, experiment.samples, "nets").items():
+        if batch_size is not None:
+            recipe = replace(recipe, batch_size=batch_size)
+        # One for all nets: to count the images of some classes takes a pass over the data.
+        source = source or DataSource(recipe.dataset, recipe.train_split, data_dir)
+        yield name, *_first_steps(recipe, source, steps)
+
+
+def _chosen(only, known, what):
+    unknown = sorted(set(only or ()) - set(known))
+    if unknown:
+        raise ValueError(f"`only` must name {what}: {', '.join(known)}. Received: {unknown}")
+    return {name: known[name] for name in only or known}
+
+
+def _first_steps(recipe, source, steps):
+    """Number of trainable weights, and the loss of the first steps, as a run makes them."""
+    if source.num_examples < steps * recipe.batch_size:
+        raise ValueError(
+            f"`batch_size` must leave {steps} batches of the {source.num_examples} images of "
+            f"{recipe.dataset}. Received: batch_size={recipe.batch_size}"
+        )
+    keras.utils.set_random_seed(recipe.seed)
+    model = compiled_model(recipe, source)
+    batches = source.batches(
+        recipe.batch_size, recipe.image_size(0), recipe.flip, recipe.crop, recipe.seed
+    )
+    losses = [
+        float(model.train_on_batch(images.numpy(), labels.numpy())[0])
+        for images, labels in batches.take(steps)
+    ]
+    if not np.all(np.isfinite(losses)):
+        raise RuntimeError(f"The loss of {recipe.preset} is not finite: {losses}")
+    return trainable_parameters(model), losses

@@ -61,6 +61,11 @@ class RematModel(keras.Model):
         return self._plan.graph(standardized(self, inputs), make=_train)
 
 
+def model_class(model):
+    """Class of a model that is made again from another."""
+    return RematModel if isinstance(model, RematModel) else keras.Model
+
+
 class _Plan:
     """What training computes; a class of its own, as Keras and TensorFlow wrap a model's lists.
 

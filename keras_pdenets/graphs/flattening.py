@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_pdenets.graphs.graph import placeholder
+from keras_pdenets.graphs.graph import has_graph, placeholder
 from keras_pdenets.utils.checks import check_keras_model
 
 
@@ -13,16 +13,16 @@ def flatten(model):
         ValueError: If the model, or one inside it, has no graph (a subclass of `keras.Model`).
     """
     check_keras_model(model)
-    nested = any(isinstance(layer, keras.Model) for layer in model.layers)
-    if not nested and not isinstance(model, keras.Sequential) and hasattr(model, "operations"):
-        return model
-    if not getattr(model, "inputs", None):
-        raise _no_graph(model)
+    if not has_graph(model):
+        raise ValueError(
+            "`model` must be a functional or sequential Keras model that is built: a subclass "
+            f"shows no graph. Received: {model.name!r} of type {type(model).__name__}"
+        )
     if isinstance(model, keras.Sequential):
         inputs = placeholder(model.inputs[0])
         return keras.Model(inputs, _call_inline(model, inputs), name=model.name)
-    if not hasattr(model, "operations"):
-        raise _no_graph(model)
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return model
     inputs = keras.tree.map_structure(placeholder, model.input)
     return keras.models.clone_model(
         model,
@@ -42,10 +42,3 @@ def _call_inline(layer, *args, **kwargs):
     if isinstance(layer, keras.Model):
         return flatten(layer).call(*args)
     return layer(*args, **kwargs)
-
-
-def _no_graph(model):
-    return ValueError(
-        "`model` must be a functional or sequential Keras model that is built: a subclass shows no "
-        f"graph. Received: {model.name!r} of type {type(model).__name__}"
-    )

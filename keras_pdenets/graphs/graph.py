@@ -166,8 +166,9 @@ def read_graph(model):
 
 
 def has_graph(layer):
-    """Whether a layer is a functional model."""
-    return bool(getattr(layer, "inputs", None)) and hasattr(layer, "operations")
+    """Whether a layer is a functional model, or a sequential one that is built."""
+    kind = hasattr(layer, "operations") or isinstance(layer, keras.Sequential)
+    return kind and bool(getattr(layer, "inputs", None))
 
 
 def functional(model):
@@ -176,15 +177,15 @@ def functional(model):
     Raises:
         ValueError: If the model is neither, or not built.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
-        model = keras.Model(model.inputs, outputs, name=model.name)
     if not has_graph(model):
         raise ValueError(
             "`model` must be a functional or sequential Keras model that is built. "
             f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
         )
-    return model
+    if not isinstance(model, keras.Sequential):
+        return model
+    outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
+    return keras.Model(model.inputs, outputs, name=model.name)
 
 
 def placeholder(tensor):

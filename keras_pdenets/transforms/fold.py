@@ -118,7 +118,7 @@ def _weights_of(model):
     total = model.count_params()
     inner = {}
     for call in read_graph(model).calls:
-        if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
+        if has_graph(call.layer):
             inner[id(call.layer)] = call.layer
         else:
             values = keras.tree.flatten((call.args, call.kwargs))
@@ -142,7 +142,7 @@ def _fold(model, rules, inner):
     read.update(map(id, keras.tree.flatten(graph.outputs)))
 
     def make(call, args, kwargs):
-        if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
+        if has_graph(call.layer):
             if id(call.layer) not in inner:
                 inner[id(call.layer)] = _fold(call.layer, rules, inner)
             args, kwargs = keras.tree.map_structure(tensor_of, (args, kwargs))

@@ -2,7 +2,6 @@
 
 import math
 
-import keras
 from keras import layers
 
 from keras_pdenets.graphs.graph import has_graph, read_graph
@@ -48,7 +47,7 @@ def count_operations(model):
     """
     total = 0
     for call in read_graph(model).calls:
-        if has_graph(call.layer) or isinstance(call.layer, keras.Sequential):
+        if has_graph(call.layer):
             inner = count_operations(call.layer)
             if inner is None:
                 return None

@@ -9,7 +9,7 @@ from keras_pdenets.blocks.flow_chain import METHODS
 from keras_pdenets.layers.flow_step import PROMOTIONS
 from keras_pdenets.operators.flows import SCHEMES, increments
 from keras_pdenets.operators.flows.linear import PAPER
-from keras_pdenets.transforms.refinement.graph import Plan, refine_graph
+from keras_pdenets.transforms.refinement.cutting import Plan, refine_graph
 from keras_pdenets.transforms.refinement.report import RefineReport as RefineReport
 from keras_pdenets.transforms.refinement.report import make_report
 from keras_pdenets.utils.checks import check_integer, check_keras_model, check_number

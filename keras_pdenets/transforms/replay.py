@@ -5,7 +5,7 @@ import functools
 import keras
 from keras import layers
 
-from keras_pdenets.builders.remat import RematModel
+from keras_pdenets.builders.remat import model_class
 from keras_pdenets.graphs.graph import Call, Graph
 from keras_pdenets.layers import BackwardEulerStep, ScaledResidual
 from keras_pdenets.transforms.copying import copy_layer, give_weights
@@ -39,8 +39,7 @@ class Replay:
         calls = list({id(call): call for call in calls}.values())
         whole = Graph(calls, self.graph.inputs, self.graph.outputs, model.name)
         self._check(whole)
-        kind = RematModel if isinstance(model, RematModel) else keras.Model
-        new = whole.rebuild(self._make, kind=kind)
+        new = whole.rebuild(self._make, kind=model_class(model))
         for old, copy in self.copies.values():
             give_weights(old, copy)
         return new

@@ -1,1 +1,1 @@
-"""Plain nets as residual nets: what is cut (`chains`), how (`graph`), and what came of it."""
+"""Plain nets as residual nets: what is cut (`chains`), how (`cutting`), and what came of it."""

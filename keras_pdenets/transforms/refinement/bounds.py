@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pdenets.graphs.graph import has_graph
+from keras_pdenets.graphs.graph import has_graph, read_graph
 from keras_pdenets.transforms.refinement.chains import is_exact
-from keras_pdenets.transforms.refinement.graph import apply_chains
+from keras_pdenets.transforms.refinement.cutting import apply_chains
 from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz, slope_of
 
 _CHUNK = 64
@@ -78,7 +78,7 @@ class _Size:
     ball: tuple[float, float] | str
 
 
-def measure_bounds(model, refined, plan, data, max_step):
+def measure_bounds(model, plan, data, max_step):
     """The `Bounds` of a refined model on data; None where all chains are exact."""
     inexact = {
         id(chain)
@@ -87,18 +87,18 @@ def measure_bounds(model, refined, plan, data, max_step):
     }
     if not inexact:
         return None
-    tape, worst = plan.tapes[id(refined)], {}
-    arrays = _in_order(model, data)
-    arrays = [a.astype(s.dtype) for a, s in zip(arrays, tape.inputs, strict=True)]
+    graph, worst = read_graph(model), {}
+    symbols = keras.tree.flatten(graph.inputs)
+    arrays = [a.astype(s.dtype) for a, s in zip(_in_order(model, data), symbols, strict=True)]
     # The norm of all inputs together bounds that of each.
     radius = float(np.sqrt(sum(_norms(a) ** 2 for a in arrays)).max())
     rules = _Rules(plan, inexact)
     for begin in range(0, len(arrays[0]), _CHUNK):
         batch = [a[begin : begin + _CHUNK] for a in arrays]
-        plain = _walk(tape, batch, lambda node, args, kwargs: node.old(*args, **kwargs), plan)
-        blended = _walk(tape, batch, rules.blend, plan)
+        plain = _run(graph, batch, lambda layer, args, kwargs: layer(*args, **kwargs))
+        blended = _run(graph, batch, rules.blend)
         sizes = [_Size(b, np.zeros(len(b)), (0.0, radius)) for b in batch]
-        sizes = _walk(tape, sizes, rules.size, plan)
+        sizes = _run(graph, sizes, rules.size)
         for found in map(_compare, plain, blended, sizes):
             worst = {k: _larger(worst[k], v) if worst else v for k, v in found.items()}
     bounds = {key: (None, v) if isinstance(v, str) else (float(v), "") for key, v in worst.items()}
@@ -138,54 +138,37 @@ def _norms(array):
     return np.linalg.norm(np.asarray(array, "float64").reshape(len(array), -1), axis=1)
 
 
-def _walk(tape, inputs, apply, plan):
-    """Run a model node by node; values are whatever `apply` makes and takes."""
-    known = {id(symbol): value for symbol, value in zip(tape.inputs, inputs, strict=True)}
-    outputs = keras.tree.flatten(tape.outputs)
-    last = {id(s): index for index, node in enumerate(tape.nodes) for s in _symbols(node)}
-    last.update({id(symbol): len(tape.nodes) for symbol in outputs})
+def _run(graph, inputs, apply):
+    """The outputs of a model, those inside it call by call; values are what `apply` makes."""
 
-    def value_of(x):
-        return known.get(id(x), x)
+    def make(call, args, kwargs):
+        if has_graph(call.layer):
+            return _run(read_graph(call.layer), args, apply)
+        # Nobody differentiates: the graph of it would hold every tensor.
+        return [
+            value if isinstance(value, _Size) else ops.stop_gradient(value)
+            for value in keras.tree.flatten(apply(call.layer, args, kwargs))
+        ]
 
-    for index, node in enumerate(tape.nodes):
-        args, kwargs = keras.tree.map_structure(value_of, (node.args, node.kwargs))
-        if has_graph(node.new):
-            inner = plan.tapes[id(node.new)]
-            made = _walk(inner, [known[id(s)] for s in _symbols(node)], apply, plan)
-        else:
-            made = keras.tree.flatten(apply(node, args, kwargs))
-        for symbol, value in zip(keras.tree.flatten(node.output), made, strict=True):
-            # Nobody differentiates: the graph of it would hold every tensor.
-            known[id(symbol)] = value if isinstance(value, _Size) else ops.stop_gradient(value)
-        for symbol in _symbols(node):
-            if last[id(symbol)] == index:
-                known.pop(id(symbol), None)
-    return [known[id(symbol)] for symbol in outputs]
-
-
-def _symbols(node):
-    """Symbolic inputs of a call."""
-    flat = keras.tree.flatten((node.args, node.kwargs))
-    return [x for x in flat if isinstance(x, keras.KerasTensor)]
+    return keras.tree.flatten(graph(*inputs, make=make))
 
 
 class _Rules:
-    """What a node does to a value."""
+    """What a layer does to a value."""
 
     def __init__(self, plan, inexact):
         self.plan, self.inexact = plan, inexact
         self.layers, self.constants = {}, {}
 
-    def blend(self, node, args, kwargs):
+    def blend(self, layer, args, kwargs):
         """The plain layer with a small share of the error of its chain."""
-        plain = node.old(*args, **kwargs)
-        if not self._errs(node):
+        plain = layer(*args, **kwargs)
+        if not self._errs(layer):
             return plain
-        refined = apply_chains(self.plan, node.new, node.new(*args, **kwargs))
+        refined = self._refined(layer, *args, **kwargs)
         return plain + _SHARE * (refined - plain)
 
-    def size(self, node, args, kwargs):
+    def size(self, layer, args, kwargs):
         """The refined layer, with bounds of its error."""
         sizes = [s for s in keras.tree.flatten((args, kwargs)) if isinstance(s, _Size)]
 
@@ -193,53 +176,56 @@ class _Rules:
             return x.value if isinstance(x, _Size) else x
 
         args, kwargs = keras.tree.map_structure(value_of, (args, kwargs))
-        value = apply_chains(self.plan, node.new, node.new(*args, **kwargs))
+        value = self._refined(layer, *args, **kwargs)
         values = keras.tree.flatten(value)
         if len(values) > 1:
-            reason = f"{node.old.name!r} has several outputs"
+            reason = f"{layer.name!r} has several outputs"
             return [_Size(ops.stop_gradient(v), reason, reason) for v in values]
         value = ops.stop_gradient(values[0])
-        error, ball = self._propagate(node, sizes, tuple(value.shape))
-        if self._errs(node):
-            own = _norms(_array(value) - _array(node.old(*args, **kwargs)))
-            path = self.plan.paths[id(node.new)]
+        error, ball = self._propagate(layer, sizes, kwargs, tuple(value.shape))
+        if self._errs(layer):
+            own = _norms(_array(value) - _array(layer(*args, **kwargs)))
+            path = self.plan.paths[id(layer)]
             self.layers[path] = max(self.layers.get(path, 0.0), float(own.max()))
             error = error if isinstance(error, str) else error + own
-            ball = ball if isinstance(ball, str) else self._erring_ball(node, sizes[0], ball)
+            ball = ball if isinstance(ball, str) else self._erring_ball(layer, sizes[0], ball)
         return _Size(value, error, ball)
 
-    def _errs(self, node):
-        return any(id(chain) in self.inexact for chain in self.plan.chains_of(node.new))
+    def _errs(self, layer):
+        return any(id(chain) in self.inexact for chain in self.plan.chains_of(layer))
 
-    def _constant(self, node, size):
+    def _refined(self, layer, *args, activate=True, **kwargs):
+        """What the refined net has in place of a layer's output."""
+        first = self.plan.first_of(layer)
+        return apply_chains(self.plan, layer, first(*args, **kwargs), activate)
+
+    def _constant(self, layer, size):
         """Lipschitz constant of the plain layer, or None."""
-        if node.kwargs.get("training"):
-            return None
         shape = (None, *size.value.shape[1:])
-        key = (id(node.old), shape)
+        key = (id(layer), shape)
         if key not in self.constants:
-            self.constants[key] = lipschitz(node.old, shape)
+            self.constants[key] = lipschitz(layer, shape)
         return self.constants[key]
 
-    def _propagate(self, node, sizes, shape):
+    def _propagate(self, layer, sizes, kwargs, shape):
         """Bounds of the error and of the norm that the inputs' ones lead to."""
-        unknown = f"no Lipschitz constant is known for {node.old.name!r}"
+        unknown = f"no Lipschitz constant is known for {layer.name!r}"
         error = next((s.error for s in sizes if isinstance(s.error, str)), None)
         ball = next((s.ball for s in sizes if isinstance(s.ball, str)), None)
         if len(sizes) == 1:
-            constant = self._constant(node, sizes[0])
+            constant = None if kwargs.get("training") else self._constant(layer, sizes[0])
             if constant is None:
                 return error or unknown, ball or unknown
             error = error or constant * sizes[0].error
             if ball is None:
-                still = _norms(_array(node.old(_zeros(sizes[0]))))[0]
+                still = _norms(_array(layer(_zeros(sizes[0]))))[0]
                 own, reach = sizes[0].ball
                 ball = (constant * own, constant * reach + still)
             return error, ball
         shapes = [tuple(s.value.shape) for s in sizes]
 
         def merge(values):
-            found = combined(node.old, values, shapes, shape) if len(sizes) > 1 else None
+            found = combined(layer, values, shapes, shape) if len(sizes) > 1 else None
             return unknown if found is None else found
 
         if error is None:
@@ -249,21 +235,21 @@ class _Rules:
             ball = next((part for part in parts if isinstance(part, str)), None) or tuple(parts)
         return error, ball or unknown
 
-    def _erring_ball(self, node, size, ball):
-        """Add to the bounds of the ball what the chains of a node err there."""
-        linear, activation = self.plan.chains_of(node.new)
+    def _erring_ball(self, layer, size, ball):
+        """Add to the bounds of the ball what the chains of a layer err there."""
+        linear, activation = self.plan.chains_of(layer)
         # The refined net's own input is not farther out than the plain one's and the error.
         reach = sum(size.ball)
         own = 0.0 if linear is None else linear.error * reach
         if activation is not None and id(activation) in self.inexact:
             if activation.leak is None:
-                return f"the steps of {node.old.name!r} have no bound by norms"
+                return f"the steps of {layer.name!r} have no bound by norms"
             # Both the chain and the activation that it errs from keep distances.
-            still = apply_chains(self.plan, node.new, node.new(_zeros(size)), activate=False)
-            steepest = self._constant(node, size)
+            still = self._refined(layer, _zeros(size), activate=False)
+            steepest = self._constant(layer, size)
             own += activation.leak * (steepest * reach + own + _norms(_array(still))[0])
         elif linear is not None:
-            own *= slope_of(node.old.activation)
+            own *= slope_of(layer.activation)
         return ball[0] + own, ball[1]
 
 

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import keras
-
-from keras_pdenets.graphs.graph import has_graph
+from keras_pdenets.graphs.graph import has_graph, read_graph
 from keras_pdenets.layers import CarryFlowStep
 from keras_pdenets.transforms.copying import largest_difference
 from keras_pdenets.transforms.operations import countable, operations_of, size_of
@@ -82,14 +80,14 @@ def make_report(model, refined, plan, data, max_step):
     difference = relative = bounds = None
     if data is not None:
         difference, relative = largest_difference(model, refined, data)
-        bounds = measure_bounds(model, refined, plan, data, max_step)
+        bounds = measure_bounds(model, plan, data, max_step)
     return RefineReport(
         {path: len(chain.steps) for path, chain in chains.items()},
         {path: len(chain.steps) for path, chain in plan.linears.items()},
         plan.left,
         {path: _invertible(chain.steps, lipschitz.get(path)) for path, chain in chains.items()},
         lipschitz, leak, (model.count_params(), refined.count_params()),
-        _flops(refined, plan), difference, relative, bounds,
+        _flops(model, plan), difference, relative, bounds,
     )  # fmt: skip
 
 
@@ -106,18 +104,17 @@ def _invertible(steps, rate):
     return forward and steps[0].activation in _STRICTLY_INCREASING
 
 
-def _flops(refined, plan):
+def _flops(model, plan):
     """Operations for one example, of the plain and of the refined net."""
     before = after = 0
-    for node in _all_nodes(plan.tapes[id(refined)], plan):
-        inputs = [x for x in keras.tree.flatten(node.args) if isinstance(x, keras.KerasTensor)]
-        numbers, given = size_of(keras.tree.flatten(node.output)), size_of(inputs[:1])
-        if numbers is None or given is None or not countable(node.old):
+    for call in _all_calls(model):
+        numbers, given = size_of(call.outputs), size_of(call.inputs[:1])
+        if numbers is None or given is None or not countable(call.layer):
             return None
-        linear, activation = plan.chains_of(node.new)
-        before += operations_of(node.old, numbers, given)
+        linear, activation = plan.chains_of(call.layer)
+        before += operations_of(call.layer, numbers, given)
         if linear is None:
-            after += operations_of(node.new, numbers, given)
+            after += operations_of(plan.first_of(call.layer), numbers, given)
         else:
             wide = numbers // linear.last.channels * linear.first.channels
             after += numbers + sum(operations_of(step, wide, wide) for step in linear.steps)
@@ -126,9 +123,9 @@ def _flops(refined, plan):
     return before, after
 
 
-def _all_nodes(tape, plan):
-    for node in tape.nodes:
-        if has_graph(node.new):
-            yield from _all_nodes(plan.tapes[id(node.new)], plan)
+def _all_calls(model):
+    for call in read_graph(model).calls:
+        if has_graph(call.layer):
+            yield from _all_calls(call.layer)
         else:
-            yield node
+            yield call

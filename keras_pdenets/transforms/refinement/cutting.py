@@ -1,4 +1,4 @@
-"""The refined model: a clone of the plain one with chains behind its layers, and a tape of both."""
+"""The refined model: the plain one made again with chains behind its layers."""
 
 from dataclasses import dataclass, field
 
@@ -6,38 +6,11 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_pdenets.graphs.graph import functional, has_graph
+from keras_pdenets.builders.remat import model_class
+from keras_pdenets.graphs.graph import has_graph, read_graph
 from keras_pdenets.layers import CarryFlowStep
 from keras_pdenets.transforms.copying import copy_layer, give_weights
 from keras_pdenets.transforms.refinement import chains
-
-
-@dataclass(frozen=True)
-class Node:
-    """One call of a layer in the refined model.
-
-    Args:
-        old: The layer of the plain model.
-        new: The layer that took its place.
-        args: Its positional arguments, with symbolic tensors.
-        kwargs: Its other arguments.
-        output: Symbolic output of the whole chain.
-    """
-
-    old: object
-    new: object
-    args: tuple
-    kwargs: dict
-    output: object
-
-
-@dataclass(frozen=True)
-class Tape:
-    """The calls of a model in order, from its symbolic inputs to its outputs."""
-
-    inputs: list
-    outputs: object
-    nodes: list
 
 
 @dataclass
@@ -52,52 +25,44 @@ class Plan:
     activations: dict = field(default_factory=dict)  # chains by path
     linears: dict = field(default_factory=dict)  # chains by path
     left: dict = field(default_factory=dict)  # reasons by path
-    clones: dict = field(default_factory=dict)  # new layers by the identity of the old
-    # By the identity of the new layer: the old one, its path, channels of promoted steps, and the
-    # tape of a model.
-    olds: dict = field(default_factory=dict)
+    # By the identity of a layer of the plain model: the new one, its path, and the channels of
+    # promoted steps.
+    clones: dict = field(default_factory=dict)
     paths: dict = field(default_factory=dict)
     widths: dict = field(default_factory=dict)
-    tapes: dict = field(default_factory=dict)
 
     def steps_of(self, path):
         """Number of steps of a layer; 0: none."""
         return self.steps.get(path, 0) if isinstance(self.steps, dict) else self.steps
 
-    def chains_of(self, new):
-        """The linear and the activation chain behind a new layer; None where there is none."""
-        path = self.paths.get(id(new))
+    def chains_of(self, layer):
+        """The linear and the activation chain in place of a layer; None where there is none."""
+        path = self.paths.get(id(layer))
         return self.linears.get(path), self.activations.get(path)
+
+    def first_of(self, layer):
+        """What stands before the chains of a layer; operations that are no layers stay."""
+        return self.clones.get(id(layer), layer)
 
 
 def refine_graph(model, plan, prefix=""):
-    """The refined clone of a model; fills in the plan."""
-    model = functional(model)
-    nodes, data_format = [], _data_format(model, plan)
+    """The refined model of a model; fills in the plan."""
+    data_format = _data_format(model, plan)
 
-    def clone(layer):
+    def make(call, args, kwargs):
+        layer = call.layer
         # A layer that several models share stays one layer.
-        if id(layer) not in plan.clones:
+        if isinstance(layer, layers.Layer) and id(layer) not in plan.clones:
             path = f"{prefix}{layer.name}"
-            new = plan.clones[id(layer)] = _clone(layer, plan, path, data_format)
-            plan.olds[id(new)] = layer
-        return plan.clones[id(layer)]
-
-    def call(layer, *args, **kwargs):
-        y = layer(*args, **kwargs)
+            plan.clones[id(layer)] = _clone(layer, plan, path, data_format)
+        y = plan.first_of(layer)(*args, **kwargs)
         _check_width(plan, layer, y)
-        y = apply_chains(plan, layer, y)
-        # Operations that are no layers have no clone.
-        nodes.append(Node(plan.olds.get(id(layer), layer), layer, args, kwargs, y))
-        return y
+        return apply_chains(plan, layer, y)
 
-    refined = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    plan.tapes[id(refined)] = Tape(
-        keras.tree.flatten(refined.inputs), keras.tree.flatten(refined.outputs), nodes
-    )
+    refined = read_graph(model).rebuild(make, kind=model_class(model))
     for layer in model.layers:
-        new = plan.clones.get(id(layer))
-        if layer.weights and new is not None and new is not layer and not has_graph(new):
+        new = plan.first_of(layer)
+        if layer.weights and new is not layer and not has_graph(new):
             _give_weights(layer, new, plan)
     return refined
 
@@ -115,28 +80,28 @@ def _data_format(model, plan):
     return found.pop() if len(found) == 1 else None
 
 
-def _check_width(plan, new, y):
+def _check_width(plan, layer, y):
     """Refuse to promote a layer that is called with several numbers of channels."""
-    _, activation = plan.chains_of(new)
+    _, activation = plan.chains_of(layer)
     if activation is None or not activation.promoted:
         return
     axis = 1 if activation.steps[0].data_format == "channels_first" and len(y.shape) > 2 else -1
-    width = plan.widths.setdefault(id(new), y.shape[axis])
+    width = plan.widths.setdefault(id(layer), y.shape[axis])
     if y.shape[axis] != width:
         raise ValueError(
-            f"`promote` needs one number of channels for each layer. Received: {new.name!r}, "
+            f"`promote` needs one number of channels for each layer. Received: {layer.name!r}, "
             f"called with {width} and {y.shape[axis]}"
         )
 
 
-def apply_chains(plan, new, y, activate=True):
-    """What the steps behind a layer make of its output; without `activate`, its linear part."""
-    linear, activation = plan.chains_of(new)
+def apply_chains(plan, layer, y, activate=True):
+    """The output of a layer's chains, behind what stands first; or of its linear part alone."""
+    linear, activation = plan.chains_of(layer)
     if linear is not None:
         for step in (*linear.steps, linear.last):
             y = step(y)
         if activation is None and activate:
-            y = plan.olds[id(new)].activation(y)
+            y = layer.activation(y)
     if activation is None or not activate:
         return y
     carried = y
@@ -147,7 +112,7 @@ def apply_chains(plan, new, y, activate=True):
 
 def _clone(layer, plan, path, data_format):
     """The new layer; what stands behind it goes into the plan."""
-    if isinstance(layer, keras.Model) and (has_graph(layer) or isinstance(layer, keras.Sequential)):
+    if has_graph(layer):
         return refine_graph(layer, plan, f"{path}/")
     steps = plan.steps_of(path)
     activation = chains.activation_chain(layer, steps, plan.options, data_format)
@@ -165,7 +130,7 @@ def _clone(layer, plan, path, data_format):
     new = _new_layer(layer, plan.linears.get(path), path in plan.activations)
     if new is layer:
         plan.left[path] = "it cannot be copied, and is shared with the plain net"
-    plan.paths[id(new)] = path
+    plan.paths[id(layer)] = path
     return new
 
 
@@ -180,7 +145,7 @@ def _new_layer(layer, linear, has_steps):
 
 def _give_weights(old, new, plan):
     """The weights of the plain net, or what their flow makes of them."""
-    linear, _ = plan.chains_of(new)
+    linear, _ = plan.chains_of(old)
     if linear is None:
         give_weights(old, new)
         return

@@ -179,13 +179,14 @@ def functional(model):
     """
     if not has_graph(model):
         raise ValueError(
-            "`model` must be a functional or sequential Keras model that is built. "
-            f"Received: {getattr(model, 'name', model)!r} of type {type(model).__name__}"
+            "`model` must be a functional or sequential Keras model that is built: a subclass "
+            f"shows no graph. Received: {getattr(model, 'name', model)!r} of type "
+            f"{type(model).__name__}"
         )
     if not isinstance(model, keras.Sequential):
         return model
     outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
-    return keras.Model(model.inputs, outputs, name=model.name)
+    return keras.Model(model.inputs[0], outputs, name=model.name)
 
 
 def placeholder(tensor):

@@ -21,6 +21,13 @@ BACKEND = keras.backend.backend()
 DATA_FORMATS = ["channels_last"] + ["channels_first"] * (BACKEND != "tensorflow")
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is marked `once` runs on torch alone, which is the backend of the default tier."""
+    again = [item for item in items if BACKEND != "torch" and item.get_closest_marker("once")]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in set(again)]
+
+
 @pytest.fixture(params=DATA_FORMATS)
 def data_format(request):
     return request.param

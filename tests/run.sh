@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# All checks, on a fresh machine too: makes .venv, installs what is missing, runs lint, types and
-# the tests on the three backends. Arguments go to pytest: bash tests/run.sh -k layers
+# The tests, on a fresh machine too: makes .venv and installs what is missing.
+#   bash tests/run.sh        minutes: lint, types, one backend, golden logits on the other two
+#   bash tests/run.sh rest   what is left: doctests, slow tests, all tests on the other two
+#   bash tests/run.sh full   both
+# Further arguments go to pytest: bash tests/run.sh full -k layers
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+tier=default
+case "${1:-}" in rest | full) tier=$1 && shift ;; esac
 
 python=.venv/bin/python
 [ -x "$python" ] || python3 -m venv .venv
@@ -13,19 +19,30 @@ python=.venv/bin/python
 export OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/.venv/jax_cache}"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+# What runs once or twice is not worth optimizing: JAX's tests take a third less time.
+export XLA_FLAGS="--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
-bin=.venv/bin
-"$bin/ruff" check .
-"$bin/ruff" format --check .
-"$bin/lint-imports"
-"$bin/mypy" keras_pdenets
-if [ $# -eq 0 ]; then
-    KERAS_BACKEND=torch "$python" -m pytest -q --doctest-modules keras_pdenets
+part=$# # with arguments for pytest, a tier may have nothing to run
+tests() { # backend, options of pytest
+    echo "== $*"
+    KERAS_BACKEND=$1 "$python" -m pytest -q -n 2 --dist loadfile "${@:2}" ||
+        { status=$? && [ $status -eq 5 ] && [ $part -gt 0 ]; }
+}
+
+if [ $tier != rest ]; then
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+    .venv/bin/lint-imports
+    .venv/bin/mypy keras_pdenets
+    tests torch -m "not slow" "$@"
+    [ $part -gt 0 ] || for backend in tensorflow jax; do
+        tests $backend --dist load -m golden -k 20 tests/test_models.py # the smallest of each family
+    done
 fi
-# Data, command line and argument checks do not depend on the backend: their tests run once.
-skip=()
-for backend in tensorflow jax torch; do
-    echo "== $backend"
-    KERAS_BACKEND=$backend "$python" -m pytest -q -n 2 --dist loadfile ${skip[@]+"${skip[@]}"} "$@"
-    skip=(--ignore=tests/test_data.py --ignore=tests/test_entry.py --ignore=tests/test_arguments.py)
-done
+if [ $tier != default ]; then
+    [ $part -gt 0 ] || tests torch --doctest-modules keras_pdenets
+    tests torch -m slow "$@"
+    for backend in tensorflow jax; do
+        tests $backend "$@"
+    done
+fi

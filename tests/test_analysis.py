@@ -120,6 +120,7 @@ def test_streaming_equals_one_batch():
             assert (a.scaled, a.norm) == pytest.approx((b.scaled, b.norm), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_blocks_of_keras_applications(name):
     model = _application(name)

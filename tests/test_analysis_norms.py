@@ -156,6 +156,7 @@ def _dense_norm(layer, shape):
     return np.linalg.norm(rows[:-1] - rows[-1:], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 def test_bounds_of_layers_enclose_the_norms_of_their_matrices(data_format):
     first, rng = data_format == "channels_first", np.random.default_rng(3)

@@ -17,6 +17,8 @@ from keras_pdenets.export import open_exported
 from keras_pdenets.operators.flows import increments
 from keras_pdenets.utils import checks
 
+pytestmark = pytest.mark.once
+
 NAN, INF, HUGE = float("nan"), float("inf"), 10**30
 TEXTS, NONE, CONTAINERS = ["x", ""], [None], [[], {}]
 HALF = np.float32(0.5)

@@ -16,7 +16,8 @@ from keras_pdenets.transforms import count_operations, fold
 SMALL = {"size": 16, "channels": 1, "classes": 10, "batch": 2, "rounds": 2, "warmup": 1}
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="processes of their own, whatever the backend")
+@pytest.mark.slow
+@pytest.mark.once
 def test_contenders_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
     words = ["PDEPreActResNet20+fold@torch", "PreActResNet20@torch"]
     sizes = [f"--{name}={value}" for name, value in SMALL.items()]
@@ -32,7 +33,8 @@ def test_contenders_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="a process of its own, whatever the backend")
+@pytest.mark.slow
+@pytest.mark.once
 def test_a_batch_too_large_names_the_largest_that_fits(monkeypatch):
     monkeypatch.setattr(race, "_largest_batch", lambda *_: 12)
     setting = Setting(**{**SMALL, "size": 64, "batch": 4096})
@@ -58,7 +60,8 @@ def test_the_largest_batch_is_looked_for_by_halves(monkeypatch):
     assert race._largest_batch(contender, Setting(batch=1), None) is None
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="a process of its own, whatever the backend")
+@pytest.mark.slow
+@pytest.mark.once
 def test_a_device_that_is_not_there():
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

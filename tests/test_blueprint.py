@@ -7,14 +7,14 @@ import resource
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, build
+from conftest import build
 
 import keras_pdenets
 from keras_pdenets.hub.blueprint import MOST_DEPTH, weight_shapes
 from keras_pdenets.hub.files import read_checkpoint, write_weights
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
-once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+once = pytest.mark.once
 SMALL = {"num_blocks": 1, "filters": [4, 4, 4]}
 RESNET = {"num_blocks": [1, 1, 1, 2], "filters": [4, 4, 4, 8], "stem": "imagenet"}
 PLAIN = {"num_layers": [1, 2, 1], "filters": [4, 4, 8], "stem": "cifar"}
@@ -40,6 +40,7 @@ NETS = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("name", "options"), NETS)
 def test_the_shapes_are_those_of_the_net(name, options):
     model = build(name, side=32, channels=2, config=options)
@@ -47,6 +48,7 @@ def test_the_shapes_are_those_of_the_net(name, options):
     assert shapes == {v.path: tuple(v.shape) for v in model.weights}
 
 
+@pytest.mark.once
 @once
 @pytest.mark.parametrize(
     "name", [name for name in ARCHITECTURES if not name.endswith(("101", "110", "74", "56"))]

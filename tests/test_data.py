@@ -12,6 +12,8 @@ from keras_pdenets.data import (
     pipelines,
 )
 
+pytestmark = pytest.mark.once
+
 tfds = pytest.importorskip("tensorflow_datasets")
 
 
@@ -380,6 +382,7 @@ needs_package = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_package
 def test_fashion_mnist_from_debians_package(tmp_path):
     source = DataSource("fashion_mnist", "test", str(tmp_path))

@@ -93,6 +93,7 @@ def two(tmp_path_factory):
     return json.loads((folder / "result.json").read_text()), folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "clip"), [("free", None), ("clipped", 0.2)])
 def test_two_devices_make_the_steps_of_one(two, name, clip):
     logs, weights = fit(None, clip)
@@ -101,6 +102,7 @@ def test_two_devices_make_the_steps_of_one(two, name, clip):
         np.testing.assert_allclose(other, value, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_devices(two, tmp_path):
     result, folder = two
     assert {p.name for p in folder.iterdir() if not p.name.startswith(".")} == {
@@ -159,7 +161,8 @@ def fail():
 """
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="processes are torch's way")
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("code", "message"),
     [

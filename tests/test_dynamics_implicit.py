@@ -90,6 +90,7 @@ def _products(target, y):
     return 2.0 * ops.sum(target * y, axis=(1, 2, 3))  # of two examples Keras takes the mean
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_finite_differences():
     model, target = _block()
     images = np.zeros_like(target)
@@ -144,6 +145,7 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(together[:1], alone, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_a_solution_the_best_is_kept_and_told(images):
     """y = 1 + h (y + 1 / (1 + y^2)) at h = 1 has none."""
     branch = _branch(lambda x: x + 1 / (1 + x**2), 1)

@@ -22,6 +22,8 @@ from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.search.choose import ORACLES
 from keras_pdenets.utils import backends
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -248,6 +250,7 @@ def test_the_backend_is_found_as_keras_does(content, monkeypatch, tmp_path):
     assert backends.chosen_backend() == "torch"
 
 
+@pytest.mark.slow
 def test_the_command_registers_what_keras_must_know():
     # `keras-pdenets` registers after it has parsed; so does the first use of a public name.
     program = (

@@ -41,7 +41,7 @@ MATRIX = {
     ],
     "jax": [("tf_saved_model", True, "jax")],
 }[BACKEND]  # fmt: skip
-TORCH = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+TORCH = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,7 @@ def here(monkeypatch):
     monkeypatch.setattr(formats.Format, "backends", lambda row, current: [current])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "fuse", "backend"), MATRIX)
 def test_the_numbers_are_the_same(format, fuse, backend, model, data, tmp_path):
     path = tmp_path / f"net{FORMATS[format].suffix}"
@@ -239,6 +240,7 @@ def test_what_is_missing_is_named(model, tmp_path, monkeypatch):
     assert FORMATS["openvino"].backends("jax") == ["torch"]
 
 
+@pytest.mark.slow
 @TORCH
 def test_int8_keeps_the_accuracy(trained, tmp_path):
     source, images, labels = trained
@@ -303,6 +305,7 @@ class FewImages:
         yield tuple(keras.ops.convert_to_tensor(array[self.part]) for array in load_sample())
 
 
+@pytest.mark.slow
 @TORCH
 def test_the_command(tmp_path, model, capsys, monkeypatch):
     monkeypatch.setattr(data_module, "DataSource", FewImages)

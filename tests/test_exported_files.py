@@ -9,11 +9,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import BACKEND
 
 from keras_pdenets.export import open_exported
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
+pytestmark = pytest.mark.once
 PROGRAM = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
 CONSTANTS = "data/constants/model_constants_config.json"

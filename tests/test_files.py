@@ -13,13 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND
 
 from keras_pdenets.utils import atomic, locking
 from keras_pdenets.utils.atomic import remove_leftovers, replace_file, temporary_folder
 from keras_pdenets.utils.locking import InUseError, locked
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
+pytestmark = pytest.mark.once
 
 # In a child: imports these two modules alone, not Keras.
 _HEAD = """
@@ -302,6 +301,7 @@ assert main(["train", "--recipe", str(folder / "none\u00e9.json")]) == 1
 """
 
 
+@pytest.mark.slow
 def test_files_and_terminal_in_a_locale_without_utf8(tmp_path):
     pytest.importorskip("matplotlib")
     environment = {

@@ -39,6 +39,7 @@ def is_plain(model):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDED)
 def test_every_family_folds(name, images, data_format):
     if BACKEND == "jax" and data_format == "channels_first":
@@ -187,6 +188,7 @@ def test_models_inside_models_and_sequences():
     assert len(report.merged) == 1
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "relu6", "gelu", "tanh"])
 def test_what_was_refined_is_plain_again(activation):
     inputs = keras.Input((5,))
@@ -252,7 +254,8 @@ def test_layers_of_others_are_kept_and_ours_without_a_plain_form_are_listed():
     assert folded.get_layer("theirs").weights
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="minutes of compiling")
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2", "EfficientNetB0", "ConvNeXtTiny"])
 def test_nets_of_keras_applications(name):
     keras.utils.set_random_seed(0)
@@ -271,7 +274,7 @@ def test_nets_of_keras_applications(name):
         assert layers.BatchNormalization not in map(type, folded.layers)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="the same file on every backend")
+@pytest.mark.once
 def test_a_folded_net_opens_without_this_package_and_others_say_what_is_missing(images, tmp_path):
     model = fill(build("hyperbolic_resnet20", config={"num_blocks": 1}))
     model.save(tmp_path / "model.keras")

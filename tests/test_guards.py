@@ -85,6 +85,7 @@ class Whole(keras.utils.PyDataset):
         return batches.images, batches.labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [Batches, Whole])
 def test_a_learning_rate_far_too_high_is_survived(data):
     keras.utils.set_random_seed(0)
@@ -227,6 +228,7 @@ def _distance(model):
     return float(np.sum((kernels[0] - kernels[1]) ** 2))
 
 
+@pytest.mark.slow
 def test_the_penalty_pulls_neighbours_together():
     found = {}
     for strength in (None, 10.0):

@@ -16,7 +16,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, build, fill
+from conftest import build, fill
 
 import keras_pdenets
 from keras_pdenets import applications
@@ -31,8 +31,7 @@ COUNT = int(os.environ.get("KERAS_PDENETS_FUZZ", 600)) // 10
 SLOWEST = 20.0
 MOST_MEMORY = 500 * 1024  # KiB
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch" and "KERAS_PDENETS_FUZZ" not in os.environ,
-                                reason="does not depend on the backend")  # fmt: skip
+pytestmark = pytest.mark.once
 
 SMALL = {"num_blocks": 1, "filters": [4, 4, 4]}
 PLAIN = {"num_layers": [1, 1, 1], "filters": [4, 4, 4], "stem": "cifar"}

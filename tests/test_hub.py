@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, build, fill
+from conftest import build, fill
 from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from loopback_client import TEMPLATE, lead_here
@@ -33,7 +33,7 @@ from keras_pdenets.hub.files import write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.presets import Checkpoint, Preset
 
-once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+once = pytest.mark.once
 
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1}, (70.0,), (90.0,))
 REPO, FILE = "someone/net", "model.safetensors"

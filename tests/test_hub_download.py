@@ -5,7 +5,6 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND
 from huggingface_hub import constants, file_download, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import WeakFileLock
 from loopback_client import lead_here
@@ -21,7 +20,7 @@ from keras_pdenets.hub.resolve import MIRROR_VARIABLE, resolve, resolve_repo
 from keras_pdenets.presets import get_preset
 from keras_pdenets.publishing import upload
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+pytestmark = pytest.mark.once
 
 REPO, FILE, DATA = "someone/net", "model.safetensors", bytes(range(256)) * 100
 ADDRESS = f"hf://{REPO}"

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from conftest import BACKEND
 from huggingface_hub import constants
 from loopback_client import lead_here
 from loopback_hostile import (
@@ -31,7 +30,7 @@ from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsEr
 from keras_pdenets.hub.patience import SECONDS_VARIABLE
 from keras_pdenets.hub.resolve import resolve_repo
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+pytestmark = pytest.mark.once
 
 ADDRESS = "hf://someone/net"
 LONGEST_FILE, MOST_SENT = 2**20, 64 * 2**20

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND, build, fill
+from conftest import build, fill
 from loopback_client import environment
 from loopback_hub import LoopbackHub
 
@@ -17,7 +17,7 @@ from keras_pdenets.hub.files import write_weights
 from keras_pdenets.presets import Checkpoint
 
 # Whoever fetches a file has no backend yet: once is enough.
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+pytestmark = pytest.mark.once
 
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1}, (70.0,), (90.0,))
 REPO, FILE, BODY = "someone/net", "model.safetensors", "/_cdn/"
@@ -91,6 +91,7 @@ def _files(folder, pattern):
     return [path for path in Path(folder).glob(f"cache/**/{pattern}") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_many_at_once_and_then_none_asks_the_network(hub, tmp_path):
     hub.fail("delay", BODY, 0.3)  # long enough for all to come
     answers, errors = _run(MANY, hub, tmp_path)
@@ -103,6 +104,7 @@ def test_many_at_once_and_then_none_asks_the_network(hub, tmp_path):
     assert errors == ""
 
 
+@pytest.mark.slow
 def test_many_at_once_over_a_spoilt_cache(hub, tmp_path, data):
     _run(ONE, hub, tmp_path)
     _files(tmp_path, f"blobs/{hub.sha256}")[0].write_bytes(data[:-1] + b"\0")
@@ -116,6 +118,7 @@ def test_the_clients_progress_bar_is_shown(hub, tmp_path):
     assert f"{hub.sha256[-8:]}: 100%" in errors or f"{FILE}: 100%" in errors
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_loaded_again(hub, tmp_path):
     hub.fail("stall", BODY, 200_000, times=1)
     process = subprocess.Popen(
@@ -135,6 +138,7 @@ def test_killed_in_the_middle_and_loaded_again(hub, tmp_path):
     assert hub.count("GET", BODY) == 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(hub, tmp_path):
     answers, _ = _run(FULL, hub, tmp_path)
     assert answers[0]["kind"] == "WeightsError"
@@ -156,6 +160,7 @@ def open_folder():
                 path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_cache_that_may_only_be_read(hub, open_folder):
     cache = open_folder / "cache"
     cache.mkdir()

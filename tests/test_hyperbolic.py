@@ -235,6 +235,8 @@ COUNTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(("config", "counts"), COUNTS)
 def test_parameters_are_those_of_the_paper(config, counts):
     if BACKEND == "jax" and config:

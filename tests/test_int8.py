@@ -4,12 +4,12 @@ import weakref
 
 import numpy as np
 import pytest
-from conftest import BACKEND, build, fill
+from conftest import build, fill
 
 from keras_pdenets.export import export, quantize_int8, ranges, runtime
 from keras_pdenets.export.ranges import ranges_of
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,7 @@ def net(tmp_path_factory):
     return path, np.random.default_rng(0).uniform(0, 255, (51, 8, 8, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", ["percentile", "minmax", "entropy"])
 def test_int8_takes_any_number_of_images(calibration, net, tmp_path):
     source, images = net

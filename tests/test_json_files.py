@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BACKEND
 from json_mutants import make_readers, mutant
 
 from keras_pdenets import WeightsError
@@ -29,7 +28,7 @@ from keras_pdenets.utils.json_files import MOST_BYTES, load_json
 from keras_pdenets.utils.names import is_name
 from keras_pdenets.utils.text import printable, shown
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
+pytestmark = pytest.mark.once
 
 TREE = Path(__file__).parents[1]
 COUNT = int(os.environ.get("KERAS_PDENETS_JSON_MUTANTS", "130"))

@@ -123,7 +123,7 @@ def test_the_pieces_come_by_their_own_base_classes(classifier, golden):
         )
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("architecture", "options", "levels", "widths"),
     [

@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND
 
 import keras_pdenets
 from keras_pdenets.utils import processes
 from keras_pdenets.utils.processes import start_python
 
 PACKAGE = Path(keras_pdenets.__file__).parent
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
+pytestmark = pytest.mark.once
 
 # Everything by which a program can start another one.
 _MODULES = {"multiprocessing", "pty", "concurrent.futures.process", "torch.multiprocessing"}

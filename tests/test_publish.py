@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BACKEND
 from huggingface_hub import ModelCard
 from loopback_client import environment, lead_here
 from loopback_hub import LoopbackHub
@@ -32,7 +31,7 @@ from keras_pdenets.publishing.speed import Speed, read_speed
 from keras_pdenets.training import Recipe
 
 pytestmark = [
-    pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend"),
+    pytest.mark.once,
     # The client's own upload, by an argument that its HTTP library has renamed.
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
@@ -97,6 +96,7 @@ def _state(hub):
     return len(repo.commits) - 1 if repo else 0, dict(repo.tags) if repo else {}, row.revision
 
 
+@pytest.mark.slow
 def test_a_dry_run_sends_nothing(hub, prepared, monkeypatch):
     monkeypatch.setattr(publishing, "_prepare", prepare)
     done = _publish(hub, really=False, draw=plot_predictions)
@@ -111,6 +111,7 @@ def test_a_dry_run_sends_nothing(hub, prepared, monkeypatch):
     assert done.files == publishing.describe_files(prepared)
 
 
+@pytest.mark.slow
 def test_publish_then_load_in_fresh_processes(hub, prepared, record_property):
     done = _publish(hub)
     # The client has had the card checked, which the real Hub does.
@@ -218,6 +219,7 @@ def test_a_private_repository_cannot_be_read_back(hub):
     assert "token in use" not in str(e.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["upload", "commit", "read", "tag", "row"])
 def test_what_ends_it_leaves_nothing_half_done(hub, step, monkeypatch):
     """Every step fails once; the same call goes on and makes nothing twice."""

@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
 
 from keras_pdenets.cli import main
 from keras_pdenets.data import DataSource, class_names
@@ -27,7 +26,7 @@ from keras_pdenets.training.trainer import WEIGHTS, build_model, trainable_param
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="no backend has a part in it: run once")
+pytestmark = pytest.mark.once
 ALL = os.environ.get("KERAS_PDENETS_ALL_RECIPES") == "1"
 needs_time = pytest.mark.skipif(not ALL, reason="minutes: KERAS_PDENETS_ALL_RECIPES=1 runs it")
 
@@ -126,6 +125,7 @@ def test_the_protocol_of_liu_is_the_table():
             assert f"{config.activation}@{place}" == activation
 
 
+@pytest.mark.slow
 def test_the_nets_of_liu_have_as_many_weights_as_the_table():
     protocol = Protocol.from_file(LIU)
     counted = {}
@@ -202,6 +202,7 @@ def _dry_run(path, capsys, *options, images=200):
     }, printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "names"),
     [
@@ -226,6 +227,7 @@ def test_first_steps_of_small_nets(path, names, capsys, tmp_path):
         assert f"paper: {_entries(path)[name].paper or '-'}" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", HAUSER.values(), ids=HAUSER)
 def test_first_steps_of_a_sweep(path, capsys, tmp_path):
     shallow = tmp_path / "sweep.json"
@@ -280,6 +282,7 @@ def test_unknown_peers_are_refused(change, match):
         Entry("peer", **PEER | change)
 
 
+@pytest.mark.slow
 def test_a_peer_is_trained_and_measured_on_some_classes_of_photographs(tmp_path):
     recipe = Protocol.from_file(LIU).recipe | {
         "checkpoint": {"input_shape": [32, 32, 3], "classes": 100}, "batch_size": 8,

@@ -217,7 +217,8 @@ NETS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="minutes of compiling")
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", NETS)
 def test_nets_of_keras_applications(name):
     keras.utils.set_random_seed(0)

@@ -128,7 +128,7 @@ def test_bad_arguments(options, match):
         refine(net(), **options)
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="seconds of building, the same everywhere")
+@pytest.mark.once
 def test_too_many_steps_in_a_row_are_refused():
     with pytest.raises(ValueError, match="more layers in a row than Python lets Keras follow"):
         refine(net(), 200, linear="flow")

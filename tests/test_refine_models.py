@@ -181,7 +181,7 @@ def test_what_a_flow_would_lose_stays_whole():
         refine(keras.Model(inputs, dense(inputs)), time="nope")
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="the same everywhere")
+@pytest.mark.once
 def test_double_precision_stays_double():
     inputs = keras.Input((4,), dtype="float64")
     dense = layers.Dense(4, "tanh", dtype="float64")

@@ -46,7 +46,7 @@ SPACE = SearchSpace(
     rules=GrowthRules(start=(1, 1, 1), epsilons=(0.45,), max_blocks=2),
 )  # fmt: skip
 TREE = Path(__file__).parents[1]
-once = pytest.mark.skipif(BACKEND != "torch", reason="the backend has no part in it: run once")
+once = pytest.mark.once
 
 
 # Spaces
@@ -183,6 +183,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of KerasTuner catches it."""
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize("kind", ["depth", "grid", "hyperband"])
 @pytest.mark.parametrize("place", ["_save_trial", "save", "run_trial"])
@@ -490,6 +491,7 @@ def test_a_search_on_arrays_returns_the_annealed_net(tmp_path):
         tuner.get_best_models(2)
 
 
+@pytest.mark.slow
 @once
 def test_a_trial_that_kills_its_process_is_given_up(tmp_path, monkeypatch):
     """As an out-of-memory killer would: the process dies in every attempt."""
@@ -536,6 +538,7 @@ def test_growing_keeps_what_was_learnt(found, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_fails_the_trial_alone(tmp_path):
     space = dataclasses.replace(SPACE, learning_rates=(1e30, 0.01), depths=(1,), epochs=1)
     result = run_search("grid", space, tmp_path)
@@ -560,6 +563,7 @@ def _rows(folder):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 @once
 def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
     command = _command(SPACE, tmp_path)
@@ -591,6 +595,7 @@ def test_kills_in_the_middle_of_a_search_change_nothing(found, tmp_path):
                 assert row[key] == value, key
 
 
+@pytest.mark.slow
 @once
 def test_two_workers_share_a_search_and_survive_a_death(tmp_path):
     space = dataclasses.replace(SPACE, depths=(1, 2, 3, 4))
@@ -648,6 +653,7 @@ def test_only_what_the_launcher_started_follows_it(monkeypatch):
 # Sweep
 
 
+@pytest.mark.slow
 @once
 def test_a_sweep_measures_every_net_and_goes_on(tmp_path):
     recipe = {

@@ -61,6 +61,7 @@ def test_intersections_of_groups():
     assert groups.MONOMIAL.distance(np.ones((3, 3))) == 1
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -190,6 +191,7 @@ def test_without_a_head_the_last_stage_is_fixed():
     assert [s.group.name for s in found.values()] == ["O(n)", "O(n)", "identity"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "seed"),
     [({}, None), ({}, 3), ({"activation": None, "block_norm": "scale"}, None)],

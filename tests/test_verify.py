@@ -25,7 +25,7 @@ from keras_pdenets.hub.golden import (
 )
 from keras_pdenets.presets import Checkpoint
 
-once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+once = pytest.mark.once
 PRESET = "pde_resnet20_fashion_mnist"
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1}, (70.0,), (90.0,))
 

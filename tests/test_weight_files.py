@@ -24,7 +24,7 @@ from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.header import MOST_HEADER_BYTES, MOST_TENSORS, opened, read_tensor
 from keras_pdenets.presets import Checkpoint
 
-once = pytest.mark.skipif(BACKEND != "torch", reason="does not depend on the backend")
+once = pytest.mark.once
 
 SMALL = {"num_blocks": 1, "filters": [4, 4, 4]}
 CHECKPOINT = Checkpoint("preact_resnet20", (8, 8, 1), 3, SMALL, (70.0,), (90.0,), ("a", "b", "c"))

@@ -195,6 +195,7 @@ def test_colour_weights_take_grey_images(tmp_path, images):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(file, tmp_path):
     """A real failure of the operating system: the process may write no more than 20 kB."""
     target = tmp_path / "model.safetensors"
@@ -277,6 +278,7 @@ def write_and_read(model, path):
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="is TensorFlow")
 def test_loading_does_not_bring_tensorflow(file):
     """Seconds and half a GiB, where Keras takes it to write down a layer's config."""

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import itertools
 import resource
 import time
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ def _moved(location, status="302 Found", **headers):
     return answer(status, Location=location, Content_Length=0, **headers)
 
 
+def _in_turn(*answers):
+    """What is asked for again is answered otherwise."""
+    turns = itertools.cycle(answers)
+    return lambda: next(turns)()
+
+
 ROWS = [
     Row("honest", announce(), give(), None),
     # What is announced.
@@ -87,6 +94,8 @@ ROWS = [
     Row("hash of 5000 digits", announce(ETag="a" * 5000), error=IntegrityError,
         message="announces no hash"),
     Row("two hashes", announce(X_Linked_Etag=f"{SHA256}, {SHA256}"), message=NO_HUB),
+    Row("hash that leads out the second time", _in_turn(announce(), announce(
+        ETag='"../../../home/.bashrc"')), give(BODY[::-1]), message=NO_HUB),
     Row("no hash", announce(ETag=None), message=NO_HUB),
     Row("linked hash that leads out", announce(X_Linked_Etag="../x"), message=NO_HUB),
     Row("commit that leads out", announce(X_Repo_Commit="../" * 12 + "tmp"), message=NO_HUB),

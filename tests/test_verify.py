@@ -390,7 +390,16 @@ def test_images_are_measured_in_parts(folder, monkeypatch):
     images = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 1)).astype("float32")
     whole, logits = measure(model, images)
     monkeypatch.setattr(fingerprint, "_NUMBERS_AT_A_TIME", 1)
-    parts, again = measure(model, images)
+    call, sizes = keras.layers.Conv2D.call, set()
+
+    def counted(layer, inputs):
+        sizes.add(inputs.shape[0])
+        return call(layer, inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.layers.Conv2D, "call", counted)
+        parts, again = measure(model, images)
+    assert sizes == {1}  # the outputs of one image are held at a time, not those of all
     assert whole.keys() == parts.keys()
     for name, found in parts.items():
         np.testing.assert_allclose(found, whole[name], rtol=1e-4, atol=1e-5)

@@ -33,6 +33,7 @@ ARRAY = [NAN, INF, -1, HUGE, True, np.int64(2), HALF, "x", *CONTAINERS]
 
 X = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 1)).astype("float32")
 Y = np.arange(4) % 3
+WEIGHTS = "never.safetensors"
 SMALL = {"weights": None, "input_shape": (8, 8, 1), "classes": 3}
 
 
@@ -84,6 +85,11 @@ SWEEP = {
     "pde_initial_scales": (operators.pde_initial_scales, {}, {"input_channels": [*COUNT, None]}),
     "increments": (increments, {"time": "linear", "steps": 2},
                    {"time": [*CHOICE, None], "steps": [*COUNT, None]}),
+    "load_weights": (keras_pdenets.load_weights, {"model": "net", "path": WEIGHTS}, {
+        "path": PATH, "new_head": [*FLAG, None], "allow_nonfinite": [*FLAG, None]}),
+    "write_weights": (
+        keras_pdenets.write_weights, {"model": "net", "path": WEIGHTS, "checkpoint": None},
+        {"path": PATH, "float16": [*FLAG, None]}),
     "list_models": (keras_pdenets.list_models, {}, {"pattern": ARRAY[:7]}),
     "list_presets": (keras_pdenets.list_presets, {}, {"pattern": ARRAY[:7]}),
     "load_dataset": (data.load_dataset, {"name": "sample", "split": "test"}, {

@@ -24,6 +24,7 @@ from keras_pdenets.hub.records import HEADER_KEY, read_preprocessing
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.checks import check_flag, check_path
 from keras_pdenets.utils.text import printable
 
 
@@ -41,9 +42,11 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
             rounding error of 5e-4 at most. Vectors (batch norm, biases) stay in 32 bits.
 
     Raises:
+        ValueError: If `path` is no path, or `float16` is neither True nor False.
         WeightsError: If two variables have the same name, as in a model that holds two nets, or a
             value is not finite.
     """
+    path, float16 = check_path("path", path), check_flag("float16", float16)
     tensors = {}
     for name, variable in own_variables(model).items():
         # Not `ascontiguousarray`, which makes a vector of a single number.
@@ -54,7 +57,7 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
             value = value.astype("float16")
         tensors[name] = value
     header = {HEADER_KEY: json.dumps(asdict(checkpoint), sort_keys=True), "format": "np"}
-    save_tensors(tensors, Path(path), header)
+    save_tensors(tensors, path, header)
 
 
 def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, str]) -> None:
@@ -114,8 +117,10 @@ def load_weights(
         WeightsError: If the file is not a safetensors file, or its names, shapes or values do
             not fit the model, or the model normalises pixels otherwise than the file's record
             says. In either case the model is as before.
+        ValueError: If `path` is no path, or `new_head` or `allow_nonfinite` neither True nor False.
     """
-    path = Path(path)
+    path, new_head = check_path("path", path), check_flag("new_head", new_head)
+    allow_nonfinite = check_flag("allow_nonfinite", allow_nonfinite)
     variables = own_variables(model)
     report = LoadReport(source or str(path), path=path)
     with opened(path) as (file, header):

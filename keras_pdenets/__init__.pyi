@@ -59,6 +59,7 @@ from keras_pdenets.applications import ResNet18 as ResNet18
 from keras_pdenets.applications import ResNet34 as ResNet34
 from keras_pdenets.applications import ResNet50 as ResNet50
 from keras_pdenets.applications import ResNet101 as ResNet101
+from keras_pdenets.applications import load_model as load_model
 from keras_pdenets.hub.errors import IntegrityError as IntegrityError
 from keras_pdenets.hub.errors import UnreachableError as UnreachableError
 from keras_pdenets.hub.errors import WeightsError as WeightsError

@@ -8,13 +8,13 @@ from keras import ops
 
 import keras_pdenets
 from keras_pdenets.analysis import find_blocks
-from keras_pdenets.applications import _checkpoint_for
+from keras_pdenets.applications.building import _checkpoint_for
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.blocks.steps import BLOCK_SCHEMES, Step
 from keras_pdenets.graphs.flattening import flatten
-from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.operators.flows import SCHEMES, Scheme
-from keras_pdenets.presets import ARCHITECTURES, get_preset
+from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.transforms import fold
 
 # The first forward derivative that torch takes makes torch itself complain.
@@ -88,8 +88,8 @@ def test_stochastic_depth(images):
     np.testing.assert_allclose(*predicted, atol=1e-6)
     # A checkpoint does not ask for it.
     row = ARCHITECTURES["preact_resnet20"]
-    path, _ = resolve(get_preset(row.preset))
-    assert _checkpoint_for(row, path, {"stochastic_depth": 0.2}).architecture == row.name
+    file = WeightsSource.parse(row.preset).resolve()
+    assert _checkpoint_for(row, file, {"stochastic_depth": 0.2}).architecture == row.name
 
 
 OPTIONS = (

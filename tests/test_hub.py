@@ -25,12 +25,13 @@ from loopback_hub import LoopbackHub
 import keras_pdenets
 from keras_pdenets.analysis import record_golden
 from keras_pdenets.hub import prefetch as prefetching
-from keras_pdenets.hub import resolve
+from keras_pdenets.hub import source as sources
 from keras_pdenets.hub.causes import without_secrets
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.files import write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import Checkpoint, Preset
 
 once = pytest.mark.once
@@ -53,11 +54,16 @@ def data(tmp_path_factory):
     return path.read_bytes()
 
 
+def _found(preset):
+    file = WeightsSource.of(preset).resolve()
+    return file.path, file.place
+
+
 @pytest.fixture
 def hub(data, tmp_path, monkeypatch):
     """A Hub with one repository and the client led to it."""
-    monkeypatch.setattr(resolve, "CHECKOUT_WEIGHTS", tmp_path / "checkout")
-    monkeypatch.delenv(resolve.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(sources, "CHECKOUT_WEIGHTS", tmp_path / "checkout")
+    monkeypatch.delenv(sources.MIRROR_VARIABLE, raising=False)
     with LoopbackHub() as hub:
         lead_here(monkeypatch, hub, tmp_path)
         hub.commit_hash = hub.add(REPO, {FILE: data})
@@ -228,13 +234,13 @@ ROWS = [
 def _load(row, preset):
     address = row.address
     if address is None:
-        return resolve.resolve(preset)[0]
-    return resolve.resolve_repo(address, None, None, False)
+        return WeightsSource.of(preset).resolve().path
+    return WeightsSource.parse(address).resolve().path
 
 
 def _spoil(hub, data, how):
     """Have the file in the cache, then change it there."""
-    path = resolve.resolve_repo(ADDRESS, None, None, False)
+    path = WeightsSource.parse(ADDRESS).resolve().path
     blob = path.resolve()
     if how == "flipped":
         blob.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
@@ -288,9 +294,9 @@ def _check_what_is_left(row, hub, preset, data, monkeypatch):
         hub.add(REPO, {FILE: data})
     _attribute(private=False, gated=False)(hub)
     preset = replace(preset, revision=hub.repos[REPO].branches["main"])
-    assert resolve.resolve(preset)[0].read_bytes() == data
+    assert WeightsSource.of(preset).resolve().path.read_bytes() == data
     hub.log.clear()
-    assert resolve.resolve(preset)[1] == "cache"
+    assert WeightsSource.of(preset).resolve().place == "cache"
     assert hub.log == []
 
 
@@ -331,9 +337,9 @@ BAD_ADDRESSES = [
 @pytest.mark.parametrize("address", BAD_ADDRESSES)
 def test_addresses_that_lead_elsewhere_are_refused(address, hub):
     with pytest.raises(ValueError, match="`weights` must be 'hf://organisation/repo'"):
-        resolve.resolve_repo(address, None, None, False)
+        WeightsSource.parse(address).resolve()
     with pytest.raises(ValueError, match="no other path"):
-        resolve.resolve_repo(ADDRESS, "../v1", None, False)
+        WeightsSource.parse(ADDRESS, "../v1").resolve()
     assert hub.log == []
 
 
@@ -348,7 +354,7 @@ def test_addresses_that_lead_elsewhere_are_refused(address, hub):
 )  # fmt: skip
 def test_rows_that_lead_out_of_their_folder_are_refused(field, value, hub, preset):
     with pytest.raises(ValueError, match=f"`{field}` of a preset must be"):
-        resolve.resolve(replace(preset, **{field: value}))
+        WeightsSource.of(replace(preset, **{field: value})).resolve()
     assert hub.log == []
 
 
@@ -359,19 +365,19 @@ def test_secrets_stay_secret(hub, preset, monkeypatch, caplog):
     Path(constants.HF_TOKEN_PATH).write_text(f"{TOKEN}\0")
     seen = []
     with pytest.raises(WeightsError) as caught:
-        resolve.resolve(preset)
+        WeightsSource.of(preset).resolve()
     seen.append(str(caught.value))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for status in (401, 403, 404, 500):
         hub.faults.clear()
         hub.fail("status", PROBE, status)
         with pytest.raises(WeightsError) as caught:
-            resolve.resolve(preset)
+            WeightsSource.of(preset).resolve()
         seen.append(str(caught.value))
         assert caught.value.__suppress_context__
     _elsewhere(hub.endpoint.replace("//", "//user:password@"))(hub)
     with pytest.raises(WeightsError) as caught:
-        resolve.resolve(preset)
+        WeightsSource.of(preset).resolve()
     seen.append(str(caught.value))
     for text in (*seen, caplog.text):
         assert TOKEN not in text
@@ -410,7 +416,8 @@ def test_prefetch_for_a_machine_without_network(hub, preset, data, monkeypatch):
     other = replace(preset, name="other", repo="someone/other")
     rows = {row.name: row for row in (preset, other)}
     monkeypatch.setattr(prefetching, "list_presets", lambda: sorted(rows))
-    monkeypatch.setattr(prefetching, "get_preset", rows.__getitem__)
+    monkeypatch.setattr(sources, "get_preset", rows.__getitem__)
+    monkeypatch.setattr(sources, "list_presets", lambda: sorted(rows))
     # One that cannot be had does not keep the others away.
     with pytest.raises(WeightsError, match=r"^1 of 2: .*someone/other is gone"):
         prefetching.prefetch("all")
@@ -424,8 +431,8 @@ def test_prefetch_for_a_machine_without_network(hub, preset, data, monkeypatch):
     hub.log.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for row in rows.values():
-        assert resolve.resolve(row) == (files[row.name], "cache")
-    assert resolve.resolve_repo(ADDRESS, None, own, False).read_bytes() == data
+        assert _found(row) == (files[row.name], "cache")
+    assert WeightsSource.parse(ADDRESS, cache_dir=own).resolve().path.read_bytes() == data
     assert hub.log == []
 
 

@@ -16,8 +16,7 @@ from keras_pdenets.hub.digests import matches
 from keras_pdenets.hub.download import fetch
 from keras_pdenets.hub.errors import UnreachableError, WeightsError
 from keras_pdenets.hub.patience import SECONDS_VARIABLE, Patience
-from keras_pdenets.hub.resolve import MIRROR_VARIABLE, resolve, resolve_repo
-from keras_pdenets.presets import get_preset
+from keras_pdenets.hub.source import MIRROR_VARIABLE, WeightsSource
 from keras_pdenets.publishing import upload
 
 pytestmark = pytest.mark.once
@@ -208,7 +207,7 @@ def test_names_that_the_hub_does_not_have(hub, address):
 def test_a_mirror_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setenv(MIRROR_VARIABLE, str(tmp_path / ("a" * 300)))
     with pytest.raises(WeightsError, match=r"cannot be read \(File name too long\)"):
-        resolve(get_preset("decomposed_resnet20_fashion_mnist"))
+        WeightsSource.parse("decomposed_resnet20_fashion_mnist").resolve()
 
 
 def test_a_full_disk_says_so(hub, monkeypatch):
@@ -221,4 +220,4 @@ def test_a_full_disk_says_so(hub, monkeypatch):
     with pytest.raises(
         WeightsError, match=r"the disk of the cache is full .*give another cache_dir"
     ):
-        resolve_repo(ADDRESS, None, None, False)
+        WeightsSource.parse(ADDRESS).resolve()

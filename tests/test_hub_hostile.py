@@ -29,7 +29,7 @@ from loopback_hostile import (
 from keras_pdenets.hub.digests import matches
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.patience import SECONDS_VARIABLE
-from keras_pdenets.hub.resolve import resolve_repo
+from keras_pdenets.hub.source import WeightsSource
 
 pytestmark = pytest.mark.once
 
@@ -220,10 +220,10 @@ def test_hostile_answers(row, tmp_path, monkeypatch, caplog):
         before, start = _tree(tmp_path), time.monotonic()
         seen = ""
         if row.error is None:
-            assert resolve_repo(row.address, None, None, False).stat().st_size == len(BODY)
+            assert WeightsSource.parse(row.address).resolve().path.stat().st_size == len(BODY)
         else:
             with pytest.raises(row.error, match=row.message) as caught:
-                resolve_repo(row.address, None, None, False)
+                WeightsSource.parse(row.address).resolve()
             assert type(caught.value) is row.error
             seen = str(caught.value)
         assert time.monotonic() - start < 20

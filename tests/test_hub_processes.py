@@ -25,11 +25,12 @@ PROCESSES = 12
 LOAD = """
 import json, os, resource, signal, sys, time
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.resolve import resolve_repo, sha256_of
+from keras_pdenets.hub.digests import sha256_of
+from keras_pdenets.hub.source import WeightsSource
 
 def load():
     try:
-        path = resolve_repo(sys.argv[1], None, None, False)
+        path = WeightsSource.parse(sys.argv[1]).resolve().path
         return {"sha256": sha256_of(path), "path": str(path)}
     except WeightsError as error:
         return {"error": str(error), "kind": type(error).__name__}
@@ -54,7 +55,7 @@ print(json.dumps(load()))
 """
 # No permission stops root: the process becomes somebody else, once it has imported what it needs.
 READ_ONLY = f"""{LOAD}
-resolve_repo(sys.argv[1], None, os.environ["HF_HOME"] + "/warm", False)
+WeightsSource.parse(sys.argv[1], cache_dir=os.environ["HF_HOME"] + "/warm").resolve().path
 if os.geteuid() == 0:
     os.setuid(65534)
 print(json.dumps(load()))

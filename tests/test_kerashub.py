@@ -16,8 +16,8 @@ from loopback_hub import LoopbackHub
 
 import keras_pdenets
 from keras_pdenets.hub.errors import IntegrityError
-from keras_pdenets.hub.golden import find_golden, read_golden
-from keras_pdenets.hub.resolve import MIRROR_VARIABLE
+from keras_pdenets.hub.golden import read_golden
+from keras_pdenets.hub.source import MIRROR_VARIABLE, WeightsSource
 
 keras_hub = pytest.importorskip("keras_hub", reason='needs pip install "keras-pdenets[kerashub]"')
 
@@ -40,7 +40,7 @@ FAST = {"jit_compile": BACKEND == "jax"}  # XLA takes its time on TensorFlow
 
 @pytest.fixture(scope="module")
 def golden():
-    return read_golden(find_golden(NAME))
+    return read_golden(WeightsSource.parse(NAME).golden().resolve())
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from keras_pdenets.hub.files import save_tensors, write_weights
 from keras_pdenets.hub.golden import (
     GOLDEN_FILE,
     MOST_IMAGES,
-    find_golden,
     read_golden,
     write_golden,
 )
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import Checkpoint
 
 once = pytest.mark.once
@@ -47,13 +47,16 @@ def _publish(checkpoint, folder):
     model = fill(build(checkpoint.architecture, channels=channels, config=config))
     write_weights(model, folder / "model.safetensors", checkpoint, float16=True)
     images = np.random.default_rng(0).integers(0, 256, (3, *checkpoint.input_shape))
-    write_golden(record_golden(_load(checkpoint, folder), images), folder / GOLDEN_FILE)
+    write_golden(record_golden(_load(folder), images), folder / GOLDEN_FILE)
     return folder
 
 
-def _load(checkpoint, folder):
-    row = keras_pdenets.presets.ARCHITECTURES[checkpoint.architecture]
-    return getattr(keras_pdenets, row.builder)(weights=folder)
+def _load(folder):
+    return keras_pdenets.load_model(folder)
+
+
+def _golden(name):
+    return WeightsSource.parse(name).golden().resolve().path
 
 
 def _values(weight):
@@ -83,7 +86,7 @@ NETS = {
 def test_any_single_weight_names_its_layer(name, tmp_path):
     """Some layers of every kind; most of their outputs move less than is allowed."""
     checkpoint = dataclasses.replace(CHECKPOINT, architecture=name)
-    model = _load(checkpoint, _publish(checkpoint, tmp_path))
+    model = _load(_publish(checkpoint, tmp_path))
     rng = np.random.default_rng(0)
     kinds = {}
     for layer in model.layers:
@@ -179,7 +182,7 @@ def test_nan_is_a_difference(net):
 @pytest.mark.parametrize("name", keras_pdenets.list_presets())
 def test_the_shipped_golden_files(name):
     preset = keras_pdenets.get_preset(name)
-    path = find_golden(name)
+    path = _golden(name)
     assert (sha256_of(path), path.stat().st_size) == (
         preset.golden["sha256"],
         preset.golden["size"],
@@ -231,7 +234,7 @@ def test_weights_of_ones_own(folder):
         report = verify(untrained, golden)
         assert report.first == "preprocessing"
     # The name of a preset and the file of another.
-    report = verify(PRESET, find_golden("resnet20_fashion_mnist"))
+    report = verify(PRESET, _golden("resnet20_fashion_mnist"))
     assert report.first == "stem_conv"
     assert report.changed[0] == "stem_conv/kernel"
     assert "(stem_conv/kernel, " in str(report)
@@ -243,7 +246,7 @@ def test_a_golden_file_is_known_by_what_it_holds(folder, tmp_path):
     named = shutil.copy(folder / "model.safetensors", tmp_path / "golden_retriever.safetensors")
     shutil.copy(folder / GOLDEN_FILE, tmp_path)
     assert verify(named).agrees
-    assert verify(_load(CHECKPOINT, folder), named).agrees
+    assert verify(_load(folder), named).agrees
     other = shutil.copy(folder / GOLDEN_FILE, tmp_path / "numbers.safetensors")
     assert verify(named, other).agrees
 
@@ -325,7 +328,7 @@ def test_golden_files_of_numbers_that_no_net_gives(folder, tmp_path):
         read_golden(bad)
     bad.unlink()
     # Digests of other variables, of some variables.
-    model = _load(CHECKPOINT, folder)
+    model = _load(folder)
     strange = {f"other/{path}": digest for path, digest in golden.weights.items()}
     write_golden(_bad(golden, weights=strange), bad)
     with pytest.raises(keras_pdenets.WeightsError, match="has no digest of the model's weights"):
@@ -372,7 +375,7 @@ def test_tolerances_that_are_none(tolerance, net):
 
 @once
 def test_images_that_a_golden_file_cannot_hold(folder):
-    model, shape = _load(CHECKPOINT, folder), (16, 16, 1)
+    model, shape = _load(folder), (16, 16, 1)
     for images in (
         np.full((1, *shape), 0.5), np.full((1, *shape), 256), np.zeros(shape),
         np.zeros((0, *shape)), np.zeros((MOST_IMAGES + 1, *shape)),
@@ -386,7 +389,7 @@ def test_images_that_a_golden_file_cannot_hold(folder):
 
 @once
 def test_images_are_measured_in_parts(folder, monkeypatch):
-    model = _load(CHECKPOINT, folder)
+    model = _load(folder)
     images = np.random.default_rng(1).integers(0, 256, (5, 16, 16, 1)).astype("float32")
     whole, logits = measure(model, images)
     monkeypatch.setattr(fingerprint, "_NUMBERS_AT_A_TIME", 1)

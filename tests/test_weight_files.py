@@ -21,7 +21,7 @@ import keras_pdenets
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
-from keras_pdenets.hub.header import MOST_HEADER_BYTES, MOST_TENSORS, opened, read_tensor
+from keras_pdenets.hub.weight_file import MOST_HEADER_BYTES, MOST_TENSORS, WeightFile
 from keras_pdenets.presets import Checkpoint
 
 once = pytest.mark.once
@@ -75,8 +75,8 @@ def _edited(path, tmp_path, change):
 
 
 def test_the_reader_reads_what_the_library_reads(file):
-    with opened(file) as (stream, header):
-        found = {name: read_tensor(stream, entry) for name, entry in header.tensors.items()}
+    with WeightFile(file) as read:
+        found = {name: read.tensor(name) for name in read.header.tensors}
     wanted = load_file(file)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():

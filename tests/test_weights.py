@@ -16,8 +16,10 @@ from safetensors.numpy import load_file, save_file
 
 import keras_pdenets
 from keras_pdenets.hub import files
-from keras_pdenets.hub import resolve as resolving
+from keras_pdenets.hub import source as sources
+from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import Checkpoint, Preset
 
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1}, (70.0,), (90.0,))
@@ -296,13 +298,18 @@ def test_loading_does_not_bring_tensorflow(file):
 @pytest.fixture
 def preset(file, tmp_path, monkeypatch):
     """A row that pins the small file; no source has it yet."""
-    monkeypatch.setattr(resolving, "CHECKOUT_WEIGHTS", tmp_path / "checkout")
-    monkeypatch.delenv(resolving.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setattr(sources, "CHECKOUT_WEIGHTS", tmp_path / "checkout")
+    monkeypatch.delenv(sources.MIRROR_VARIABLE, raising=False)
     return Preset(
         name="small", checkpoint=CHECKPOINT, dataset="none", split="test",
-        file="model.safetensors", sha256=resolving.sha256_of(file), size=file.stat().st_size,
+        file="model.safetensors", sha256=sha256_of(file), size=file.stat().st_size,
         repo="organisation/small", revision="a" * 40, metrics={}, training={}, licences={},
     )  # fmt: skip
+
+
+def _found(preset):
+    file = WeightsSource.of(preset).resolve()
+    return file.path, file.place
 
 
 def _put(folder, data):
@@ -319,18 +326,18 @@ def _flipped(file):
 
 def test_the_checkout_is_used_where_its_bytes_are_the_pinned_ones(preset, file, tmp_path):
     path = _put(tmp_path / "checkout" / "small", file.read_bytes())
-    assert resolving.resolve(preset) == (path, "checkout")
+    assert _found(preset) == (path, "checkout")
 
 
 def test_the_mirror_comes_first(preset, file, tmp_path, monkeypatch):
     _put(tmp_path / "checkout" / "small", file.read_bytes())
-    monkeypatch.setenv(resolving.MIRROR_VARIABLE, str(tmp_path / "mirror"))
-    assert resolving.resolve(preset)[1] == "checkout"
+    monkeypatch.setenv(sources.MIRROR_VARIABLE, str(tmp_path / "mirror"))
+    assert WeightsSource.of(preset).resolve().place == "checkout"
     path = _put(tmp_path / "mirror" / "small", file.read_bytes())
-    assert resolving.resolve(preset) == (path, "mirror")
+    assert _found(preset) == (path, "mirror")
     path.write_bytes(_flipped(file))
     with pytest.raises(keras_pdenets.IntegrityError, match="KERAS_PDENETS_WEIGHTS_DIR"):
-        resolving.resolve(preset)
+        WeightsSource.of(preset).resolve()
 
 
 @pytest.mark.parametrize("revision", ["a" * 40, None])
@@ -338,18 +345,18 @@ def test_one_flipped_byte_is_refused(preset, file, tmp_path, revision):
     preset = dataclasses.replace(preset, revision=revision)
     path = _put(tmp_path / "checkout" / "small", _flipped(file))
     with pytest.raises(keras_pdenets.IntegrityError) as caught:
-        resolving.resolve(preset)
+        WeightsSource.of(preset).resolve()
     message = str(caught.value)
-    for part in ("'small'", preset.sha256, resolving.sha256_of(path), str(path), "By hand: put"):
+    for part in ("'small'", preset.sha256, sha256_of(path), str(path), "By hand: put"):
         assert part in message
     assert ("https://" in message) == (revision is not None)
 
 
 def test_nothing_at_hand_and_no_network(preset):
     with pytest.raises(keras_pdenets.WeightsError, match=r"no copy on this.*HF_HUB_OFFLINE"):
-        resolving.resolve(preset)
+        WeightsSource.of(preset).resolve()
     with pytest.raises(keras_pdenets.WeightsError, match="not on the Hub yet"):
-        resolving.resolve(dataclasses.replace(preset, revision=None))
+        WeightsSource.of(dataclasses.replace(preset, revision=None)).resolve()
 
 
 def test_one_revision_is_enough():

@@ -21,7 +21,7 @@ from keras import ops
 
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_weights, write_weights
-from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import get_preset
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.recipe import Recipe
@@ -148,7 +148,7 @@ def start(experiment, seed, folder, verbose):
     model = build_model(recipe.checkpoint)
     if not experiment.base_epochs:
         preset = get_preset(experiment.preset)
-        load_weights(model, resolve(preset)[0])
+        load_weights(model, WeightsSource.of(preset).resolve().path)
         return model, preset.metrics["test_accuracy"]
     if not note.exists():
         result = fit(model, recipe, verbose)

@@ -1,22 +1,18 @@
 """Whether a net has our weights and gives what it gave on our machine, and which layer does not."""
 
 import os
-import re
-from pathlib import Path
+from dataclasses import replace
 
 import keras
 import numpy as np
 
-from keras_pdenets import applications
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
 from keras_pdenets.analysis.verify_report import VerifyReport
-from keras_pdenets.hub.cache import cache_of
+from keras_pdenets.applications import load_from
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.files import read_checkpoint
-from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, find_golden, read_golden
+from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, read_golden
 from keras_pdenets.hub.paths import own_variables
-from keras_pdenets.hub.repos import resolve_repo
-from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.utils.checks import check_keras_model, check_number
 
 _TOLERANCE = 1e-4
@@ -106,12 +102,16 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
         raise ValueError(
             f"`golden` must be a name, an address or a file, or None. Received: golden={golden!r}"
         )
-    model, source = model_or_preset, golden
-    if isinstance(model_or_preset, str | os.PathLike):
-        model, source = _build(str(model_or_preset), cache_dir), golden or model_or_preset
-    if source is None:
-        source, own = _source_of(model)
-        cache_dir = cache_dir or own
+    if isinstance(model_or_preset, keras.Model):
+        model, source = model_or_preset, None
+    else:
+        source = WeightsSource.parse(model_or_preset, cache_dir=cache_dir)
+        model = load_from(source, dtype="float32")
+    if golden is not None:
+        source = WeightsSource.parse(golden, cache_dir=cache_dir)
+    elif source is None:
+        source = _source_of(model)
+        source = replace(source, cache_dir=cache_dir or source.cache_dir)
     if tolerance is None:
         tolerance = _TOLERANCE
         short = {layer.compute_dtype for layer in model.layers} & {"float16", "bfloat16"}
@@ -120,36 +120,19 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
                 "`tolerance` must be given for a net in half precision, such as 0.1. "
                 f"Received: tolerance=None, a model that computes in {', '.join(short)}"
             )
-    return _compare(model, read_golden(find_golden(str(source), cache_dir)), str(source),
-                    tolerance)  # fmt: skip
-
-
-def _build(weights, cache_dir):
-    """The net that weights belong to, as they say themselves."""
-    if weights in list_presets():
-        checkpoint = get_preset(weights).checkpoint
-    elif weights.startswith("hf://"):
-        checkpoint = read_checkpoint(resolve_repo(weights, None, cache_dir, False))
-    elif Path(weights).exists():
-        path = Path(weights)
-        checkpoint = read_checkpoint(path / "model.safetensors" if path.is_dir() else path)
-    else:
-        checkpoint = get_preset(weights).checkpoint  # the error with the nearest names
-    builder = getattr(applications, ARCHITECTURES[checkpoint.architecture].builder)
-    return builder(weights=weights, dtype="float32", cache_dir=cache_dir)
+    with source.golden().resolve() as file:
+        return _compare(model, read_golden(file), source.name, tolerance)
 
 
 def _source_of(model):
-    """The weights that a model was built with, as `find_golden` knows them, and their cache."""
-    report = getattr(model, "load_report", None)
-    if report is None:
+    """The source of the weights that a model was built with."""
+    source = getattr(getattr(model, "load_report", None), "origin", None)
+    if source is None:
         raise ValueError(
             "`golden` must be given for a model that no builder of this package gave weights: "
             f"a preset or a golden file. Received: golden=None, model {model.name!r}"
         )
-    # "preset NAME (place)", "hf://...", or a path.
-    match = re.fullmatch(r"preset (\S+) \(\w+\)", report.source)
-    return match[1] if match else report.source, cache_of(report.path)
+    return source
 
 
 def _compare(model, golden, source, tolerance):

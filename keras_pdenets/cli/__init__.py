@@ -119,7 +119,7 @@ def _add_lists(commands):
 
 def _recipe_file(preset):
     """The recipe of a preset in this checkout."""
-    from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
+    from keras_pdenets.hub.source import CHECKOUT_WEIGHTS
     from keras_pdenets.utils.checks import lookup
 
     recipes = {path.parent.name: path for path in CHECKOUT_WEIGHTS.glob("*/recipe.json")}
@@ -144,20 +144,20 @@ def _train(options):
 
 
 def _evaluate(options):
-    from keras_pdenets.hub.resolve import resolve
+    from keras_pdenets.hub.source import WeightsSource
     from keras_pdenets.presets import get_preset
     from keras_pdenets.training import evaluate
 
     preset = get_preset(options.preset)
-    path, source = resolve(preset)
+    file = WeightsSource.of(preset).resolve()
     name, claimed = preset.dataset, "test_accuracy"
     if options.sample:
         name, claimed = "sample", "sample_accuracy"
         if claimed not in preset.metrics:
             raise ValueError(f"`--sample` is of fashion_mnist; {preset.name} knows others.")
-    result = evaluate(preset.checkpoint, path, name, preset.split, options.data_dir)
+    result = evaluate(preset.checkpoint, file.path, name, preset.split, options.data_dir)
     print(
-        f"{preset.name} ({source}): accuracy {result['accuracy']:.2f} % on {result['images']} "
+        f"{preset.name} ({file.place}): accuracy {result['accuracy']:.2f} % on {result['images']} "
         f"images; the card says {preset.metrics[claimed]:.2f} %"
     )
     return 0

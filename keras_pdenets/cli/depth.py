@@ -54,18 +54,14 @@ def add_commands(commands):
 def _measure(options):
     import keras
 
-    from keras_pdenets import applications
     from keras_pdenets.analysis import measure_perturbation
+    from keras_pdenets.applications import load_model
     from keras_pdenets.data import DataSource
     from keras_pdenets.operators import stopping_rule
     from keras_pdenets.plots import plot_perturbations
-    from keras_pdenets.presets import ARCHITECTURES, get_preset
 
-    if options.preset:
-        row = ARCHITECTURES[get_preset(options.preset).checkpoint.architecture]
-        model = getattr(applications, row.builder)(weights=options.preset)
-    else:
-        model = keras.saving.load_model(options.model)
+    own = options.preset is not None
+    model = load_model(options.preset) if own else keras.saving.load_model(options.model)
     source = DataSource(options.dataset, options.split, options.data_dir)
     report = measure_perturbation(model, source.batches(128))
     print(report)

@@ -33,18 +33,17 @@ def add_commands(commands):
 def _export(options):
     import keras
 
-    from keras_pdenets import applications
+    from keras_pdenets.applications import load_model
     from keras_pdenets.export import export
     from keras_pdenets.export.formats import format_named
     from keras_pdenets.export.placing import check_path
-    from keras_pdenets.presets import ARCHITECTURES, get_preset
+    from keras_pdenets.presets import get_preset
 
     preset = get_preset(options.preset) if options.preset else None
     data = _data(options, preset) if options.int8 else None
     check_path(options.out, format_named(options.format))  # before the work
     if preset is not None:
-        builder = ARCHITECTURES[preset.checkpoint.architecture].builder
-        model = getattr(applications, builder)(weights=preset.name)
+        model = load_model(preset.name)
     else:
         # The package's layers are known from here on.
         model = keras.saving.load_model(options.model, compile=False)

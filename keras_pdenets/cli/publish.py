@@ -104,7 +104,7 @@ def _speed(options):
     from keras_pdenets.benchmark import Setting, run_benchmark
     from keras_pdenets.benchmark.contender import BACKENDS
     from keras_pdenets.benchmark.results import where
-    from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS
+    from keras_pdenets.hub.source import CHECKOUT_WEIGHTS
     from keras_pdenets.presets import get_preset
     from keras_pdenets.publishing.release import refresh
     from keras_pdenets.publishing.speed import SPEED, Speed

@@ -53,13 +53,6 @@ def cached_file(repo: str, file: str, revision: str | None, cache_dir: object) -
     return Path(found) if isinstance(found, str) else None
 
 
-def cache_of(path: Path) -> str | None:
-    """The Hub's cache that a file lies in, or None for a file from elsewhere."""
-    # cache/models--organisation--repository/snapshots/commit/file
-    in_cache = len(path.parents) > 3 and path.parents[1].name == "snapshots"
-    return str(path.parents[3]) if in_cache else None
-
-
 @dataclass(frozen=True)
 class Slot:
     """Where one file of one commit belongs.

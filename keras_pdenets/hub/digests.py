@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-from io import BufferedReader
 from pathlib import Path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -14,13 +13,7 @@ _PIECE = 2**20
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as hex digits."""
     with path.open("rb") as file:
-        return sha256_of_open(file)
-
-
-def sha256_of_open(file: BufferedReader) -> str:
-    """SHA-256 of an open file, from its beginning."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_sha256(text: str) -> bool:

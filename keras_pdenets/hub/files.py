@@ -5,7 +5,6 @@ import json
 import warnings
 from collections.abc import Set
 from dataclasses import asdict
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from keras.layers import Normalization
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from keras_pdenets.hub.digests import sha256_of_open
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
-from keras_pdenets.hub.header import LENGTH_BYTES, Header, opened, read_tensor
 from keras_pdenets.hub.load_report import LoadReport as LoadReport
 from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.records import HEADER_KEY, read_preprocessing
 from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
+from keras_pdenets.hub.weight_file import LENGTH_BYTES, Header, WeightFile
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.checks import check_flag, check_path
@@ -91,10 +89,9 @@ def _sort_texts(path: Path) -> None:
 
 def load_weights(
     model: Any,
-    path: Path,
-    source: str = "",
-    new_head: bool = False,
+    path: str | Path,
     *,
+    new_head: bool = False,
     sha256: str | None = None,
     allow_nonfinite: bool = False,
 ) -> LoadReport:
@@ -103,7 +100,6 @@ def load_weights(
     Args:
         model: A `keras.Model` of the architecture that the file belongs to.
         path: The safetensors file.
-        source: Where it came from, for the report.
         new_head: Keep the model's own classifier.
         sha256: Hash that the file must have, or None.
         allow_nonfinite: Load NaN and infinite values too, with a warning, as after a training run
@@ -121,23 +117,31 @@ def load_weights(
     """
     path, new_head = check_path("path", path), check_flag("new_head", new_head)
     allow_nonfinite = check_flag("allow_nonfinite", allow_nonfinite)
-    variables = own_variables(model)
-    report = LoadReport(source or str(path), path=path)
-    with opened(path) as (file, header):
-        # The very file that is read from, not another of the same name.
-        if sha256 is not None and sha256_of_open(file) != sha256:
+    with WeightFile(path) as file:
+        # After the header, and of the very bytes that are loaded.
+        if sha256 is not None and file.header and file.sha256 != sha256:
             raise IntegrityError(
-                f"{path} has sha256 {sha256_of_open(file)}; wanted is {sha256}. It was not loaded."
+                f"{path} has sha256 {file.sha256}; wanted is {sha256}. It was not loaded."
             )
-        _check_preprocessing(model, path, header)
-        _sort_variables(model, variables, path, header, new_head, report)
-        values = _read_values(variables, path, file, header, report)
+        return load_file(model, file, new_head, allow_nonfinite)
+
+
+def load_file(
+    model: Any, file: WeightFile, new_head: bool = False, allow_nonfinite: bool = False
+) -> LoadReport:
+    """Load an open weight file, as `load_weights` does by its path."""
+    path, header = file.path, file.header
+    variables = own_variables(model)
+    report = LoadReport(file.name, path=path)
+    _check_preprocessing(model, path, header)
+    _sort_variables(model, variables, path, header, new_head, report)
+    values = _read_values(variables, file, report)
     bad = [name for name, value in values.items() if not np.isfinite(value).all()]
     if bad:
         message = f"{path}: {', '.join(bad[:3])} holds NaN or infinite values"
         if not allow_nonfinite:
             raise WeightsError(f"{message}. Nothing was loaded; allow_nonfinite=True loads them.")
-        warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=3)
     for name, value in values.items():
         variables[name].assign(value)
     return report
@@ -173,23 +177,16 @@ def _sort_variables(
 
 
 def _read_values(
-    variables: dict[str, Any],
-    path: Path,
-    file: BufferedReader,
-    header: Header,
-    report: LoadReport,
+    variables: dict[str, Any], file: WeightFile, report: LoadReport
 ) -> dict[str, np.ndarray]:
     """The values that the report names, in 32 bits and fitted."""
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     values = {}
-    try:
-        for name in (*report.loaded, *report.adapted):
-            # A number of 64 bits may be too large for 32: it is infinite then, and found so.
-            with np.errstate(over="ignore"):
-                value = read_tensor(file, header.tensors[name]).astype("float32")
-            values[name] = value if value.shape == shapes[name] else _fit_stem(value, shapes[name])
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from None
+    for name in (*report.loaded, *report.adapted):
+        shape = tuple(variables[name].shape)
+        # A number of 64 bits may be too large for 32: it is infinite then, and found so.
+        with np.errstate(over="ignore"):
+            value = file.tensor(name).astype("float32")
+        values[name] = value if value.shape == shape else _fit_stem(value, shape)
     return values
 
 

@@ -2,17 +2,14 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import save_tensors
-from keras_pdenets.hub.header import Header, opened, read_tensor
-from keras_pdenets.hub.repos import resolve_repo
-from keras_pdenets.hub.resolve import resolve
-from keras_pdenets.presets import get_preset, list_presets
+from keras_pdenets.hub.weight_file import Header, WeightFile
 from keras_pdenets.utils.json_files import parse_json
 
 GOLDEN_FILE = "golden.safetensors"
@@ -61,37 +58,39 @@ def write_golden(golden: Golden, path: Path) -> None:
     save_tensors(tensors, Path(path), header)
 
 
-def read_golden(path: Path) -> Golden:
+def read_golden(file: WeightFile | str | Path) -> Golden:
     """Read a golden file.
 
     Args:
-        path: The safetensors file.
+        file: The safetensors file, or its path.
 
     Raises:
         WeightsError: If it is no golden file, or not a whole one, or an earlier version wrote it.
     """
-    with opened(Path(path)) as (file, header):
-        layers, weights = _record(header, path)
-        size = max((entry.end for entry in header.tensors.values()), default=0)
-        if size > _MOST_BYTES:
-            raise WeightsError(f"{path} has {size} bytes; a golden file has up to {_MOST_BYTES}.")
-        shapes = {name: entry.shape for name, entry in header.tensors.items()}
-        axes = {name: len(shape) for name, shape in shapes.items()}
-        if axes != _AXES:
-            raise _no_golden_file(path)
-        if (
-            shapes["inputs"][0] != shapes["logits"][0]
-            or shapes["fingerprints"] != (len(layers), FINGERPRINT_SIZE)
-            or len(set(layers)) != len(layers)
-        ):
-            raise WeightsError(f"{path} is a golden file that contradicts itself.")
-        if shapes["inputs"][0] > MOST_IMAGES:
-            raise WeightsError(
-                f"{path} holds {shapes['inputs'][0]} images; a golden file has up to {MOST_IMAGES}."
-            )
-        values = {name: read_tensor(file, entry) for name, entry in header.tensors.items()}
+    if not isinstance(file, WeightFile):
+        with WeightFile(Path(file)) as opened:
+            return read_golden(opened)
+    header, path = file.header, file.path
+    layers, weights = _record(header, path)
+    size = max((entry.end for entry in header.tensors.values()), default=0)
+    if size > _MOST_BYTES:
+        raise WeightsError(f"{path} has {size} bytes; a golden file has up to {_MOST_BYTES}.")
+    shapes = {name: entry.shape for name, entry in header.tensors.items()}
+    axes = {name: len(shape) for name, shape in shapes.items()}
+    if axes != _AXES:
+        raise _no_golden_file(path)
+    if (
+        shapes["inputs"][0] != shapes["logits"][0]
+        or shapes["fingerprints"] != (len(layers), FINGERPRINT_SIZE)
+        or len(set(layers)) != len(layers)
+    ):
+        raise WeightsError(f"{path} is a golden file that contradicts itself.")
+    if shapes["inputs"][0] > MOST_IMAGES:
+        raise WeightsError(
+            f"{path} holds {shapes['inputs'][0]} images; a golden file has up to {MOST_IMAGES}."
+        )
     with np.errstate(over="ignore"):  # too large for 32 bits: infinite, and found so
-        arrays = {name: value.astype("float32") for name, value in values.items()}
+        arrays = {name: file.tensor(name).astype("float32") for name in shapes}
     golden = Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"], weights)
     _check_numbers(golden, path)
     return golden
@@ -140,32 +139,7 @@ def _no_golden_file(path: Path) -> WeightsError:
     return WeightsError(f"{path} is no golden file of this package.")
 
 
-def find_golden(weights: str, cache_dir: str | None = None) -> Path:
-    """The golden file that belongs to weights.
-
-    Args:
-        weights: Name of a preset (its golden file has a pinned hash too),
-            `"hf://organisation/repo[@revision]"`, or a weight file or its folder, beside or in
-            which the golden file lies, or that file itself, whatever its name.
-        cache_dir: Folder of the Hub's cache, or None for its default.
-
-    Raises:
-        ValueError: If there is no such preset.
-        WeightsError: If the golden file cannot be had.
-    """
-    if weights.startswith("hf://"):
-        return resolve_repo(weights, None, cache_dir, False, GOLDEN_FILE)
-    path = Path(weights)
-    if weights not in list_presets() and (path.exists() or path.suffix):
-        if path.is_file() and _is_golden(path):
-            return path
-        return (path if path.is_dir() else path.parent) / GOLDEN_FILE
-    preset = get_preset(weights)
-    if preset.golden is None:
-        raise WeightsError(f"Preset {preset.name!r} has no golden file yet.")
-    return resolve(replace(preset, **preset.golden), cache_dir)[0]
-
-
-def _is_golden(path: Path) -> bool:
-    with opened(path) as (_, header):
-        return _HEADER_KEY in header.metadata
+def is_golden(path: Path) -> bool:
+    """Whether a safetensors file is a golden file, by what it holds."""
+    with WeightFile(path) as file:
+        return _HEADER_KEY in file.header.metadata

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_pdenets.utils.text import printable
+
+if TYPE_CHECKING:  # it reads golden files, which are written as weights are
+    from keras_pdenets.hub.source import WeightsSource
 
 
 @dataclass
@@ -17,6 +21,7 @@ class LoadReport:
         initialised: Paths of those that kept their random start, because the head is new.
         unused: Keys of the file that the model has no variable for (a head left out).
         path: The file.
+        origin: What `weights=` named, where a builder loaded them.
     """
 
     source: str
@@ -25,6 +30,7 @@ class LoadReport:
     initialised: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     path: Path | None = None
+    origin: "WeightsSource | None" = None
 
     def __str__(self) -> str:
         """One line."""

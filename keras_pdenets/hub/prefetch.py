@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.repos import resolve_repo
-from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import get_preset, list_presets
 
 
@@ -33,12 +32,13 @@ def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
             "`weights` must be the name of a preset, 'all' or 'hf://organisation/repo'. "
             f"Received: weights={weights!r}"
         )
-    if weights.startswith("hf://"):
-        return {weights: resolve_repo(weights, None, cache_dir, local_files_only=False)}
     files, errors = {}, []
     for name in list_presets() if weights == "all" else [weights]:
         try:
-            files[name], _ = resolve(get_preset(name), cache_dir)
+            source = WeightsSource.parse(name, cache_dir=cache_dir)
+            if source.path is not None:
+                get_preset(name)  # the error with the nearest names
+            files[name] = source.resolve().path
         except WeightsError as error:
             if weights != "all":
                 raise

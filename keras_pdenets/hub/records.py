@@ -14,7 +14,7 @@ from typing import Any
 from keras_pdenets.builders import Preprocessing
 from keras_pdenets.hub.blueprint import weight_shapes
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.header import Header, opened
+from keras_pdenets.hub.weight_file import Header, WeightFile
 from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat, check_options
 from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable
@@ -25,18 +25,21 @@ _HEAD = "classifier/"
 _LARGEST_HEAD = 2**24
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(file: WeightFile | str | Path) -> Checkpoint:
     """The header of a weight file that this package wrote.
 
     Args:
-        path: The safetensors file.
+        file: The safetensors file, or its path.
 
     Raises:
         WeightsError: If the file is not whole, another program wrote it, or its record contradicts
             its tensors.
     """
-    with opened(Path(path)) as (_, header):
-        text = header.metadata.get(HEADER_KEY)
+    if not isinstance(file, WeightFile):
+        with WeightFile(Path(file)) as opened:
+            return read_checkpoint(opened)
+    header, path = file.header, file.path
+    text = header.metadata.get(HEADER_KEY)
     if text is None:
         raise WeightsError(f"{path} has no keras_pdenets header: another program wrote it.")
     try:

@@ -15,15 +15,15 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.compat.keras_hub import register_presets
-from keras_pdenets.hub.files import load_weights
-from keras_pdenets.hub.resolve import resolve
+from keras_pdenets.hub.files import load_file
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.kerashub.backbone import PDENetBackbone
 from keras_pdenets.kerashub.classifier import (
     PDENetImageClassifier,
     PDENetImageClassifierPreprocessor,
     PDENetImageConverter,
 )
-from keras_pdenets.presets import ARCHITECTURES, get_preset, read_presets
+from keras_pdenets.presets import get_preset, read_presets
 from keras_pdenets.transforms.copying import give_weights
 
 _HANDLE = "kaggle_handle"  # KerasHub's key for an address of any kind
@@ -33,7 +33,7 @@ class _Entry(dict):
     """An entry of KerasHub's table whose address is made when it is read."""
 
     def __init__(self, preset):
-        row = ARCHITECTURES[preset.checkpoint.architecture]
+        row = preset.checkpoint.row
         accuracy = preset.metrics["test_accuracy"]
         text = f"{row.builder} of keras_pdenets on {preset.dataset}, accuracy {accuracy:.2f} %."
         super().__init__(metadata={"description": text, "path": "keras_pdenets"})
@@ -62,7 +62,6 @@ def _folder(name, data_format):
 
 def _classifier(preset, data_format):
     """The net of a checkpoint, with its weights, in float32."""
-    path, source = resolve(preset)
     checkpoint = preset.checkpoint
     height, width, channels = checkpoint.input_shape
     first = data_format == "channels_first"
@@ -82,6 +81,7 @@ def _classifier(preset, data_format):
     head = keras.layers.Dense(checkpoint.classes, dtype="float32", name="classifier")
     pooled = keras.layers.GlobalAveragePooling2D(data_format)(backbone.output)
     net = keras.Model(backbone.input, head(pooled), name=preset.name)
-    load_weights(net, path, f"preset {preset.name} ({source})", sha256=preset.sha256)
+    with WeightsSource.of(preset).resolve() as file:
+        load_file(net, file)
     give_weights(head, classifier.output_dense)
     return classifier

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets import applications
 from keras_pdenets.analysis.verification import verify
+from keras_pdenets.applications import load_model
 from keras_pdenets.data import DataSource, load_sample
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.golden import GOLDEN_FILE
-from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, resolve
-from keras_pdenets.presets import ARCHITECTURES, PRESETS_FILE, Preset, write_preset
+from keras_pdenets.hub.source import CHECKOUT_WEIGHTS, WeightsSource
+from keras_pdenets.presets import PRESETS_FILE, Preset, write_preset
 from keras_pdenets.publishing.card import PICTURE, card
 from keras_pdenets.publishing.native import NATIVE_FILE, PARTS, write_native
 from keras_pdenets.publishing.speed import read_speed
@@ -127,7 +127,7 @@ def publish(
     tag = tag or f"v{version('keras-pdenets')}"
     check_target(repo, tag, {})
     # Before the row gets the new repository, which does not have them yet.
-    weights, _ = resolve(preset, weights_folder=weights_folder)
+    weights = WeightsSource.of(preset, weights_folder).resolve().path
     preset = dataclasses.replace(preset, repo=repo)
     measured = _measure(preset, weights, sample, data_dir)
     with tempfile.TemporaryDirectory() as folder:
@@ -182,8 +182,7 @@ def _prepare(preset, weights, folder, source, draw, data_dir):
     if preset.golden is None or sha256_of(golden) != preset.golden["sha256"]:
         raise IntegrityError(f"{source / GOLDEN_FILE} is not the one that the row knows.")
     _verified(str(folder / WEIGHTS), golden)
-    builder = getattr(applications, ARCHITECTURES[preset.checkpoint.architecture].builder)
-    model = builder(weights=folder / WEIGHTS, dtype="float32", data_format="channels_last")
+    model = load_model(folder / WEIGHTS, dtype="float32", data_format="channels_last")
     images, labels = _images(preset, data_dir)
     write_native(model, folder, images)
     if draw is not None:

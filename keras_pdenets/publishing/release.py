@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_pdenets.analysis.verification import record_golden
 from keras_pdenets.data import load_sample
+from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
-from keras_pdenets.hub.resolve import CHECKOUT_WEIGHTS, resolve, sha256_of
+from keras_pdenets.hub.source import CHECKOUT_WEIGHTS, WeightsSource
 from keras_pdenets.presets import Preset, get_preset, write_preset
 from keras_pdenets.publishing.card import card
 from keras_pdenets.publishing.speed import SPEED, read_speed
@@ -151,7 +152,7 @@ def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
 
 def _refresh(preset, folder, weights_folder, presets_file):
     if preset.golden is None:
-        weights, _ = resolve(preset, weights_folder=weights_folder)
+        weights = WeightsSource.of(preset, weights_folder).resolve().path
         golden = _record(preset.checkpoint, weights, folder / GOLDEN_FILE)
         preset = dataclasses.replace(preset, golden=golden)
         write_preset(preset, *([presets_file] if presets_file else []))

@@ -11,9 +11,8 @@ from keras_pdenets.builders import ModelOptions
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
-from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
-from keras_pdenets.hub.resolve import resolve
-from keras_pdenets.presets import get_preset, list_presets
+from keras_pdenets.hub.files import load_file, load_weights, read_checkpoint, write_weights
+from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
@@ -173,9 +172,9 @@ def _resume(model, recipe, folder):
 
 def _start(model, start):
     """Give a model the weights of a trained one that it can be deepened from."""
-    path = resolve(get_preset(start))[0] if start in list_presets() else Path(start).expanduser()
-    source = build_model(read_checkpoint(path))
-    load_weights(source, path)
+    with WeightsSource.parse(start).resolve() as file:
+        source = build_model(read_checkpoint(file))
+        load_file(source, file)
     deepen(source, model)
 
 

@@ -1,0 +1,258 @@
+"""What every public builder does: bind its arguments, build the net, load its weights."""
+
+import difflib
+import functools
+import inspect
+import logging
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import keras
+
+from keras_pdenets.applications import signatures
+from keras_pdenets.builders import FAMILIES, TRAINING_ONLY, ModelOptions, Preprocessing
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import load_file, read_checkpoint
+from keras_pdenets.hub.source import WeightsSource, check_access
+from keras_pdenets.hub.weight_file import WeightFile
+from keras_pdenets.layers.images import check_data_format
+from keras_pdenets.presets import ARCHITECTURES, Architecture, Checkpoint, read_presets
+from keras_pdenets.utils.checks import as_shape, check_flag
+
+_LOG = logging.getLogger("keras_pdenets")
+_P = ParamSpec("_P")
+
+
+def application(family: Callable[_P, Any], name: str) -> Callable[_P, Any]:
+    """The public builder of a row, with the signature of its family."""
+    row, signature = ARCHITECTURES[name], inspect.signature(family)
+
+    @functools.wraps(family)
+    def builder(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        return _build_from(row, **_bind(row.builder, signature, args, kwargs))
+
+    builder.__name__ = builder.__qualname__ = row.builder
+    builder.__module__ = "keras_pdenets.applications"
+    builder.__doc__ = signatures.DOCUMENTATION.format(
+        builder=row.builder,
+        reference=row.reference,
+        count=row.parameters,
+        side=row.side,
+        options="\n".join(_documented(*item) for item in FAMILIES[row.family].options.items()),
+    )
+    return builder
+
+
+def load_model(
+    weights: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    **options: Any,
+) -> keras.Model:
+    """The net that weights belong to, built by the builder that they name, with these weights.
+
+    Args:
+        weights: Name of a preset, `"hf://organisation/repo[@revision]"`, a safetensors file or a
+            folder with `model.safetensors`.
+        revision: Revision of a `hf://` repository.
+        cache_dir: Folder of the Hub's cache.
+        local_files_only: Do not ask the network.
+        **options: Other arguments of the builder, such as `classes` or `include_top`, by name.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        TypeError: If the builder has no such argument.
+        ValueError: If there is no such preset, or an argument is out of range.
+        WeightsError: If the weights cannot be had or do not fit.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.load_model("pde_resnet20_fashion_mnist")
+    >>> model.name, model.output_shape
+    ('pde_preact_resnet20', (None, 10))
+    """
+    return load_from(WeightsSource.parse(weights, revision, cache_dir, local_files_only), **options)
+
+
+def load_from(source: WeightsSource, **options: Any) -> keras.Model:
+    """The net that the weights of a source belong to, as `load_model` builds it."""
+    with source.resolve() as file:
+        row = read_checkpoint(file).row
+        signature = inspect.signature(getattr(signatures, row.family))
+        return _build(row, source, file, **_bind(row.builder, signature, (), options))
+
+
+def _build_from(
+    row: Architecture,
+    weights: object,
+    revision: str | None,
+    cache_dir: object,
+    local_files_only: bool,
+    **arguments: Any,
+) -> keras.Model:
+    """Build the model of a row, with the weights that an argument names."""
+    check_flag("include_preprocessing", arguments["include_preprocessing"])
+    if weights is None:
+        check_access(revision, cache_dir, local_files_only)
+        return _build(row, None, None, **arguments)
+    if isinstance(weights, str) and weights == "hub" and revision is None:
+        if row.preset is None:
+            raise ValueError(
+                f"`weights` cannot be 'hub' for {row.builder}: it has no checkpoint yet. Use "
+                f"weights=None. Checkpoints exist for: {', '.join(_builders_with_presets())}"
+            )
+        weights = row.preset
+    source = WeightsSource.parse(weights, revision, cache_dir, local_files_only)
+    with source.resolve() as file:
+        return _build(row, source, file, **arguments)
+
+
+def _build(
+    row: Architecture,
+    source: WeightsSource | None,
+    file: WeightFile | None,
+    *,
+    include_top: bool,
+    input_tensor: Any,
+    input_shape: Any,
+    classes: int | None,
+    name: str | None,
+    include_preprocessing: bool,
+    data_format: str | None,
+    pooling: str | None,
+    classifier_activation: Any,
+    dropout: float,
+    dtype: Any,
+    weights: object = None,
+    revision: object = None,
+    cache_dir: object = None,
+    local_files_only: bool = False,
+    **config_options: Any,
+) -> keras.Model:
+    """Build the model of a row, then load an open weight file."""
+    include_preprocessing = check_flag("include_preprocessing", include_preprocessing)
+    config_options = {k: v for k, v in config_options.items() if not _is_unset(k, v)}
+    checkpoint = None if file is None else _checkpoint_for(row, file, config_options)
+    data_format = check_data_format(data_format)
+    if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
+                f"Received: {type(input_tensor).__name__}"
+            )
+        given, input_shape = input_shape, tuple(input_tensor.shape[1:])
+        if given is not None and as_shape(given) != input_shape:
+            raise ValueError(
+                "`input_shape` must be that of `input_tensor`, or None. "
+                f"Received: input_shape={given}, input_tensor of shape {input_shape}"
+            )
+    elif input_shape is None:
+        input_shape = _default_shape(row, checkpoint, data_format)
+    if classes is None:
+        classes = 1000 if checkpoint is None else checkpoint.classes
+    preprocessing = None
+    if include_preprocessing:
+        preprocessing = Preprocessing() if checkpoint is None else checkpoint.preprocessing
+    options = ModelOptions(
+        input_shape,
+        name=name or row.name,
+        classes=classes,
+        include_top=include_top,
+        input_tensor=input_tensor,
+        pooling=pooling,
+        classifier_activation=classifier_activation,
+        preprocessing=preprocessing,
+        dropout=dropout,
+        data_format=data_format,
+        dtype=dtype,
+    )
+    if checkpoint is not None:
+        config_options = {**checkpoint.options, **config_options}
+    model = row.build(config_options, options)
+    if file is not None and checkpoint is not None:
+        report = load_file(model, file, bool(include_top and classes != checkpoint.classes))
+        report.origin = source
+        model.load_report = report
+        changed = report.adapted or report.initialised
+        _LOG.log(logging.WARNING if changed else logging.INFO, "%s", report)
+    return model
+
+
+def _bind(
+    builder: str, signature: inspect.Signature, args: Any, kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call; an error names the builder and the nearest argument."""
+    for name in kwargs:
+        if name not in signature.parameters:
+            near = difflib.get_close_matches(name, signature.parameters, n=1, cutoff=0.0)
+            raise TypeError(
+                f"{builder}() has no argument {name!r}; the nearest is {near[0]!r}. All are: "
+                f"{', '.join(signature.parameters)}"
+            )
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        positional = [key for key, parameter in signature.parameters.items()
+                      if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]  # fmt: skip
+        raise TypeError(
+            f"{builder}(): {error}; without their names it takes {', '.join(positional)}"
+        ) from None
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _documented(name: str, text: str) -> str:
+    """One argument's entry of a docstring."""
+    return textwrap.fill(
+        f"{name}: {text}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _unset(option: str) -> str | None:
+    """What a family's option is where the caller does not give it."""
+    # None is an answer for these, so that it cannot stand for "the model's own".
+    return "default" if option in ("activation", "promote") else None
+
+
+def _is_unset(option: str, value: Any) -> bool:
+    unset = _unset(option)
+    return value is None if unset is None else isinstance(value, str) and value == unset
+
+
+def _default_shape(
+    row: Architecture, checkpoint: Checkpoint | None, data_format: str
+) -> tuple[int, ...]:
+    shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
+    return shape if data_format == "channels_last" else (shape[2], shape[0], shape[1])
+
+
+def _builders_with_presets() -> list[str]:
+    presets = read_presets().values()
+    return sorted({preset.checkpoint.row.builder for preset in presets})
+
+
+def _checkpoint_for(
+    row: Architecture, file: WeightFile, config_options: dict[str, Any]
+) -> Checkpoint:
+    """The header of a weight file, if it belongs to this row and to the options given."""
+    checkpoint = read_checkpoint(file)
+    if checkpoint.architecture != row.name:
+        other = checkpoint.row.builder
+        raise WeightsError(f"{file.path} holds weights of {other}; {row.builder} cannot take them.")
+    trained = row.config(checkpoint.options)
+    wanted = row.config({**checkpoint.options, **config_options})
+    for key, value in config_options.items():
+        # How a net is trained is no part of a checkpoint.
+        if key not in TRAINING_ONLY and getattr(wanted, key) != getattr(trained, key):
+            raise ValueError(
+                f"`{key}` must be {getattr(trained, key)!r}, as the checkpoint was trained with; "
+                f"weights=None builds another net. Received: {key}={value!r}"
+            )
+    return checkpoint

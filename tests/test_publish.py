@@ -19,7 +19,7 @@ from loopback_hub import LoopbackHub
 import keras_pdenets
 from keras_pdenets.benchmark import Result
 from keras_pdenets.cli import publish as command
-from keras_pdenets.hub import resolve
+from keras_pdenets.hub import source
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.golden import read_golden
@@ -300,7 +300,7 @@ def test_where_the_weights_come_from(hub, place, monkeypatch):
     else:
         commit = hub.add("someone/old", {weights.name: weights.read_bytes()})
         change = {"repo": "someone/old", "revision": commit}
-    monkeypatch.setattr(resolve, "CHECKOUT_WEIGHTS", hub.folder / "nowhere")
+    monkeypatch.setattr(source, "CHECKOUT_WEIGHTS", hub.folder / "nowhere")
     done = _publish(hub, change=change, weights_folder=given)
     assert _state(hub) == (1, {TAG: done.commit}, done.commit)
     assert bool(hub.count("HEAD", "/someone/old/resolve/")) == (place == "hub")
@@ -355,7 +355,7 @@ def test_the_commands(hub, capsys):
 def test_the_command_that_times(hub, monkeypatch, capsys):
     name = "plain_net20_fashion_mnist"
     shutil.copytree(publishing.CHECKOUT_WEIGHTS / name, hub.folder / name)
-    monkeypatch.setattr(resolve, "CHECKOUT_WEIGHTS", hub.folder)
+    monkeypatch.setattr(source, "CHECKOUT_WEIGHTS", hub.folder)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     asked = []
 

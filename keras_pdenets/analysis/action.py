@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from keras import ops
 
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators import (
     derivative_factors,
     pde_basis,
@@ -183,13 +183,9 @@ def line_equation(layer):
     r"""$\sigma^2$, b and c of a PDE layer along x and y, each of shape (2, inputs, filters)."""
     # In 64 bits, and not through the layer's own tensors: a sigma of 0 must give 0 here too.
     if layer.form == "linear":
-        basis, numbers = pde_orthonormal_basis(), _array(layer.coordinates)
+        basis, numbers = pde_orthonormal_basis(), as_float64(layer.coordinates)
     else:
         basis = pde_basis(layer.normalize)
-        numbers = pde_coefficients(*(_array(w) for w in (layer.sigma, layer.b, layer.c)))
+        numbers = pde_coefficients(*(as_float64(w) for w in (layer.sigma, layer.b, layer.c)))
     d = np.einsum("jk,kno->jno", derivative_factors(basis), numbers)
     return 2.0 * d[[0, 1]], d[[3, 4]], d[[5, 5]]
-
-
-def _array(variable):
-    return np.asarray(ops.convert_to_numpy(variable), "float64")

@@ -23,6 +23,7 @@ from keras_pdenets.graphs.graph import Graph, read_graph
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import FINGERPRINT_SIZE
 from keras_pdenets.hub.paths import own_variables
+from keras_pdenets.layers.precision import as_float64
 
 _DIGITS = 16  # of a hash: against accidents, not against forgery, which the file's own hash is for
 _EXACT = ("float32", "float64")  # half precision has rounded what the file holds
@@ -225,6 +226,6 @@ def _runner(model, symbols):
 
 def _logits(head, features):
     """What a dense layer gives without its activation."""
-    kernel, bias = (np.asarray(keras.ops.convert_to_numpy(w), "float64") for w in head.weights)
+    kernel, bias = map(as_float64, head.weights)
     with np.errstate(over="ignore", invalid="ignore"):
         return features.astype("float64") @ kernel + bias

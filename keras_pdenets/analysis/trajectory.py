@@ -6,8 +6,8 @@ from itertools import groupby
 import keras
 import numpy as np
 
+from keras_pdenets.analysis.feature_maps import feature_maps
 from keras_pdenets.analysis.inputs import batches, check_images, check_integers, check_model
-from keras_pdenets.analysis.places import find_places
 from keras_pdenets.analysis.streams import check_finite
 from keras_pdenets.utils.tables import write_rows
 
@@ -95,7 +95,7 @@ def trajectories(model, images, labels=None, batch_size=32):
     [(3, 10, 2), (3, 10, 2), (3, 10, 2)]
     """
     flat = check_model(model)
-    places = [place for place in find_places(flat) if place.kind != "convolution"]
+    places = [place for place in feature_maps(flat) if place.kind != "convolution"]
     if not places:
         raise ValueError(
             f"`model` must have residual blocks or activations. Received: {model.name!r} with none"

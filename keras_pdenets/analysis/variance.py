@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pdenets.analysis.feature_maps import feature_maps
 from keras_pdenets.analysis.inputs import check_model
-from keras_pdenets.analysis.places import find_places
 from keras_pdenets.analysis.streams import batches_of, check_finite
 from keras_pdenets.utils.tables import write_rows
 
@@ -78,7 +78,7 @@ def feature_variance(model, images, batch_size=128):
     (9,)
     """
     flat = check_model(model)
-    places = find_places(flat)
+    places = feature_maps(flat)
     tensors = [tensor for place in places for tensor in _tensors(place)]
     rows = ops.stack([_moments(tensor) for tensor in tensors], axis=1)  # (images, tensors, 2)
     probe = keras.Model(flat.input, rows, name="variance_probe")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import layers, ops
 
-from keras_pdenets.layers.precision import numbers
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.norms import convolution_norm
 
 
@@ -46,7 +46,7 @@ class LinearMap:
         return [_spread(kernel, self.dilation) for kernel in self._dense_kernels()]
 
     def _dense_kernels(self):
-        return [functools.reduce(np.matmul, map(numbers, term)) for term in self.terms]
+        return [functools.reduce(np.matmul, map(as_float64, term)) for term in self.terms]
 
     def bound(self, sides=None):
         """Upper bound of the 2-norm on images of these sides, None where one is open.

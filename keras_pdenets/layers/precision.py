@@ -16,6 +16,6 @@ def widen(x):
     return ops.cast(x, wide_dtype(x.dtype))
 
 
-def numbers(tensor):
+def as_float64(tensor):
     """The values of a tensor or variable, an array in float64."""
     return np.asarray(ops.convert_to_numpy(tensor), "float64")

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.stages import read_blocks
-from keras_pdenets.transforms.symmetry import assign, norm_variables, value_of
+from keras_pdenets.transforms.symmetry import assign, norm_variables
 
 
 def fold_block_norms(model) -> Any:
@@ -69,14 +70,14 @@ def fold_block_norms(model) -> Any:
 
 def _fold(source, norm, target):
     """Weights of `source` followed by `norm`, for `target`, which has a bias."""
-    gamma, beta, mean, variance = map(value_of, norm_variables(norm))
+    gamma, beta, mean, variance = map(as_float64, norm_variables(norm))
     scale = gamma / np.sqrt(variance + norm.epsilon)
     conv, new = source, target
     if hasattr(source, "mixing"):
         conv, new = source.mixing, target.mixing
         rest = [w for w in target.weights if w is not new.bias]
         for variable, old in zip(rest, source.weights, strict=True):
-            assign(variable, value_of(old))
-    bias = value_of(conv.bias) if conv.use_bias else 0.0
-    assign(new.kernel, value_of(conv.kernel) * scale)
+            assign(variable, as_float64(old))
+    bias = as_float64(conv.bias) if conv.use_bias else 0.0
+    assign(new.kernel, as_float64(conv.kernel) * scale)
     assign(new.bias, beta + scale * (bias - mean))

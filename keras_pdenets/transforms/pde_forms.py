@@ -2,11 +2,11 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.graphs.graph import functional
 from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators import pde_basis, pde_coefficients, pde_orthonormal_basis
 from keras_pdenets.transforms.copying import copy_layer, give_weights
 
@@ -76,13 +76,9 @@ def _linear_config(value, is_pde=False):
 
 def _give_operators(old, new):
     """Give a linear layer the operators of a quadratic one, computed in 64 bits."""
-    numbers = pde_coefficients(*(_array(w) for w in (old.sigma, old.b, old.c)))
+    numbers = pde_coefficients(*(as_float64(w) for w in (old.sigma, old.b, old.c)))
     # (k, h, w) . (j, h, w), (k, n, o) -> (j, n, o)
     overlap = np.tensordot(pde_orthonormal_basis(), pde_basis(old.normalize), ((1, 2), (1, 2)))
     new.coordinates.assign(np.tensordot(overlap, numbers, 1))
     if old.use_bias:
-        new.bias.assign(_array(old.bias))
-
-
-def _array(variable):
-    return np.asarray(ops.convert_to_numpy(variable), "float64")
+        new.bias.assign(as_float64(old.bias))

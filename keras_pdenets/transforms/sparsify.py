@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
 from keras_pdenets.transforms.symmetry import TransformReport, transform
 from keras_pdenets.utils.checks import check_integer, check_number
@@ -215,7 +216,7 @@ def sparsify(
 
 def _orthogonal(matrix, general):
     """The matrix in float64; a rotation as exact as float64 has it."""
-    matrix = np.asarray(ops.convert_to_numpy(matrix), dtype="float64")
+    matrix = as_float64(matrix)
     if general:
         return matrix
     left, _, right = np.linalg.svd(matrix)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.copying import check_data
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
 from keras_pdenets.utils.checks import check_number
@@ -154,7 +155,7 @@ def _transform_block(block, before, after):
         _write(block.shortcut_conv, block.shortcut_norm, after)
     product = block.product
     if product.equation == "full":
-        kernel = value_of(product.mixing.kernel)
+        kernel = as_float64(product.mixing.kernel)
         n = len(before)
         inverse = np.linalg.inv(before)
         tensor = kernel.reshape(n, -1, n, kernel.shape[-1])
@@ -171,7 +172,7 @@ def _transform_block(block, before, after):
         if product.equation == 5:
             # Each output is a sum of hidden channels, whose scale is that of the coefficients.
             scale = np.repeat(np.diag(after), product.multiplier * len(before) // len(after))
-            assign(product.coefficients.kernel, value_of(product.coefficients.kernel) * scale)
+            assign(product.coefficients.kernel, as_float64(product.coefficients.kernel) * scale)
         elif product.equation == 4:
             _write(product.mixing, None, _permutation(after))
             _write(product.coefficients, block.norm, after)
@@ -184,22 +185,22 @@ def _permute_hidden(product, before):
     order, scale = np.abs(before).argmax(axis=1), before.sum(axis=1)
     m = product.multiplier
     hidden = (order[:, None] * m + np.arange(m)).ravel()
-    kernel = value_of(product.stencils.kernel)
+    kernel = as_float64(product.stencils.kernel)
     if product.form.stencil_per_hidden:
         assign(product.stencils.kernel, kernel[:, :, hidden])
     elif not product.shared_stencil:
         assign(product.stencils.kernel, kernel[:, :, order])
     columns = {"hidden": hidden, "input": order, "output": slice(None)}[product.form.coefficients]
     coefficients = product.coefficients.kernel
-    assign(coefficients, value_of(coefficients)[..., columns])
+    assign(coefficients, as_float64(coefficients)[..., columns])
     _scale_norm_input(product.stencil_norm, hidden, np.repeat(scale, m))
     if product.mixing is not None:
-        assign(product.mixing.kernel, value_of(product.mixing.kernel)[:, :, hidden])
+        assign(product.mixing.kernel, as_float64(product.mixing.kernel)[:, :, hidden])
 
 
 def _scale_norm_input(norm, order, scale):
     """Batch norm of permuted and scaled channels that gives what it gave, permuted."""
-    gamma, beta, mean, variance = (value_of(v)[order] for v in norm_variables(norm))
+    gamma, beta, mean, variance = (as_float64(v)[order] for v in norm_variables(norm))
     # epsilon does not scale with the variance
     gamma = gamma * np.sqrt((scale**2 * variance + norm.epsilon) / (variance + norm.epsilon))
     for variable, value in zip(
@@ -210,7 +211,7 @@ def _scale_norm_input(norm, order, scale):
 
 def _read(kernel, matrix):
     """Kernel of a layer whose input was u and becomes T u."""
-    return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), value_of(kernel))
+    return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), as_float64(kernel))
 
 
 def _write(conv, norm, matrix):
@@ -220,11 +221,11 @@ def _write(conv, norm, matrix):
         order = np.abs(matrix).argmax(axis=1)
         scales = matrix.sum(axis=1), matrix.sum(axis=1), 1.0, 1.0
         for variable, scale in zip(norm_variables(norm), scales, strict=True):
-            assign(variable, value_of(variable)[order] * scale)
+            assign(variable, as_float64(variable)[order] * scale)
         matrix = _permutation(matrix)
-    assign(conv.kernel, value_of(conv.kernel) @ matrix.T)
+    assign(conv.kernel, as_float64(conv.kernel) @ matrix.T)
     if conv.use_bias:
-        assign(conv.bias, matrix @ value_of(conv.bias))
+        assign(conv.bias, matrix @ as_float64(conv.bias))
 
 
 def norm_variables(norm):
@@ -235,11 +236,6 @@ def norm_variables(norm):
 def _permutation(matrix):
     """A monomial matrix with all its entries 1."""
     return np.eye(len(matrix))[np.abs(matrix).argmax(axis=1)]
-
-
-def value_of(variable):
-    """Value of a variable, in float64."""
-    return np.asarray(ops.convert_to_numpy(variable), dtype="float64")
 
 
 def assign(variable, value):
@@ -269,4 +265,4 @@ def _outputs(model, images):
     if head is None:
         return np.asarray(model.predict(images, verbose=0), "float64")
     features = keras.Model(model.input, head.input).predict(images, verbose=0)
-    return np.asarray(features, "float64") @ value_of(head.kernel) + value_of(head.bias)
+    return np.asarray(features, "float64") @ as_float64(head.kernel) + as_float64(head.bias)

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from keras_pdenets.layers import images
 from keras_pdenets.layers.boundary import pad_border
-from keras_pdenets.layers.precision import numbers
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.fusion.pending import Pending
 
 
@@ -50,12 +50,12 @@ def bordered(x, kernel, bias, layer, name, form, depthwise=False):
 
 def bias_of(layer):
     """The bias of a layer, or None."""
-    return None if getattr(layer, "bias", None) is None else numbers(layer.bias)
+    return None if getattr(layer, "bias", None) is None else as_float64(layer.bias)
 
 
 def convolution(layer, x, merge=True, form=None, name=None):
     """One plain convolution of a layer of one term, or, unless merged, as many as it has itself."""
-    kernels, names = [numbers(kernel) for kernel in layer.kernels()], [name or layer.name]
+    kernels, names = [as_float64(kernel) for kernel in layer.kernels()], [name or layer.name]
     if merge:
         kernels = [functools.reduce(np.matmul, kernels)]
     elif len(kernels) > 1:
@@ -67,15 +67,13 @@ def convolution(layer, x, merge=True, form=None, name=None):
 
 def polynomial(layer, x, form=None):
     """A convolution three times as wide, and products with coordinates."""
-    axis, (kernel,) = images.channel_axis(layer.data_format) % 4, map(numbers, layer.kernels())
+    axis, (kernel,) = images.channel_axis(layer.data_format) % 4, map(as_float64, layer.kernels())
     parts = ops.split(bordered(x, kernel, None, layer, layer.name, form).tensor(), 3, axis)
     probe = np.zeros([n or 1 for n in x.shape], "float32")
-    scaled = [
-        layers.Rescaling(numbers(c).tolist(), name=f"{layer.name}_{n}", dtype=layer.dtype_policy)(p)
-        for n, c, p in zip("xy", layer._coordinates(probe), parts[1:], strict=True)
-    ]
-    y = parts[0] + scaled[0] + scaled[1]
-    bias = bias_of(layer)
+    y, bias = parts[0], bias_of(layer)
+    for part, coordinate, along in zip("xy", layer._coordinates(probe), parts[1:], strict=True):
+        scale, name = as_float64(coordinate).tolist(), f"{layer.name}_{part}"
+        y = y + layers.Rescaling(scale, name=name, dtype=layer.dtype_policy)(along)
     if bias is None:
         return y
     shape = [-1 if a == axis else 1 for a in range(4)]
@@ -92,26 +90,26 @@ def by_operations(layer, x):
 def gain(layer, x):
     """A root mean square over the channels, times one number."""
     mean = ops.mean(ops.square(x), axis=layer.axis, keepdims=True)
-    return x * ops.rsqrt(mean + layer.epsilon) * float(numbers(layer.gain))
+    return x * ops.rsqrt(mean + layer.epsilon) * float(as_float64(layer.gain))
 
 
 def promoted_step(layer, x, form=None):
     """Y + K2 * c relu(low - K1 * y), or with gains, and the same at the upper end."""
-    ends = [(-1.0, layer.low, 1.0)] + ([] if layer.high is None else [(1.0, -layer.high, -1.0)])
-    bends = [_bend(layer, x, form, index, *end) for index, end in enumerate(ends)]
-    return layers.Add(name=f"{layer.name}_add", dtype=layer.dtype_policy)([x, *bends])
+    sides = [(-1.0, layer.low, 1.0)] + ([] if layer.high is None else [(1.0, -layer.high, -1.0)])
+    ends = [_one_end(layer, x, form, index, *end) for index, end in enumerate(sides)]
+    return layers.Add(name=f"{layer.name}_add", dtype=layer.dtype_policy)([x, *ends])
 
 
-def _bend(layer, x, form, index, sign, end, back):
+def _one_end(layer, x, form, index, sign, end, back):
     names = [f"{layer.name}_{part}{index}" for part in ("inner", "relu", "outer")]
     relu = layers.ReLU(name=names[1], dtype=layer.dtype_policy)
     if hasattr(layer, "gain"):
         z = layers.Rescaling(sign, end, name=names[0], dtype=layer.dtype_policy)(x)
-        scale = layer.along_channels(back * layer.rate * numbers(layer.gain), x)
-        scale = numbers(scale).tolist()
+        scale = layer.along_channels(back * layer.rate * as_float64(layer.gain), x)
+        scale = as_float64(scale).tolist()
         return layers.Rescaling(scale, name=names[2], dtype=layer.dtype_policy)(relu(z))
     layout, depthwise = _ZeroBorder(layer), layer.promote == "depthwise"
-    inner, outer = sign * numbers(layer.inner_kernel), back * numbers(layer.outer_kernel)
+    inner, outer = sign * as_float64(layer.inner_kernel), back * as_float64(layer.outer_kernel)
     bias = np.full(inner.shape[-2], end) if end else None
     z = bordered(x, inner, bias, layout, names[0], form, depthwise).tensor()
     z = bordered(relu(z), layer.rate * outer, None, layout, names[2], form, depthwise)

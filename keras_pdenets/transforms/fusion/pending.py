@@ -14,8 +14,29 @@ _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
 _KEPT = ("strides", "padding", "dilation_rate", "groups", "data_format")
 
 
+class Delayed:
+    """What is made when its output is asked for: until then something may be merged into it.
+
+    Attributes:
+        shared: Whether its output is read more than once: then nothing may be merged.
+    """
+
+    shared = False
+    _output = None
+
+    def tensor(self):
+        """The symbolic output, made at the first call."""
+        if self._output is None:
+            self._output = self.make()
+        return self._output
+
+    def make(self):
+        """The symbolic output, of new layers."""
+        raise NotImplementedError
+
+
 @dataclass
-class Pending:
+class Pending(Delayed):
     """A convolution, a depthwise convolution or a dense layer, as arrays.
 
     Args:
@@ -25,7 +46,6 @@ class Pending:
         bias: Its bias, or None.
         config: Other arguments of the class.
         merged: Names of the layers that were merged into it.
-        shared: Whether its output is read more than once: then nothing may be merged.
         form: One of `forms.FORMS`, or None: a layer as it is.
     """
 
@@ -35,9 +55,7 @@ class Pending:
     bias: np.ndarray | None
     config: dict[str, Any]
     merged: list[str] = field(default_factory=list)
-    shared: bool = False
     form: str | None = None
-    _output: Any = None
 
     @property
     def depthwise(self):
@@ -99,13 +117,9 @@ class Pending:
         full[..., index, index, :] = self.kernel
         return full.reshape(*sides, channels, channels * multiplier)
 
-    def tensor(self):
-        """The symbolic output; the layer is made at the first call."""
-        if self._output is None:
-            self._output = forms.formed(self, self.form)
-        if self._output is None:
-            self._output = self.layer(self.source)
-        return self._output
+    def make(self):
+        output = forms.formed(self, self.form)
+        return self.layer(self.source) if output is None else output
 
     def layer(self, source, **changes):
         """The output of the layer that this is, or one with a changed config, on a source."""

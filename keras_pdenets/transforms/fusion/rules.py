@@ -7,10 +7,10 @@ from keras import layers, ops
 from keras_pdenets import layers as own
 from keras_pdenets.layers import images
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
-from keras_pdenets.layers.precision import numbers
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.copying import copy_layer, give_weights
 from keras_pdenets.transforms.fusion import expand, forms
-from keras_pdenets.transforms.fusion.bends import Bend, Smooth
+from keras_pdenets.transforms.fusion.activations import PiecewiseLinear, SmoothFlow
 from keras_pdenets.transforms.fusion.pending import Pending, pending_of
 
 _LINEAR = (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
@@ -81,8 +81,8 @@ class Rules:
         quantized = getattr(layer.dtype_policy, "quantization_mode", None)
         if layer.activation is not keras.activations.linear or quantized:
             return None
-        kernel = numbers(layer.kernel)
-        bias = numbers(layer.bias) if layer.use_bias else None
+        kernel = as_float64(layer.kernel)
+        bias = as_float64(layer.bias) if layer.use_bias else None
         name = name or layer.name
         alone = pending_of(layer, None, (kernel, bias), name)
         alone.form = self.form
@@ -97,12 +97,12 @@ class Rules:
         """A scale and an offset of each channel."""
         if not _absorbs(x, layer.axis):
             return None
-        deviation = np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
-        scale = (numbers(layer.gamma) if layer.scale else 1.0) / deviation
-        offset = numbers(layer.beta) if layer.center else 0.0
+        deviation = np.sqrt(as_float64(layer.moving_variance) + layer.epsilon)
+        scale = (as_float64(layer.gamma) if layer.scale else 1.0) / deviation
+        offset = as_float64(layer.beta) if layer.center else 0.0
         name = name or layer.name
         self.merged[name] = x.config["name"]
-        return x.scaled(scale, offset - scale * numbers(layer.moving_mean), name)
+        return x.scaled(scale, offset - scale * as_float64(layer.moving_mean), name)
 
     def rescaling(self, layer, x):
         """One scale and one offset."""
@@ -117,9 +117,9 @@ class Rules:
             return self._expanded(layer, expand.gain(layer, tensor_of(x)))
         if _absorbs(x):
             self.merged[layer.name] = x.config["name"]
-            return x.scaled(float(numbers(layer.gain)), 0.0, layer.name)
+            return x.scaled(float(as_float64(layer.gain)), 0.0, layer.name)
         rescaling = layers.Rescaling(
-            float(numbers(layer.gain)), name=layer.name, dtype=layer.dtype_policy
+            float(as_float64(layer.gain)), name=layer.name, dtype=layer.dtype_policy
         )
         return self._expanded(layer, rescaling(tensor_of(x)))
 
@@ -185,25 +185,24 @@ class Rules:
         return layer._sum_groups(products) if layer.mixing is None else part("mixing", products)
 
     def clip_step(self, layer, x):
-        """One more factor of a bend, or convolutions."""
+        """One more factor of the slope beyond the ends, or convolutions."""
         if layer.promote is not None:
             return self._expanded(layer, expand.promoted_step(layer, tensor_of(x), self.form))
         self.expanded.append(layer.name)
-        same = isinstance(x, Bend) and not x.shared and (x.low, x.high) == (layer.low, layer.high)
-        if same and 1 - layer.rate >= 0 and x.slope >= 0:
-            return Bend(
-                x.source, x.low, x.high, x.slope * (1 - layer.rate), x.name, layer.dtype_policy
-            )
-        return Bend(
-            tensor_of(x), layer.low, layer.high, 1 - layer.rate, layer.name, layer.dtype_policy
-        )
+        ends, slope, name = (layer.low, layer.high), 1 - layer.rate, layer.name
+        follows = isinstance(x, PiecewiseLinear) and not x.shared and (x.low, x.high) == ends
+        if follows and slope >= 0 and x.slope >= 0:
+            source, slope, name = x.source, x.slope * slope, x.name
+        else:
+            source = tensor_of(x)
+        return PiecewiseLinear(source, *ends, slope, name, layer.dtype_policy)
 
     def newton_step(self, layer, x):
         """One more step towards an activation."""
         if layer.promote is not None:
             return None
         follows = (
-            isinstance(x, Smooth) and not x.shared and x.activation == layer.activation
+            isinstance(x, SmoothFlow) and not x.shared and x.activation == layer.activation
             and abs(x.reached - layer.left) < 1e-9
         )  # fmt: skip
         if not follows and layer.left != 0:
@@ -213,7 +212,7 @@ class Rules:
         source = x.source if follows else tensor_of(x)
         name = x.name if follows else layer.name
         self.expanded.append(layer.name)
-        return Smooth(
+        return SmoothFlow(
             source, layer.activation, reached, steps, self._keep, name, layer.dtype_policy
         )
 

@@ -9,6 +9,7 @@ from keras import layers
 from keras_pdenets.blocks.flow_chain import CLIPPED, FLOWING, flow_steps
 from keras_pdenets.layers import ClipFlowStep, FitChannels, LinearFlowStep
 from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.flows import largest_invertible, linear_flow
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.operators.flows.linear import PAPER
@@ -180,7 +181,7 @@ def linear_chain(layer, steps, scheme, time):
     reason = _linear_obstacle(layer)
     if reason is not None or not steps:
         return reason or "not named in steps"
-    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), "float64")
+    kernel = as_float64(layer.kernel)
     matrix = kernel.reshape(kernel.shape[-2:]).T
     if max(matrix.shape) > _WIDEST:
         return f"its matrix is wider than {_WIDEST}"

@@ -8,7 +8,7 @@ from keras import layers
 
 from keras_pdenets.layers import HardTanh
 from keras_pdenets.layers.linear_maps import linear_map
-from keras_pdenets.layers.precision import numbers
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
 
 _KEEPING = (
@@ -85,12 +85,12 @@ def _linear(layer, _):
 
 
 def _batch_norm(layer, _):
-    deviation = np.sqrt(numbers(layer.moving_variance) + layer.epsilon)
-    return float(np.max(np.abs(numbers(layer.gamma) if layer.scale else 1.0) / deviation))
+    deviation = np.sqrt(as_float64(layer.moving_variance) + layer.epsilon)
+    return float(np.max(np.abs(as_float64(layer.gamma) if layer.scale else 1.0) / deviation))
 
 
 def _normalization(layer, _):
-    deviation = np.maximum(np.sqrt(numbers(layer.variance)), keras.backend.epsilon())
+    deviation = np.maximum(np.sqrt(as_float64(layer.variance)), keras.backend.epsilon())
     return float(np.max(deviation if layer.invert else 1 / deviation))
 
 

@@ -1,4 +1,4 @@
-"""Where a net is looked into, from its input to its output: blocks, or layers where it has none."""
+"""Feature maps of a net, from its input to its output: behind blocks, or layers if it has none."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +14,14 @@ _STEPS = (own.ClipFlowStep, own.NewtonFlowStep, own.CarryFlowStep)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place along the depth of a net.
+class FeatureMap:
+    """What a block or a layer of a net gives to the next.
 
     Args:
         name: Name of the layer; of a block, of the layer that adds.
         kind: `"block"`, `"activation"` (also within a layer) or `"convolution"`.
-        section: Number of its section: of a block, as `find_blocks` counts; else places in a row
-            whose outputs have one shape.
+        section: Number of its section: of a block, as `residual_blocks` counts; else feature maps
+            in a row that have one shape.
         output: Tensor behind the block or the layer.
         block: The `ResidualBlock`, or None.
     """
@@ -33,14 +33,14 @@ class Place:
     block: Any = None
 
 
-def find_places(flat):
+def feature_maps(flat):
     """The residual blocks of a flat model; of a plain one, its activations and convolutions.
 
     Args:
         flat: A functional model without models inside it.
 
     Returns:
-        List of `Place`, in the order of the graph.
+        List of `FeatureMap`, in the order of the graph.
 
     Raises:
         ValueError: If the model has none of them.
@@ -49,12 +49,12 @@ def find_places(flat):
     try:
         blocks = residual_blocks(graph)
     except ValueError:  # it has none
-        return _plain_places(graph)
-    return [Place(b.name, "block", b.section, b.output, b) for b in blocks]
+        return _plain_maps(graph)
+    return [FeatureMap(b.name, "block", b.section, b.output, b) for b in blocks]
 
 
-def _plain_places(graph):
-    places, section, last = [], -1, None
+def _plain_maps(graph):
+    maps, section, last = [], -1, None
     for call in graph.calls:
         kind = _kind(call.layer)
         if kind is None:
@@ -62,13 +62,13 @@ def _plain_places(graph):
         output = call.outputs[0]
         section += tuple(output.shape) != last
         last = tuple(output.shape)
-        places.append(Place(call.layer.name, kind, section, output))
-    if not places:
+        maps.append(FeatureMap(call.layer.name, kind, section, output))
+    if not maps:
         raise ValueError(
             "`model` must have residual blocks, activations or convolutions. "
             f"Received: {graph.name!r} with none of them in {len(graph.calls)} calls"
         )
-    return places
+    return maps
 
 
 def _kind(layer):

@@ -6,9 +6,11 @@ from typing import Any
 
 from keras import layers, ops
 
+from keras_pdenets.transforms.fusion.pending import Delayed
+
 
 @dataclass
-class Bend:
+class PiecewiseLinear(Delayed):
     """A straight line whose ends were bent by so many steps, not made yet.
 
     Args:
@@ -18,7 +20,6 @@ class Bend:
         slope: Slope beyond the ends so far.
         name: Name of the layer that will stand here.
         dtype: Dtype policy.
-        shared: Whether its output is read more than once.
     """
 
     source: Any
@@ -27,16 +28,8 @@ class Bend:
     slope: float
     name: str
     dtype: Any
-    shared: bool = False
-    _output: Any = None
 
-    def tensor(self):
-        """The symbolic output."""
-        if self._output is None:
-            self._output = self._make()
-        return self._output
-
-    def _make(self):
+    def make(self):
         slope = self.slope if abs(self.slope) > 1e-12 else 0.0
         common = {"name": self.name, "dtype": self.dtype}
         # A slope below 0 is a step that overshot; Keras' ReLU takes none.
@@ -50,7 +43,7 @@ class Bend:
 
 
 @dataclass
-class Smooth:
+class SmoothFlow(Delayed):
     """The flow of a smooth activation up to h, not made yet: exact at h = 1 only.
 
     Args:
@@ -61,7 +54,6 @@ class Smooth:
         keep: Function that is told of each of them then.
         name: Name of the layer that will stand here.
         dtype: Dtype policy.
-        shared: Whether its output is read more than once.
     """
 
     source: Any
@@ -71,23 +63,18 @@ class Smooth:
     keep: Callable[[Any], None]
     name: str
     dtype: Any
-    shared: bool = False
-    _output: Any = None
 
     @property
     def complete(self):
         """Whether it is the activation."""
         return abs(self.reached - 1) < 1e-9
 
-    def tensor(self):
-        """The symbolic output."""
-        if self._output is None:
-            if self.complete:
-                layer = layers.Activation(self.activation, name=self.name, dtype=self.dtype)
-                self._output = layer(self.source)
-            else:
-                self._output = self.source
-                for step in self.steps:
-                    self.keep(step)
-                    self._output = type(step).from_config(step.get_config())(self._output)
-        return self._output
+    def make(self):
+        if self.complete:
+            layer = layers.Activation(self.activation, name=self.name, dtype=self.dtype)
+            return layer(self.source)
+        output = self.source
+        for step in self.steps:
+            self.keep(step)
+            output = type(step).from_config(step.get_config())(output)
+        return output

@@ -153,3 +153,5 @@ _KERAS = {
     **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
     **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
 }
+# The layers of Keras that have a linear map.
+KERAS_LAYERS = tuple(_KERAS)

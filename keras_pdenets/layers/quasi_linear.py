@@ -251,22 +251,33 @@ class QuasiLinear2D(OnImages):
 
     def call(self, inputs, training=None):
         """Multiply features with derivatives."""
-        inputs = ops.cast(inputs, self.compute_dtype)
-        if self.equation == "full":
-            return self.mixing(self._all_products(self.stencils(inputs), inputs))
-        factor = self.coefficients(inputs)
-        if self.form.derivative_of_product:
-            repeats = 1 if self.equation == 6 else self.multiplier
-            axis = images.channel_axis(self.data_format)
-            return self.mixing(self._derive(ops.repeat(inputs, repeats, axis) * factor, training))
-        derivatives = self._derive(inputs if self.lift is None else self.lift(inputs), training)
-        if self.equation == 4:
-            return self.mixing(derivatives) * factor
-        products = derivatives * factor
-        return self._sum_groups(products) if self.mixing is None else self.mixing(products)
 
-    def _derive(self, x, training):
-        return self.stencil_norm(self.stencils(x), training=training)
+        def apply(name, x):
+            mode = {"training": training} if name == "stencil_norm" else {}
+            return getattr(self, name)(x, **mode)
+
+        return self.combine(ops.cast(inputs, self.compute_dtype), apply)
+
+    def combine(self, inputs, apply):
+        """The output, with the layers inside applied by a function of their name and their input.
+
+        Args:
+            inputs: Batch of images.
+            apply: Returns what can be given to it again, and multiplied.
+        """
+        if self.equation == "full":
+            return apply("mixing", self._all_products(apply("stencils", inputs), inputs))
+        factor = apply("coefficients", inputs)
+        if self.form.derivative_of_product:
+            axis, repeats = images.channel_axis(self.data_format), self.multiplier
+            repeated = inputs if self.equation == 6 else ops.repeat(inputs, repeats, axis)
+            return apply("mixing", apply("stencil_norm", apply("stencils", factor * repeated)))
+        lifted = inputs if self.lift is None else apply("lift", inputs)
+        derivatives = apply("stencil_norm", apply("stencils", lifted))
+        if self.equation == 4:
+            return apply("mixing", derivatives) * factor
+        products = derivatives * factor
+        return self._sum_groups(products) if self.mixing is None else apply("mixing", products)
 
     def _grouped(self, x, groups):
         """The channels of `x` as two axes: groups, and members of a group."""

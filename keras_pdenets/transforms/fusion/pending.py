@@ -34,6 +34,10 @@ class Delayed:
         """The symbolic output, of new layers."""
         raise NotImplementedError
 
+    def __mul__(self, other):
+        """The product of two outputs."""
+        return self.tensor() * (other.tensor() if isinstance(other, Delayed) else other)
+
 
 @dataclass
 class Pending(Delayed):

@@ -2,10 +2,9 @@
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from keras_pdenets import layers as own
-from keras_pdenets.layers import images
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.copying import copy_layer, give_weights
@@ -157,32 +156,17 @@ class Rules:
     def quasi_linear(self, layer, x):
         """The parts of a product, merged where the algebra allows."""
         self.expanded.append(layer.name)
-        x = tensor_of(x)
-        form = layer.form
 
-        def part(name, value):
+        def apply(name, value):
             inner, full_name = getattr(layer, name), f"{layer.name}_{name}"
-            if name == "stencils":
-                return expand.convolution(inner, tensor_of(value), True, self.form, full_name)
             if name == "stencil_norm":
                 return self.batch_norm(inner, value, full_name)
-            return self.linear(inner, value, full_name)
+            if name != "stencils":
+                return self.linear(inner, value, full_name)
+            made = expand.convolution(inner, tensor_of(value), True, self.form, full_name)
+            return made.tensor() if layer.stencil_norm is None else made
 
-        if layer.equation == "full":
-            products = layer._all_products(part("stencils", x).tensor(), x)
-            return part("mixing", products)
-        factor = part("coefficients", x).tensor()
-        if form.derivative_of_product:
-            axis = images.channel_axis(layer.data_format)
-            repeats = 1 if layer.equation == 6 else layer.multiplier
-            product = (ops.repeat(x, repeats, axis) if repeats > 1 else x) * factor
-            return part("mixing", part("stencil_norm", part("stencils", product)))
-        lifted = x if layer.lift is None else part("lift", x).tensor()
-        derivatives = part("stencil_norm", part("stencils", lifted))
-        if layer.equation == 4:
-            return part("mixing", derivatives).tensor() * factor
-        products = derivatives.tensor() * factor
-        return layer._sum_groups(products) if layer.mixing is None else part("mixing", products)
+        return layer.combine(tensor_of(x), apply)
 
     def clip_step(self, layer, x):
         """One more factor of the slope beyond the ends, or convolutions."""

@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_pdenets.blocks.flow_chain import CLIPPED, FLOWING, flow_steps
 from keras_pdenets.layers import ClipFlowStep, FitChannels, LinearFlowStep
+from keras_pdenets.layers.linear_maps import KERAS_LAYERS
 from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.flows import largest_invertible, linear_flow
@@ -15,11 +16,7 @@ from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.operators.flows.linear import PAPER
 
 # Layers that end in their activation; a subclass may do more.
-_ENDING = (
-    layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D, layers.Conv3D,
-    layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose,
-    layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.SeparableConv1D, layers.SeparableConv2D,
-)  # fmt: skip
+_ENDING = (layers.EinsumDense, *KERAS_LAYERS)
 _ALONE = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "glu", "sparsemax")
 # Wider matrices have gigabytes of steps.

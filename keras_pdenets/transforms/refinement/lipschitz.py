@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from keras_pdenets.layers import HardTanh
-from keras_pdenets.layers.linear_maps import linear_map
+from keras_pdenets.layers.linear_maps import KERAS_LAYERS, linear_map
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
 
@@ -17,10 +17,6 @@ _KEEPING = (
     layers.ActivityRegularization, layers.Flatten, layers.Reshape, layers.Permute,
     layers.ZeroPadding1D, layers.ZeroPadding2D, layers.Cropping1D, layers.Cropping2D,
     layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.Softmax, HardTanh,
-)  # fmt: skip
-
-_LINEAR = (
-    layers.Dense, layers.Conv1D, layers.Conv2D, layers.DepthwiseConv1D, layers.DepthwiseConv2D
 )  # fmt: skip
 
 
@@ -108,7 +104,7 @@ def _pooling(layer, _):
 
 
 _RULES = {
-    **dict.fromkeys(_LINEAR, _linear),
+    **dict.fromkeys(KERAS_LAYERS, _linear),
     layers.BatchNormalization: _batch_norm,
     layers.Normalization: _normalization,
     layers.Rescaling: lambda layer, _: float(np.max(np.abs(layer.scale))),

@@ -6,6 +6,7 @@ from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
 from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows import activation_flow, increments
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
+from keras_pdenets.utils.checks import check_choice
 
 METHODS = ("inverse", "carry")
 # Slope beyond the ends, lower end, upper end.
@@ -49,8 +50,7 @@ def flow_steps(
     """
     names = [f"{name}_flow{index}" for index in range(steps)]
     left, step = increments(time, steps, paper)
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}. Received: {method!r}")
+    check_choice("method", method, METHODS)
     if method == "carry":
         if promote is not None or max_step is not None:
             raise ValueError("`promote` and `max_step` need the inverse, not the carried value.")

@@ -9,6 +9,7 @@ from keras_pdenets.blocks.flow_chain import flow_steps
 from keras_pdenets.blocks.operators import OPERATORS
 from keras_pdenets.layers import ScalarGain
 from keras_pdenets.layers.images import channel_axis
+from keras_pdenets.utils.checks import check_choice
 
 
 def he_normal():
@@ -44,11 +45,7 @@ class Parts:
 
     def __post_init__(self):
         """Refuse an operator that does not exist, or options it does not have."""
-        if self.operator not in OPERATORS:
-            raise ValueError(
-                f"`operator` must be one of {', '.join(OPERATORS)}. "
-                f"Received: operator={self.operator!r}"
-            )
+        check_choice("operator", self.operator, OPERATORS)
         known = OPERATORS[self.operator].options
         if set(self.operator_options) - set(known):
             raise ValueError(

@@ -9,7 +9,7 @@ from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.quasi_linear import FORMS, check_equation
-from keras_pdenets.utils.checks import as_integer, check_integer
+from keras_pdenets.utils.checks import as_integer, check_choice, check_integer
 
 PLACES = ("downsampling", "first", "all")
 _PRODUCT = ("equation", "multiplier", "shared_stencil", "boundary")
@@ -84,12 +84,7 @@ class HyperbolicResNetConfig:
             ("activation_at", PLACES),
             ("block_norm", NORMS),
         ):
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in known:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(map(str, known))}. "
-                    f"Received: {name}={getattr(self, name)!r}"
-                )
+            check_choice(name, getattr(self, name), known)
         if self.equation == 5 and self.block_norm != "batch":
             raise ValueError(
                 "`block_norm` must be 'batch' (of the shortcuts) for equation=5: its blocks end in "

@@ -9,7 +9,7 @@ import keras
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.flow_step import PROMOTIONS
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import check_choice, check_integer
 
 DOWNSAMPLINGS = ("stride", "pool")
 STEPS_OPTIONS = {
@@ -52,12 +52,7 @@ class PlainNetConfig:
         object.__setattr__(self, "num_layers", layers)
         check_stem(self.stem)
         for name, known in (("downsampling", DOWNSAMPLINGS), ("promote", PROMOTIONS)):
-            value = getattr(self, name)
-            if not (value is None or isinstance(value, str)) or value not in known:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(map(str, known))}. "
-                    f"Received: {name}={getattr(self, name)!r}"
-                )
+            check_choice(name, getattr(self, name), known)
         if self.steps is not None:
             object.__setattr__(self, "steps", check_integer("steps", self.steps, 1))
         elif self.promote is not None:

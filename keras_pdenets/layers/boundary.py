@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_pdenets.utils.checks import check_choice
+
 # Row (or column) that is put before the first one and behind the last one; None: zeros.
 BOUNDARIES = {
     "zero": None,
@@ -13,11 +15,7 @@ BOUNDARIES = {
 
 def check_boundary(boundary):
     """Raise ValueError unless `boundary` is one of `BOUNDARIES`."""
-    if not isinstance(boundary, str) or boundary not in BOUNDARIES:
-        raise ValueError(
-            f"`boundary` must be one of {', '.join(BOUNDARIES)}. Received: boundary={boundary!r}"
-        )
-    return boundary
+    return check_choice("boundary", boundary, BOUNDARIES)
 
 
 def pad_border(images, axes, boundary):

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_pdenets.layers.on_channels import OnChannels
+from keras_pdenets.utils.checks import check_choice
 
 # They start as the identity: decay would undo the activation that they are a part of.
 FLOW_KERNELS = ("inner_kernel", "outer_kernel")
@@ -14,12 +15,7 @@ class FlowStep(OnChannels):
 
     def __init__(self, promote=None, data_format=None, **kwargs):
         super().__init__(data_format, **kwargs)
-        if promote not in PROMOTIONS:
-            raise ValueError(
-                f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. "
-                f"Received: promote={promote!r}"
-            )
-        self.promote = promote
+        self.promote = check_choice("promote", promote, PROMOTIONS)
 
     def add_own_weights(self, rank, channels):
         """A gain, or two kernels."""

@@ -8,6 +8,7 @@ from keras import ops
 from keras_pdenets.layers.flow_step import FlowStep
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
+from keras_pdenets.utils.checks import check_choice
 
 _ROUNDS = 24
 # A step as small as that was the last but one: each has twice the digits of the one before.
@@ -94,11 +95,7 @@ class NewtonFlowStep(FlowStep):
 
     def __init__(self, activation, left, step, promote=None, data_format=None, **kwargs):
         super().__init__(promote, data_format, **kwargs)
-        if activation not in _SMOOTH:
-            raise ValueError(
-                f"`activation` must be one of {', '.join(_SMOOTH)}. "
-                f"Received: activation={activation!r}"
-            )
+        check_choice("activation", activation, _SMOOTH)
         if not 0 <= left < 1:
             raise ValueError(f"`left` must be in [0, 1). Received: left={left}")
         cap = largest_invertible(ACTIVATIONS[activation])

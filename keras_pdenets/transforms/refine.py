@@ -7,12 +7,12 @@ import numpy as np
 
 from keras_pdenets.blocks.flow_chain import METHODS
 from keras_pdenets.layers.flow_step import PROMOTIONS
-from keras_pdenets.operators.flows import SCHEMES, increments
-from keras_pdenets.operators.flows.linear import PAPER
+from keras_pdenets.operators.flows import increments
+from keras_pdenets.operators.flows.linear import LINEAR_SCHEMES, PAPER
 from keras_pdenets.transforms.refinement.cutting import Plan, refine_graph
 from keras_pdenets.transforms.refinement.report import RefineReport as RefineReport
 from keras_pdenets.transforms.refinement.report import make_report
-from keras_pdenets.utils.checks import check_integer, check_keras_model, check_number
+from keras_pdenets.utils.checks import check_choice, check_integer, check_keras_model, check_number
 
 LINEAR = ("whole", "flow")
 
@@ -99,15 +99,11 @@ def _check(model, steps, linear, scheme, activation, max_step, promote, time):
         check_integer(f"steps[{name!r}]", count, 1)
     for name, value, known in (
         ("linear", linear, LINEAR),
-        ("scheme", scheme, (*SCHEMES, PAPER)),
+        ("scheme", scheme, LINEAR_SCHEMES),
         ("activation", activation, METHODS),
     ):
-        if value not in known:
-            raise ValueError(f"`{name}` must be one of {', '.join(known)}. Received: {value!r}")
-    if promote not in PROMOTIONS:
-        raise ValueError(
-            f"`promote` must be one of {', '.join(map(repr, PROMOTIONS))}. Received: {promote!r}"
-        )
+        check_choice(name, value, known)
+    check_choice("promote", promote, PROMOTIONS)
     increments(time, 1)  # refuses an unknown one
     if max_step is not None:
         check_number("max_step", max_step, "in (0, 1)", lambda number: 0 < number < 1)

@@ -88,6 +88,16 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_choice(name: str, value: Any, known: Iterable[Any]) -> Any:
+    """Return `value` if it is one of `known`, words or None; else ValueError that lists them."""
+    # First the type: a list or an array has no hash, or no one truth.
+    if not (value is None or isinstance(value, str)) or value not in (known := tuple(known)):
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(str, known))}. Received: {name}={value!r}"
+        )
+    return value
+
+
 def as_shape(value: Any) -> tuple[int | None, ...] | None:
     """`value` as a tuple of positive ints and None, or None where it is no shape.
 

@@ -12,10 +12,13 @@ from keras_pdenets.operators.flows.rotations import (
 )
 from keras_pdenets.operators.flows.schemes import SCHEMES, Scheme
 from keras_pdenets.operators.flows.times import increments
+from keras_pdenets.utils.checks import check_choice
 
 # Rate of a singular value 0 in schemes that need a finite one: e^-40 is 4e-18.
 _BETA = 40.0
 PAPER = "paper"
+# For a matrix backward Euler costs what Cayley's step does, and has half its order.
+LINEAR_SCHEMES = (*(name for name in SCHEMES if name != "backward_euler"), PAPER)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def linear_flow(
     Args:
         matrix: W, of shape (m, n); columns are inputs.
         steps: Number of steps of each of the flows.
-        scheme: Key of `SCHEMES`; or `"paper"`: three flows, of V, the singular values and U, by
+        scheme: One of `LINEAR_SCHEMES`; `"paper"`: three flows, of V, the singular values and U, by
             Euler's method with the increments $\alpha h'(\tau_r)$.
         time: Key of `TIMES`.
 
@@ -76,9 +79,7 @@ def linear_flow(
     True
     """
     paper = scheme == PAPER
-    if not paper and scheme not in SCHEMES:
-        names = ", ".join((*SCHEMES, PAPER))
-        raise ValueError(f"`scheme` must be one of {names}. Received: {scheme!r}")
+    check_choice("scheme", scheme, LINEAR_SCHEMES)
     method = SCHEMES["euler" if paper else scheme]
     _, increment = increments(time, steps, paper)
     shape = (np.shape(matrix)[0], np.shape(matrix)[1])

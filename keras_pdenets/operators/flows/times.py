@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import check_choice, check_integer
 
 _MOST_STEPS = 100_000
 
@@ -56,8 +56,7 @@ def increments(time: str, steps: int, paper: bool = False) -> tuple[np.ndarray, 
     >>> round(float(step.sum()), 12)
     1.0
     """
-    if not isinstance(time, str) or time not in TIMES:
-        raise ValueError(f"`time` must be one of {', '.join(TIMES)}. Received: time={time!r}")
+    check_choice("time", time, TIMES)
     steps = check_integer("steps", steps, 1, _MOST_STEPS)
     h, slope = TIMES[time]
     tau = np.linspace(0.0, 1.0, steps + 1)

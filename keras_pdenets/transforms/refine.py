@@ -39,8 +39,8 @@ def refine(
         linear: `"whole"`, or `"flow"`: the matrices of dense layers and 1x1 convolutions of stride
             1 are cut as well, into a stretch and a rotation of `steps` steps each, whose matrices
             are trainable (`operators.flows.linear_flow`).
-        scheme: `"exact"`; or for the matrices a key of `operators.flows.SCHEMES`; or `"paper"`: the
-            increments of the paper for both, and three flows for a matrix.
+        scheme: `"exact"`; or for the matrices `"euler"`, `"midpoint"`, `"rk4"` or `"cayley"`; or
+            `"paper"`: the increments of the paper for both, and three flows for a matrix.
         activation: `"inverse"` (each step reads the step before) or `"carry"` (each step
             reads the pre-activation; takes any elementwise activation).
         max_step: Largest Lipschitz constant of a step's residual, in (0, 1). The steps are then

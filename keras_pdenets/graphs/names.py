@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 _NAME = re.compile(r"stage(\d+)_(?:block(\d+)_)?(.+)")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """What the name of a layer, or the path of its variable, says.
 
     Args:
@@ -43,19 +43,19 @@ class NamedBlock:
     parts: dict[str, Any] = field(default_factory=dict)
 
 
-def parse(name: str) -> Place | None:
-    """The `Place` that a name tells of, None where it is of another form.
+def parse(name: str) -> Position | None:
+    """The `Position` that a name tells of, None where it is of another form.
 
     Example:
     >>> from keras_pdenets.graphs.names import parse
     >>> parse("stage0_block1_conv1/kernel")
-    Place(stage=0, block=1, part='conv1/kernel')
+    Position(stage=0, block=1, part='conv1/kernel')
     """
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     stage, block, part = match.groups()
-    return Place(int(stage), None if block is None else int(block), part)
+    return Position(int(stage), None if block is None else int(block), part)
 
 
 def blocks_of(model: Any) -> list[NamedBlock]:

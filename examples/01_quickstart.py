@@ -23,11 +23,11 @@ SEED = 0
 
 def measure_pretrained():
     """Accuracy of the headline checkpoint on the bundled sample."""
-    model = keras_pdenets.PDEResNet50(weights="hub")
+    preset = keras_pdenets.get_preset("pde_resnet50_fashion_mnist")
+    model = keras_pdenets.load_model(preset.name)  # as PDEResNet50(weights="hub")
     print(model.load_report)
     images, labels = load_sample()
     probabilities = model.predict(images, batch_size=200, verbose=0)
-    preset = keras_pdenets.get_preset("pde_resnet50_fashion_mnist")
     shuffled = np.random.default_rng(SEED).permutation(len(images))[:40]
     plot_predictions(
         images[shuffled],

@@ -3,6 +3,9 @@
 import inspect
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -11,6 +14,7 @@ import pytest
 from conftest import BACKEND, build, fill, to_format
 
 import keras_pdenets
+from keras_pdenets.builders import FAMILIES
 from keras_pdenets.presets import ARCHITECTURES
 
 GOLDEN = Path(__file__).parent / "golden" / "logits.json"
@@ -244,6 +248,52 @@ def test_signature_is_that_of_keras_applications():
         assert names[: len(reference)] == reference
         for argument in names:
             assert f"{argument}:" in builder.__doc__
+        offered = [n for n in names if n in FAMILIES[row.family].options]
+        assert offered == list(FAMILIES[row.family].options)
+
+
+@pytest.mark.once
+@pytest.mark.slow
+def test_type_checkers_see_every_argument(tmp_path):
+    """What an editor shows is what `inspect.signature` says."""
+    firsts = {row.family: row for row in ARCHITECTURES.values()}
+    builders = [row.builder for row in firsts.values()]
+    script = tmp_path / "shown.py"
+    lines = [f"reveal_type(keras_pdenets.{name})" for name in (*builders, "load_model")]
+    script.write_text("\n".join(["import keras_pdenets", *lines]) + "\n")
+    root = Path(keras_pdenets.__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(root / "pyproject.toml"), str(script)],
+        capture_output=True, text=True, cwd=root, env={**os.environ, "MYPYPATH": str(root)},
+    )  # fmt: skip
+    shown = [line for line in run.stdout.splitlines() if "Revealed type" in line]
+    assert len(shown) == len(lines), run.stdout + run.stderr
+    for name, line in zip((*builders, "load_model"), shown, strict=True):
+        parameters = inspect.signature(getattr(keras_pdenets, name)).parameters.values()
+        for parameter in parameters:
+            assert parameter.annotation is not parameter.empty
+            assert f"{parameter.name}: " in line
+        assert line.count(" =") == sum(p.default is not p.empty for p in parameters)
+
+
+def test_a_model_is_built_by_its_weights(tmp_path):
+    name = "pde_resnet20_fashion_mnist"
+    model = keras_pdenets.load_model(name, classes=3, dropout=0.5)
+    assert model.output_shape == (None, 3)
+    assert model.get_layer("dropout").rate == 0.5
+    path = model.load_report.path
+    again = keras_pdenets.load_model(path.parent, include_top=False)  # a folder
+    assert again.load_report.path == path
+    assert again.name == model.name == "pde_preact_resnet20"
+    for wrong in ("pde_resnet20", "hub", ""):
+        with pytest.raises(ValueError, match=r"nearest are|`weights` must be"):
+            keras_pdenets.load_model(wrong)
+    with pytest.raises(ValueError, match="`weights` must be"):
+        keras_pdenets.load_model(None)
+    with pytest.raises(TypeError, match="has no argument 'clases'; the nearest is 'classes'"):
+        keras_pdenets.load_model(name, clases=3)
+    with pytest.raises(keras_pdenets.WeightsError, match="There is no weight file"):
+        keras_pdenets.load_model(tmp_path / "none.safetensors")
 
 
 def test_options_of_the_builders():

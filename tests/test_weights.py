@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ import keras_pdenets
 from keras_pdenets.hub import files
 from keras_pdenets.hub import source as sources
 from keras_pdenets.hub.digests import sha256_of
-from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
+from keras_pdenets.hub.files import load_opened, load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.source import WeightsSource
+from keras_pdenets.hub.weight_file import WeightFile
 from keras_pdenets.presets import Checkpoint, Preset
 
 CHECKPOINT = Checkpoint("pde_preact_resnet20", (16, 16, 1), 10, {"num_blocks": 1}, (70.0,), (90.0,))
@@ -357,6 +359,47 @@ def test_nothing_at_hand_and_no_network(preset):
         WeightsSource.of(preset).resolve()
     with pytest.raises(keras_pdenets.WeightsError, match="not on the Hub yet"):
         WeightsSource.of(dataclasses.replace(preset, revision=None)).resolve()
+
+
+@pytest.mark.parametrize("how", ["rewritten", "renamed"])
+def test_a_file_replaced_between_hashing_and_loading_is_not_loaded(how, preset, file, tmp_path):
+    path = _put(tmp_path / "checkout" / "small", file.read_bytes())
+    other = tmp_path / "other.safetensors"
+    write_weights(_model(), other, CHECKPOINT)
+
+    def replace():
+        if how == "rewritten":
+            path.write_bytes(other.read_bytes())
+        else:
+            shutil.copy(other, tmp_path / "copy").rename(path)
+
+    # A preset: hashed, replaced, loaded.
+    model, wanted = _model(), _model()
+    load_weights(wanted, file)
+    found = WeightsSource.of(preset).resolve()
+    replace()
+    load_opened(model, found)
+    for name, value in _values(wanted).items():
+        np.testing.assert_array_equal(_values(model)[name], value)
+    # A file of the Hub's cache: its hash is known, its bytes are read when they are loaded.
+    path.write_bytes(file.read_bytes())
+    with WeightFile(path, digest=preset.sha256) as found:
+        assert read_checkpoint(found) == CHECKPOINT
+        replace()
+        if how == "rewritten":
+            with pytest.raises(keras_pdenets.IntegrityError, match="It was not loaded"):
+                load_opened(model, found)
+        else:
+            load_opened(model, found)  # what was opened, not what has its name now
+    # Any file: the header that was checked is that of the tensors.
+    path.write_bytes(file.read_bytes())
+    with WeightFile(path) as found:
+        assert read_checkpoint(found) == CHECKPOINT
+        path.write_bytes(b"\0" * file.stat().st_size)
+        with pytest.raises(keras_pdenets.WeightsError, match="changed while it was read"):
+            load_opened(model, found)
+    for name, value in _values(wanted).items():
+        np.testing.assert_array_equal(_values(model)[name], value)
 
 
 def test_one_revision_is_enough():

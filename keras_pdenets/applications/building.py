@@ -14,7 +14,7 @@ import keras
 from keras_pdenets.applications import signatures
 from keras_pdenets.builders import FAMILIES, TRAINING_ONLY, ModelOptions, Preprocessing
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.files import load_file, read_checkpoint
+from keras_pdenets.hub.files import load_opened, read_checkpoint
 from keras_pdenets.hub.source import WeightsSource, check_access
 from keras_pdenets.hub.weight_file import WeightFile
 from keras_pdenets.layers.images import check_data_format
@@ -176,7 +176,7 @@ def _build(
         config_options = {**checkpoint.options, **config_options}
     model = row.build(config_options, options)
     if file is not None and checkpoint is not None:
-        report = load_file(model, file, bool(include_top and classes != checkpoint.classes))
+        report = load_opened(model, file, bool(include_top and classes != checkpoint.classes))
         report.origin = source
         model.load_report = report
         changed = report.adapted or report.initialised

@@ -123,10 +123,10 @@ def load_weights(
             raise IntegrityError(
                 f"{path} has sha256 {file.sha256}; wanted is {sha256}. It was not loaded."
             )
-        return load_file(model, file, new_head, allow_nonfinite)
+        return load_opened(model, file, new_head, allow_nonfinite)
 
 
-def load_file(
+def load_opened(
     model: Any, file: WeightFile, new_head: bool = False, allow_nonfinite: bool = False
 ) -> LoadReport:
     """Load an open weight file, as `load_weights` does by its path."""

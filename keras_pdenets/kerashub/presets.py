@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.compat.keras_hub import register_presets
-from keras_pdenets.hub.files import load_file
+from keras_pdenets.hub.files import load_opened
 from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.kerashub.backbone import PDENetBackbone
 from keras_pdenets.kerashub.classifier import (
@@ -82,6 +82,6 @@ def _classifier(preset, data_format):
     pooled = keras.layers.GlobalAveragePooling2D(data_format)(backbone.output)
     net = keras.Model(backbone.input, head(pooled), name=preset.name)
     with WeightsSource.of(preset).resolve() as file:
-        load_file(net, file)
+        load_opened(net, file)
     give_weights(head, classifier.output_dense)
     return classifier

@@ -11,7 +11,7 @@ from keras_pdenets.builders import ModelOptions
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
-from keras_pdenets.hub.files import load_file, load_weights, read_checkpoint, write_weights
+from keras_pdenets.hub.files import load_opened, load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
@@ -174,7 +174,7 @@ def _start(model, start):
     """Give a model the weights of a trained one that it can be deepened from."""
     with WeightsSource.parse(start).resolve() as file:
         source = build_model(read_checkpoint(file))
-        load_file(source, file)
+        load_opened(source, file)
     deepen(source, model)
 
 

@@ -81,6 +81,7 @@ def test_coefficients_of_the_quadratic_form_are_those_of_the_paper(normalize):
     np.testing.assert_allclose(_numpy(layer.coefficients()), wanted, rtol=TOLERANCE)
 
 
+@pytest.mark.once
 def test_the_start_of_the_linear_form_has_the_second_moment_of_he():
     channels, squares = 8, []
     for seed in range(1000):

@@ -18,6 +18,7 @@ COUNT = int(os.environ.get("KERAS_PDENETS_RANDOM_NETS", 40 if BACKEND == "torch"
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("sides", [(1, 1), (2, 2), (3, 3), (5, 5), (7, 3), (3,), (6,)])
 def test_the_norm_of_a_convolution_is_bounded(sides):
     for shape in ((1, 1), (2, 3), (4, 1)):
@@ -38,6 +39,7 @@ def test_the_norm_of_a_convolution_is_bounded(sides):
     assert spectral_norm(np.diag([3.0, -4.0])) == pytest.approx(4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -173,6 +175,7 @@ def test_the_bounds_of_a_ball_hold_all_over_it():
     assert 0 < largest <= report.bounds.priori
 
 
+@pytest.mark.once
 def test_a_bound_that_does_not_exist_is_not_made_up():
     inputs = keras.Input((4,))
     x = layers.Dense(4, activation="relu")(inputs)

@@ -458,6 +458,7 @@ def test_another_space_or_oracle_in_the_folder_is_refused(found):
         run_search("grid", SPACE, folder)
 
 
+@pytest.mark.once
 def test_a_folder_is_not_shared(tmp_path):
     program = "import time; from pathlib import Path; from keras_pdenets.utils import locking; "
     program += f"locking.hold(Path({str(tmp_path)!r})); print('held', flush=True); time.sleep(60)"
@@ -538,6 +539,7 @@ def test_growing_keeps_what_was_learnt(found, tmp_path):
     )
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_fails_the_trial_alone(tmp_path):
     space = dataclasses.replace(SPACE, learning_rates=(1e30, 0.01), depths=(1,), epochs=1)

@@ -191,6 +191,7 @@ def test_without_a_head_the_last_stage_is_fixed():
     assert [s.group.name for s in found.values()] == ["O(n)", "O(n)", "identity"]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "seed"),

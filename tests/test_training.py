@@ -119,6 +119,7 @@ def _kill_once(command, log, rows):
     return process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_three_kills_change_nothing(finished, tmp_path):
     recipe, log = tmp_path / "recipe.json", tmp_path / "run" / "log.csv"

@@ -199,6 +199,7 @@ def test_colour_weights_take_grey_images(tmp_path, images):
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(file, tmp_path):
     """A real failure of the operating system: the process may write no more than 20 kB."""

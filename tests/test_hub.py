@@ -26,7 +26,7 @@ import keras_pdenets
 from keras_pdenets.analysis import record_golden
 from keras_pdenets.hub import prefetch as prefetching
 from keras_pdenets.hub import source as sources
-from keras_pdenets.hub.causes import without_secrets
+from keras_pdenets.hub.client_errors import without_secrets
 from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.files import write_weights

@@ -17,8 +17,8 @@ import pytest
 from keras_pdenets.cli import main
 from keras_pdenets.data import DataSource, class_names
 from keras_pdenets.experiments import Entry, Protocol, Sweep, read_results, run
+from keras_pdenets.hub.checkpoint_header import read_checkpoint
 from keras_pdenets.hub.errors import WeightsError
-from keras_pdenets.hub.records import read_checkpoint
 from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training import Recipe
 from keras_pdenets.training.peers import checkpoint_of

@@ -11,7 +11,7 @@ from keras_pdenets.analysis.fingerprint import weight_digests
 from keras_pdenets.analysis.verification import record_golden, verify
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
-from keras_pdenets.hub.paths import own_paths, own_variables
+from keras_pdenets.hub.variable_names import own_paths, own_variables
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.training import penalize_differences
 from keras_pdenets.transforms import deepen

@@ -22,7 +22,7 @@ import numpy as np
 from keras_pdenets.graphs.graph import Graph, read_graph
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import FINGERPRINT_SIZE
-from keras_pdenets.hub.paths import own_variables
+from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.layers.precision import as_float64
 
 _DIGITS = 16  # of a hash: against accidents, not against forgery, which the file's own hash is for
@@ -109,8 +109,8 @@ def weight_digests(model):
         model: The model.
 
     Returns:
-        Dictionary of hex digits by name (see `hub.paths`); variables in half precision are left
-        out.
+        Dictionary of hex digits by name (see `hub.variable_names`); variables in half precision are
+        left out.
 
     Raises:
         WeightsError: If two variables have the same name.

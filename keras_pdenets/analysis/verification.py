@@ -11,8 +11,8 @@ from keras_pdenets.analysis.verify_report import VerifyReport
 from keras_pdenets.applications import load_from
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, read_golden
-from keras_pdenets.hub.paths import own_variables
 from keras_pdenets.hub.source import WeightsSource
+from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.utils.checks import check_keras_model, check_number
 
 _TOLERANCE = 1e-4

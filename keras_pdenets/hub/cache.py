@@ -13,7 +13,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock
 
 from keras_pdenets.compat.huggingface_hub import link
-from keras_pdenets.hub.causes import TooSlowError
+from keras_pdenets.hub.client_errors import TooSlowError
 from keras_pdenets.hub.digests import is_commit, is_sha256, matches
 from keras_pdenets.hub.names import is_repo, is_revision
 from keras_pdenets.utils.atomic import replace_file

@@ -9,7 +9,7 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from keras_pdenets.hub.cache import Slot, cache_folder
-from keras_pdenets.hub.causes import OtherBytesError, explain, is_cut, plain_url, status_of
+from keras_pdenets.hub.client_errors import OtherBytesError, explain, is_cut, plain_url, status_of
 from keras_pdenets.hub.digests import is_commit, is_sha256
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError
 from keras_pdenets.hub.patience import Patience

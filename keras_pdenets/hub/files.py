@@ -14,11 +14,11 @@ from keras.layers import Normalization
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from keras_pdenets.hub.checkpoint_header import HEADER_KEY, read_preprocessing
+from keras_pdenets.hub.checkpoint_header import read_checkpoint as read_checkpoint
 from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.load_report import LoadReport as LoadReport
-from keras_pdenets.hub.paths import own_variables
-from keras_pdenets.hub.records import HEADER_KEY, read_preprocessing
-from keras_pdenets.hub.records import read_checkpoint as read_checkpoint
+from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.hub.weight_file import LENGTH_BYTES, Header, WeightFile
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file

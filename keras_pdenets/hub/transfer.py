@@ -19,7 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from huggingface_hub import constants, get_async_session, hf_raise_for_status
 from huggingface_hub.utils import tqdm
 
-from keras_pdenets.hub.causes import AnswerError, OtherBytesError, ShortError, TooSlowError
+from keras_pdenets.hub.client_errors import AnswerError, OtherBytesError, ShortError, TooSlowError
 from keras_pdenets.hub.digests import new_hash
 from keras_pdenets.hub.patience import Patience
 from keras_pdenets.utils.text import printable

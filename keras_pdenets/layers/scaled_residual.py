@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from keras_pdenets.compat.keras import nodes_of, variables_as_they_are
+from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.convolution_bound import convolution_bound
 from keras_pdenets.layers.linear_maps import linear_map
@@ -110,13 +111,17 @@ def _why_not(layer):
         return None if layer.threshold == 0 and layer.negative_slope <= 1 else "too steep"
     if kind is layers.InputLayer:
         return None
-    found = linear_map(layer)
-    if found is None or found.dims % 2 or found.adjoint or found.depthwise:
+    # Ours are asked without their kernels, which no weight file may have computed at any size.
+    ours = isinstance(layer, BorderedConv2D)
+    found = layer if ours else linear_map(layer)
+    if found is None or found.depthwise or (not ours and (found.dims % 2 or found.adjoint)):
         return f"{kind.__name__} has none"
     if found.boundary not in ("zero", "periodic"):
         return f"boundary={found.boundary!r} adds to the norm"
-    if len(found.terms) > 1:
-        return "its coefficients change from place to place"
+    if ours:
+        return (
+            "its coefficients change from place to place" if getattr(layer, "degree", 0) else None
+        )
     if getattr(layer, "activation", _FLAT[0]) not in _FLAT:
         return "its activation may be steep"
     sides = {side for kernel in found.terms[0] for side in kernel.shape[:-2]}

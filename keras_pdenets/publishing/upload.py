@@ -8,7 +8,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
 
-from keras_pdenets.hub.causes import explain, status_of
+from keras_pdenets.hub.client_errors import explain, status_of
 from keras_pdenets.hub.digests import is_commit, matches, sha256_of
 from keras_pdenets.hub.download import fetch
 from keras_pdenets.hub.errors import IntegrityError, UnreachableError, WeightsError

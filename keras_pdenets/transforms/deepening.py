@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.graphs.names import parse
-from keras_pdenets.hub.paths import own_paths
+from keras_pdenets.hub.variable_names import own_paths
 
 _FLOW_STEP = re.compile(r"(\w+_flow\d+)/")
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_pdenets.graphs.names import parse
-from keras_pdenets.hub.paths import own_paths
+from keras_pdenets.hub.variable_names import own_paths
 from keras_pdenets.utils.checks import check_number
 
 

@@ -10,8 +10,8 @@ import pytest
 from conftest import build
 
 import keras_pdenets
-from keras_pdenets.hub.blueprint import MOST_DEPTH, weight_shapes
 from keras_pdenets.hub.files import read_checkpoint, write_weights
+from keras_pdenets.hub.weight_shapes import MOST_DEPTH, weight_shapes
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
 once = pytest.mark.once

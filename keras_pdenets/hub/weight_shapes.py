@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 
 from keras_pdenets.builders import ModelOptions
-from keras_pdenets.hub.paths import own_variables
+from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.operators.flows import SCHEMES
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 

@@ -165,6 +165,15 @@ def read_graph(model):
     return Graph(calls, model.input, model.output, model.name)
 
 
+def all_calls(model):
+    """The calls of a model, those of the models inside it in place of the calls of these."""
+    for call in read_graph(model).calls:
+        if has_graph(call.layer):
+            yield from all_calls(call.layer)
+        else:
+            yield call
+
+
 def has_graph(layer):
     """Whether a layer is a functional model, or a sequential one that is built."""
     kind = hasattr(layer, "operations") or isinstance(layer, keras.Sequential)

@@ -4,7 +4,7 @@ import math
 
 from keras import layers
 
-from keras_pdenets.graphs.graph import has_graph, read_graph
+from keras_pdenets.graphs.graph import all_calls
 from keras_pdenets.layers.linear_maps import linear_map
 
 _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance", "count", "alpha")
@@ -46,13 +46,7 @@ def count_operations(model):
     7920
     """
     total = 0
-    for call in read_graph(model).calls:
-        if has_graph(call.layer):
-            inner = count_operations(call.layer)
-            if inner is None:
-                return None
-            total += inner
-            continue
+    for call in all_calls(model):
         sizes = size_of(call.outputs), size_of(call.inputs[:1])
         if None in sizes:
             return None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_pdenets.graphs.graph import has_graph, read_graph
+from keras_pdenets.graphs.graph import all_calls
 from keras_pdenets.layers import CarryFlowStep
 from keras_pdenets.transforms.copying import largest_difference
 from keras_pdenets.transforms.operations import countable, operations_of, size_of
@@ -107,7 +107,7 @@ def _invertible(steps, rate):
 def _flops(model, plan):
     """Operations for one example, of the plain and of the refined net."""
     before = after = 0
-    for call in _all_calls(model):
+    for call in all_calls(model):
         numbers, given = size_of(call.outputs), size_of(call.inputs[:1])
         if numbers is None or given is None or not countable(call.layer):
             return None
@@ -121,11 +121,3 @@ def _flops(model, plan):
         if activation is not None:
             after += sum(operations_of(step, numbers, numbers) for step in activation.steps)
     return before, after
-
-
-def _all_calls(model):
-    for call in read_graph(model).calls:
-        if has_graph(call.layer):
-            yield from _all_calls(call.layer)
-        else:
-            yield call

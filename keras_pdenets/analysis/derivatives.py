@@ -1,7 +1,5 @@
 """Derivatives of functions of tensors, from arrays to arrays; compiled on JAX."""
 
-import importlib
-
 import keras
 import numpy as np
 from keras import ops
@@ -75,7 +73,9 @@ def evaluate(function, *arrays):
         List of arrays.
     """
     if _runs("torch"):
-        with importlib.import_module("torch").no_grad():
+        import torch
+
+        with torch.no_grad():
             return [_array(value) for value in function(*_tensors(arrays))]
     return [_array(value) for value in function(*_tensors(arrays))]
 
@@ -89,7 +89,11 @@ def _array(value):
 
 
 def _compiled(function):
-    return importlib.import_module("jax").jit(function) if _runs("jax") else function
+    if not _runs("jax"):
+        return function
+    import jax
+
+    return jax.jit(function)
 
 
 def _runs(name):

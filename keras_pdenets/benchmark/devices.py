@@ -3,7 +3,6 @@
 import re
 
 from keras_pdenets.export.convert import CPU_ONLY
-from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.machine import SHARED_GPU
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
@@ -34,21 +33,31 @@ def peak_memory(device, contender):
     """Largest number of bytes that the framework had on a GPU; None on the CPU."""
     if device == "cpu":
         return None
-    framework = require(contender.backend, contender.backend)
     if contender.backend == "jax":
-        return framework.devices("gpu")[0].memory_stats()["peak_bytes_in_use"]
+        import jax
+
+        return jax.devices("gpu")[0].memory_stats()["peak_bytes_in_use"]
     if contender.backend == "torch":
-        return framework.cuda.max_memory_allocated()
-    return framework.config.experimental.get_memory_info("GPU:0")["peak"]
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 def _gpus(backend):
-    framework = require(backend, backend)
     if backend == "jax":
+        import jax
+
         try:
-            return framework.devices("gpu")
+            return jax.devices("gpu")
         except RuntimeError:  # JAX's way to say that there is none
             return []
     if backend == "torch":
-        return range(framework.cuda.device_count())
-    return framework.config.list_physical_devices("GPU")
+        import torch
+
+        return range(torch.cuda.device_count())
+    import tensorflow as tf
+
+    return tf.config.list_physical_devices("GPU")

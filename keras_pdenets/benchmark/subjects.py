@@ -119,7 +119,8 @@ def _exported(model, images, format):
 
 def _compiled_torch(model, images):
     """What torch.export gives, compiled: Keras' own functions are not one graph to torch."""
-    torch = require("torch", "torch")
+    import torch
+
     program = torch.export.export(model, (torch.from_numpy(images),))
     compiled = torch.compile(program.module())
 
@@ -131,7 +132,8 @@ def _compiled_torch(model, images):
 
 
 def _timm(contender, setting):
-    torch = require("torch", "torch")
+    import torch
+
     timm = require("timm", "benchmark")
     net = timm.create_model(
         contender.name, pretrained=False, in_chans=setting.channels, num_classes=setting.classes
@@ -173,7 +175,9 @@ def _operations(model):
 
 
 def _timm_operations(torch, net, images):
-    counter = require("torch.utils.flop_counter", "torch").FlopCounterMode(display=False)
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
         net(torch.from_numpy(images))
     return counter.get_total_flops()

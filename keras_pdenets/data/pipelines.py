@@ -26,7 +26,9 @@ _SHUFFLE_BYTES = 2**28
 
 def _tensorflow():
     """TensorFlow, for `tf.data` only where it is not Keras' backend."""
-    tf = require("tensorflow", "data")
+    require("tensorflow", "data")
+    import tensorflow as tf
+
     if keras.backend.backend() != "tensorflow":
         # Left alone it would take all the memory of the GPU.
         with contextlib.suppress(RuntimeError):  # already in use

@@ -12,7 +12,6 @@ import numpy as np
 from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
-from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.processes import start_python
 
 SIDE = 32  # of the images where the model leaves it open
@@ -62,17 +61,19 @@ def convert_here(model, path, format):
         for category, message in _WARNINGS:
             warnings.filterwarnings("ignore", message, category)
         if keras.backend.backend() == "torch":
-            tracer = require("torch", "torch").jit.TracerWarning
-            warnings.filterwarnings("ignore", category=tracer)
+            import torch
+
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         model.export(str(path), format=format, verbose=False, **options)
 
 
 def _open_shapes(model, shape):
     """Arguments of torch.export: sizes that stay open. Keras fixes the batch at one."""
-    dim = require("torch", "torch").export.Dim
+    from torch.export import Dim
+
     sizes = enumerate(model.inputs[0].shape[1:], start=1)
     # A named size must be good from zero on, which the batch is and the sides of images are not.
-    shapes = {0: dim("batch"), **{i: dim.DYNAMIC for i, size in sizes if size is None}}
+    shapes = {0: Dim("batch"), **{i: Dim.DYNAMIC for i, size in sizes if size is None}}
     # Not Keras' own example, which has two pixels where a side is open.
     example = keras.InputSpec(shape=(2, *shape), dtype=model.inputs[0].dtype)
     return {"dynamic_shapes": shapes, "input_signature": [example]}
@@ -102,7 +103,11 @@ def _on_accelerator(backend):
     """Whether this process traces for a GPU: the artefact would not run elsewhere."""
     if backend == "torch":
         return keras.ops.zeros(()).device.type != "cpu"
-    return backend == "jax" and require("jax", "jax").default_backend() != "cpu"
+    if backend != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def _convert_elsewhere(file, path, format, backend):

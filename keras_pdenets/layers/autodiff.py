@@ -1,6 +1,5 @@
 """Products with the derivative and with its transpose, for which Keras has no word."""
 
-import importlib
 import warnings
 
 import keras
@@ -30,13 +29,15 @@ def pullback(function, *primals):
     Returns:
         The value, and a function of a tensor of its shape that gives one tensor for each primal.
     """
-    # A backend has the name of its module.
-    module = importlib.import_module(keras.backend.backend())
     if keras.backend.backend() == "jax":
-        return module.vjp(function, *primals)
+        import jax
+
+        return jax.vjp(function, *primals)
     if keras.backend.backend() == "torch":
-        return _torch_pullback(module, function, primals)
-    with module.GradientTape(persistent=True) as tape:
+        return _torch_pullback(function, primals)
+    import tensorflow as tf
+
+    with tf.GradientTape(persistent=True) as tape:
         tape.watch(primals)
         value = function(*primals)
 
@@ -46,8 +47,10 @@ def pullback(function, *primals):
     return value, product
 
 
-def _torch_pullback(torch, function, primals):
+def _torch_pullback(function, primals):
     """Not `torch.func.vjp`, which refuses the functions that `keras.ops.custom_gradient` makes."""
+    import torch
+
     with torch.enable_grad():
         primals = tuple(primal.detach().requires_grad_() for primal in primals)
         value = function(*primals)

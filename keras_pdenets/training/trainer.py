@@ -18,7 +18,6 @@ from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
 from keras_pdenets.transforms import deepen
-from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.tables import write_rows
 
@@ -140,8 +139,9 @@ def compiled_model(recipe, source):
     model = build_model(recipe.checkpoint, recipe.dtype)
     if isinstance(model, RematModel) and keras.backend.backend() == "tensorflow":
         # Else the second pass loses its place behind the first, and saves no memory.
-        options = {"dependency_optimization": False}
-        require("tensorflow", "tensorflow").config.optimizer.set_experimental_options(options)
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
     optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
     compile_model(model, optimizer, recipe)
     # The model's own, not ours: float16 wraps it, and the wrapper has variables too.

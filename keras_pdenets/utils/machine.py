@@ -7,8 +7,6 @@ from pathlib import Path
 
 import keras
 
-from keras_pdenets.utils.extras import require
-
 # Several processes on one GPU take what they need, not all of it.
 SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
@@ -30,15 +28,18 @@ def accelerator():
     if backend == "jax":
         device = next(iter(tensor.devices()))
         return None if device.platform == "cpu" else device.device_kind
-    framework = require(backend, backend)
     if backend == "torch":
+        import torch
+
         kind = tensor.device.type
-        names = {"cpu": lambda: None, "cuda": framework.cuda.get_device_name}
+        names = {"cpu": lambda: None, "cuda": torch.cuda.get_device_name}
         return names.get(kind, lambda: kind)()
     if "CPU:" in tensor.device:
         return None
-    gpu = framework.config.get_visible_devices("GPU")[0]
-    return framework.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+    import tensorflow as tf
+
+    gpu = tf.config.get_visible_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
 
 
 def machine():

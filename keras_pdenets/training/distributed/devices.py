@@ -8,7 +8,6 @@ import keras
 
 from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
 from keras_pdenets.training.distributed.processes import torch_devices
-from keras_pdenets.utils.extras import require
 
 
 @contextlib.contextmanager
@@ -56,7 +55,8 @@ class JaxDevices(DeviceGroup):
     """
 
     def __init__(self, devices):
-        jax = require("jax", "jax")
+        import jax
+
         kind, count = parse_devices(devices)
         if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
             # The log and the state would have to come from the first process.
@@ -90,7 +90,9 @@ class JaxDevices(DeviceGroup):
 @functools.cache
 def _mirrored(names):
     # Kept: two strategies in one process would give their collective operations the same numbers.
-    return require("tensorflow", "tensorflow").distribute.MirroredStrategy(list(names))
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(names))
 
 
 class TensorflowDevices(DeviceGroup):
@@ -112,7 +114,9 @@ class TensorflowDevices(DeviceGroup):
                 "`devices` of several machines need torch: Keras cannot train with "
                 f"TensorFlow's strategy for them. Received: devices={devices!r} with TF_CONFIG set"
             )
-        self._tf = tf = require("tensorflow", "tensorflow")
+        import tensorflow as tf
+
+        self._tf = tf
         kind, count = parse_devices(devices)
         started = False
         if kind == "cpu" and count is not None:

@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_pdenets.training.distributed import workers
 from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
-from keras_pdenets.utils.extras import require
 
 # Seconds until a process that broke a connection must have ended.
 _GRACE = 5.0
@@ -35,7 +34,8 @@ def torch_devices(devices, worker=None):
         RuntimeError: If a process that was started here ends with an error; the message has the
             end of what it said.
     """
-    torch = require("torch", "torch")
+    import torch
+
     kind, count = parse_devices(devices)
     accelerators = torch.cuda.device_count()
     on_cpu = kind == "cpu" or (kind is None and not accelerators)

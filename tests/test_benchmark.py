@@ -8,8 +8,8 @@ import pytest
 from conftest import BACKEND, build
 
 from keras_pdenets import benchmark, cli
-from keras_pdenets.benchmark import Contender, Setting, devices, race, run_benchmark
-from keras_pdenets.benchmark.results import Result, table, write_results
+from keras_pdenets.benchmark import Case, Setting, devices, run_benchmark, runner
+from keras_pdenets.benchmark.results import Timing, table, write_results
 from keras_pdenets.benchmark.suites import SUITES, suite_words
 from keras_pdenets.transforms import count_operations, fold
 
@@ -18,7 +18,7 @@ SMALL = {"size": 16, "channels": 1, "classes": 10, "batch": 2, "rounds": 2, "war
 
 @pytest.mark.slow
 @pytest.mark.once
-def test_contenders_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
+def test_cases_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
     words = ["PDEPreActResNet20+fold@torch", "PreActResNet20@torch"]
     sizes = [f"--{name}={value}" for name, value in SMALL.items()]
     assert cli.main(["benchmark", *words, *sizes, "--out", str(tmp_path)]) == 0
@@ -29,14 +29,14 @@ def test_contenders_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
         assert f"`{word}`" in report
     assert (tmp_path / "times.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "times.csv").read_text().splitlines()))
-    assert [row["contender"] for row in rows] == [w for w in words for _ in range(2)]
+    assert [row["case"] for row in rows] == [w for w in words for _ in range(2)]
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.once
 def test_a_batch_too_large_names_the_largest_that_fits(monkeypatch):
-    monkeypatch.setattr(race, "_largest_batch", lambda *_: 12)
+    monkeypatch.setattr(runner, "_largest_batch", lambda *_: 12)
     setting = Setting(**{**SMALL, "size": 64, "batch": 4096})
     with pytest.raises(RuntimeError, match=r"A batch of 4096 does not fit .* that did is 12"):
         run_benchmark(["PreActResNet20@torch"], setting, memory_limit=2**30, verbose=0)
@@ -44,20 +44,20 @@ def test_a_batch_too_large_names_the_largest_that_fits(monkeypatch):
 
 def test_the_largest_batch_is_looked_for_by_halves(monkeypatch):
     class Worker:
-        def __init__(self, contender, setting, limit):
+        def __init__(self, case, setting, limit):
             self.batch = setting.batch
 
         def answer(self):
             if self.batch > 20:
-                raise race.OutOfMemory("no memory")
+                raise runner.OutOfMemory("no memory")
 
         def close(self):
             pass
 
-    monkeypatch.setattr(race, "_Worker", Worker)
-    contender = Contender.parse("ResNet18@torch")
-    assert race._largest_batch(contender, Setting(batch=100), None) == 12
-    assert race._largest_batch(contender, Setting(batch=1), None) is None
+    monkeypatch.setattr(runner, "_Worker", Worker)
+    case = Case.parse("ResNet18@torch")
+    assert runner._largest_batch(case, Setting(batch=100), None) == 12
+    assert runner._largest_batch(case, Setting(batch=1), None) is None
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_device_that_is_not_there():
         ("ResNet50", "must read"),
         ("ResNet51@jax", "nearest are"),
         ("ResNet50+folded@jax", "nearest are fold"),
-        ("ResNet50@mxnet", "place"),
+        ("ResNet50@mxnet", "runtime"),
         ("timm:resnet50@jax", "must be 'torch'"),
         ("timm:resnet50+fold@torch", "fold for nets of own, keras at .*: elsewhere it does"),
         ("ResNet50+channels_last@torch", "channels_last for nets of timm at torch"),
@@ -95,11 +95,11 @@ def test_a_device_that_is_not_there():
 )
 def test_words_that_name_nothing_or_do_nothing(word, message):
     with pytest.raises(ValueError, match=message):
-        Contender.parse(word)
+        Case.parse(word)
 
 
 def test_what_folding_does_with_pairs():
-    found = [Contender.parse(f"ResNet50{w}@jax").folding for w in ("", "+fold", "+fold_keep")]
+    found = [Case.parse(f"ResNet50{w}@jax").folding for w in ("", "+fold", "+fold_keep")]
     assert found == [None, "measure", "keep"]
 
 
@@ -121,7 +121,7 @@ def test_settings_are_checked(monkeypatch):
             run_benchmark([word], Setting(**setting))
     with pytest.raises(ValueError, match="at least one"):
         run_benchmark([])
-    monkeypatch.setattr(race.sys, "platform", "darwin")
+    monkeypatch.setattr(runner.sys, "platform", "darwin")
     with pytest.raises(NotImplementedError, match=r"Linux only, .* Received: darwin"):
         run_benchmark(["ResNet50@torch"])
 
@@ -134,20 +134,20 @@ def test_the_cpu_is_the_only_device_where_it_is_asked_for():
     assert devices.environment("gpu") == shared
 
 
-def test_every_word_of_a_suite_is_a_contender():
+def test_every_word_of_a_suite_is_a_case():
     for name, found in SUITES.items():
         for word in found.words:
-            assert Contender.parse(word.format(backend="jax"))
+            assert Case.parse(word.format(backend="jax"))
         words = suite_words(name)
         assert len(words) > 2
-        assert all(str(Contender.parse(word)) == word for word in words)
+        assert all(str(Case.parse(word)) == word for word in words)
     assert suite_words("folded", BACKEND)[1] == f"PDEResNet50+fold@{BACKEND}"
 
 
 def test_the_suite_sets_the_mode(monkeypatch, capsys):
     def run(words, setting):
         modes.append(setting.mode)
-        return [Result("a@torch", 1, None, (0.1,), (1.0,), None)]
+        return [Timing("a@torch", 1, None, (0.1,), (1.0,), None)]
 
     modes = []
     monkeypatch.setattr(benchmark, "run_benchmark", run)
@@ -174,7 +174,7 @@ def test_the_suite_sets_the_mode(monkeypatch, capsys):
 
 
 def test_the_table_has_medians_and_quartiles():
-    result = Result("a@torch", 1000, 2_000_000_000, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), 2**20)
+    result = Timing("a@torch", 1000, 2_000_000_000, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), 2**20)
     line = table([result], batch=4).splitlines()[-1]
     assert (
         line == "| `a@torch` | 1,000 | 2.00 | 200.0 (150.0-250.0) | 20.0 | 2.00 (1.50-2.50) | 1 |"
@@ -183,7 +183,7 @@ def test_the_table_has_medians_and_quartiles():
 
 def test_a_report_names_the_gpu(tmp_path):
     for gpu, said in ((None, "device gpu; load"), ("GPU X", "device gpu (GPU X); load")):
-        result = Result("a@torch", 1, None, (0.1,), (1.0,), None, gpu)
+        result = Timing("a@torch", 1, None, (0.1,), (1.0,), None, gpu)
         write_results([result], Setting(device="gpu"), tmp_path, "command")
         assert said in (tmp_path / "report.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import BACKEND
 
 from keras_pdenets.presets import Checkpoint
-from keras_pdenets.training import Recipe, Stage, train, trainer
+from keras_pdenets.training import Phase, Recipe, train, trainer
 from keras_pdenets.training.distributed import workers
 from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
 from keras_pdenets.training.distributed.devices import use_devices
@@ -26,7 +26,7 @@ RECIPE = Recipe(
         "preact_resnet20", (28, 28, 1), 10, {"num_blocks": 1, "filters": (4, 4, 4)}, (72.9,),
         (90.0,), tuple("abcdefghij"),
     ),
-    "sample", stages=(Stage(2, 7),), batch_size=100, learning_rate=0.05,
+    "sample", stages=(Phase(2, 7),), batch_size=100, learning_rate=0.05,
     jit_compile=BACKEND == "jax",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ import keras_pdenets
 from keras_pdenets import analysis, cli, transforms
 from keras_pdenets.builders import Preprocessing
 from keras_pdenets.data import sample
-from keras_pdenets.training import Recipe, Stage, evaluate, train
+from keras_pdenets.training import Phase, Recipe, evaluate, train
 
 SMALL = np.random.default_rng(0).random((6, 12, 12, 1), "float32")
 LABELS = np.arange(6) % 10
@@ -87,7 +87,7 @@ def test_commands_warn(small_sample, tmp_path, capsys):
     assert _count(caught) == 1
     checkpoint = {"architecture": "preact_resnet20", "input_shape": [28, 28, 1], "classes": 10,
                   "options": {"num_blocks": 1}}  # fmt: skip
-    recipe = Recipe("small", checkpoint, "sample", (Stage(1),), batch_size=64, warmup_epochs=0.0)
+    recipe = Recipe("small", checkpoint, "sample", (Phase(1),), batch_size=64, warmup_epochs=0.0)
     with pytest.warns(UserWarning, match=small) as caught:
         train(recipe, tmp_path, verbose=0)
     assert _count(caught) == 1

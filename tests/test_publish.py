@@ -17,7 +17,7 @@ from loopback_client import environment, lead_here
 from loopback_hub import LoopbackHub
 
 import keras_pdenets
-from keras_pdenets.benchmark import Result
+from keras_pdenets.benchmark import Timing
 from keras_pdenets.cli import publish as command
 from keras_pdenets.hub import source
 from keras_pdenets.hub.digests import sha256_of
@@ -361,7 +361,7 @@ def test_the_command_that_times(hub, monkeypatch, capsys):
 
     def run_benchmark(words, setting):
         asked.extend([words, setting])
-        return [Result(word, 1, None, (0.1, 0.5, 0.2), (1.0,), None) for word in words]
+        return [Timing(word, 1, None, (0.1, 0.5, 0.2), (1.0,), None) for word in words]
 
     monkeypatch.setattr("keras_pdenets.benchmark.run_benchmark", run_benchmark)
     parser = argparse.ArgumentParser()

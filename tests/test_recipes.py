@@ -21,8 +21,9 @@ from keras_pdenets.hub.checkpoint_header import read_checkpoint
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training import Recipe
+from keras_pdenets.training.models import build_model, trainable_parameters
 from keras_pdenets.training.peers import checkpoint_of
-from keras_pdenets.training.trainer import WEIGHTS, build_model, trainable_parameters
+from keras_pdenets.training.trainer import WEIGHTS
 
 tfds = pytest.importorskip("tensorflow_datasets")
 

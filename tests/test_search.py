@@ -32,12 +32,11 @@ from keras_pdenets.search import (
     run_search,
 )
 from keras_pdenets.search import launch as launch_module
-from keras_pdenets.search.batches import ShuffledBatches
+from keras_pdenets.search.fitting import HoldThenDecay, ShuffledBatches
 from keras_pdenets.search.launch import launch
 from keras_pdenets.search.oracles import OBJECTIVE, SafeOracle
 from keras_pdenets.search.results import best_trial, write_trials
 from keras_pdenets.search.run import load_split
-from keras_pdenets.search.schedule import HoldThenDecay
 from keras_pdenets.utils.locking import InUseError, hold
 
 SPACE = SearchSpace(
@@ -149,7 +148,7 @@ def test_two_tracks_grow_side_by_side(tmp_path):
     space = dataclasses.replace(SPACE, learning_rates=(0.1, 0.01), tracks=2)
     oracle = make_oracle("depth", space)
     law_tuner(oracle, tmp_path).search(verbose=0)
-    assert [results[-1].stage.kind for _, results in oracle.results()] == ["anneal", "anneal"]
+    assert [results[-1].proposal.kind for _, results in oracle.results()] == ["anneal", "anneal"]
 
 
 @once
@@ -520,7 +519,7 @@ def test_what_the_space_decides_is_not_taken_by_the_tuner(tmp_path):
 
 
 def test_growing_keeps_what_was_learnt(found, tmp_path):
-    """The weights of a stage are those of its parent, before its first step."""
+    """The weights of a proposal are those of its parent, before its first step."""
     _, folder = found
     images, _ = load_sample()
     model = DepthHyperModel(SPACE, (7, 7, 1), 10)
@@ -635,7 +634,7 @@ def test_the_launcher_gives_up_on_what_cannot_start():
     with pytest.raises(RuntimeError, match="ended with an error"):
         launch(command, workers=1, restarts=1, poll_seconds=0.01)
     command = ["-c", "import os; os.kill(os.getpid(), 9)"]
-    with pytest.raises(RuntimeError, match=r"killed 2 times.*goes on with the search"):
+    with pytest.raises(RuntimeError, match=r"killed 2 times.*resumes the search"):
         launch(command, workers=1, restarts=1, poll_seconds=0.01)
     with pytest.raises(ValueError, match="`workers` must be a positive integer"):
         launch(command, workers=0)

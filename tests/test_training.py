@@ -20,9 +20,9 @@ from keras_pdenets import WeightsError
 from keras_pdenets.data import DataSource
 from keras_pdenets.presets import Checkpoint, read_presets
 from keras_pdenets.publishing import card, release
-from keras_pdenets.training import Recipe, Stage, evaluate, train, trainer
+from keras_pdenets.training import Phase, Recipe, evaluate, train, trainer
+from keras_pdenets.training.models import build_model, compiled_model
 from keras_pdenets.training.optimizers import make_optimizer
-from keras_pdenets.training.trainer import build_model
 from keras_pdenets.utils import machine
 from keras_pdenets.utils.locking import LOCK, InUseError, locked
 
@@ -31,7 +31,7 @@ CHECKPOINT = Checkpoint(
     (72.9,), (90.0,), tuple("abcdefghij"),
 )  # fmt: skip
 RECIPE = Recipe(
-    "small", CHECKPOINT, "sample", stages=(Stage(3, 7), Stage(3, 14)), batch_size=100,
+    "small", CHECKPOINT, "sample", stages=(Phase(3, 7), Phase(3, 14)), batch_size=100,
     optimizer="adamw", learning_rate=0.02, jit_compile=False,
 )  # fmt: skip
 
@@ -57,7 +57,7 @@ def finished(tmp_path_factory):
 
 
 def test_jax_compiles_a_recipe_that_does_without_xla():
-    model = trainer.compiled_model(RECIPE, DataSource("sample", "train"))
+    model = compiled_model(RECIPE, DataSource("sample", "train"))
     assert model.jit_compile == (BACKEND == "jax")
 
 
@@ -141,7 +141,7 @@ def test_one_training_at_a_time_in_a_folder(finished):
     folder, _ = finished
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with locked(folder), ThreadPoolExecutor(1) as elsewhere:
-        other = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
+        other = dataclasses.replace(RECIPE, stages=(Phase(2, 7),))
         for work in (
             lambda: train(other, folder, verbose=0),
             lambda: release.pin(folder, "a test", weights_folder=folder / "weights"),
@@ -155,7 +155,7 @@ def test_one_training_at_a_time_in_a_folder(finished):
     "change", [{}, pytest.param({"dtype": "mixed_float16", "ema": 0.9}, marks=pytest.mark.slow)]
 )
 def test_a_run_that_failed_in_its_second_epoch_goes_on(change, tmp_path, monkeypatch):
-    recipe = dataclasses.replace(RECIPE, stages=(Stage(2, 7),), **change)
+    recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),), **change)
     whole = train(recipe, tmp_path / "whole", verbose=0)
     run_epoch = trainer._epoch
 
@@ -190,7 +190,7 @@ def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
         CHECKPOINT, options={**CHECKPOINT.options, "num_blocks": (1, 2, 1), "zero_start": True}
     )
     recipe = dataclasses.replace(
-        RECIPE, checkpoint=deeper, stages=(Stage(1, 14),), start=str(folder / "model.safetensors"),
+        RECIPE, checkpoint=deeper, stages=(Phase(1, 14),), start=str(folder / "model.safetensors"),
         learning_rate=1e-6, warmup_epochs=0.0,
     )  # fmt: skip
     train(recipe, tmp_path / "run", verbose=0)
@@ -207,7 +207,7 @@ def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
 
 
 def test_a_time_limit_stops_before_an_epoch(tmp_path):
-    recipe = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
+    recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),))
     assert train(recipe, tmp_path, limit_minutes=0, verbose=0) == []
     assert not (tmp_path / "model.safetensors").exists()
     assert len(train(recipe, tmp_path, limit_minutes=10, verbose=0)) == 2
@@ -228,7 +228,7 @@ def test_a_run_goes_on_with_its_own_recipe_only(finished):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_average_of_the_weights(tmp_path, optimizer):
     recipe = dataclasses.replace(
-        RECIPE, ema=0.9, optimizer=optimizer, stages=(Stage(2, 7),), gradient_norm=1.0
+        RECIPE, ema=0.9, optimizer=optimizer, stages=(Phase(2, 7),), gradient_norm=1.0
     )
     history = train(recipe, tmp_path / "whole", verbose=0)
     assert np.isfinite([row["loss"] for row in history]).all()
@@ -241,7 +241,7 @@ def test_an_average_of_the_weights(tmp_path, optimizer):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision(tmp_path, dtype):
-    recipe = dataclasses.replace(RECIPE, dtype=dtype, stages=(Stage(2, 7),))
+    recipe = dataclasses.replace(RECIPE, dtype=dtype, stages=(Phase(2, 7),))
     history = train(recipe, tmp_path, verbose=0)
     assert history[-1]["loss"] < history[0]["loss"]
 
@@ -275,7 +275,7 @@ def test_the_schedule_warms_up_and_ends_at_zero():
 
 def test_a_restart_begins_a_new_cosine():
     model = build_model(CHECKPOINT)
-    stages = (Stage(2, 7), Stage(1, 14), Stage(2, 14, restart=0.5))
+    stages = (Phase(2, 7), Phase(1, 14), Phase(2, 14, restart=0.5))
     recipe = dataclasses.replace(RECIPE, stages=stages)
     assert recipe.cycles == [(3, 1.0), (2, 0.5)]
     short = dataclasses.replace(RECIPE, stages=stages[:2])
@@ -305,12 +305,12 @@ def test_recipes_in_files(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stages": ()}, "`stages` must hold at least one stage"),
-        ({"stages": (Stage(0),)}, r"`stages.epochs` must be a positive integer"),
+        ({"stages": ()}, "`stages` must hold at least one phase"),
+        ({"stages": (Phase(0),)}, r"`stages.epochs` must be a positive integer"),
         ({"optimizer": "adam"}, "`optimizer` must be 'sgd' or 'adamw'"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
         ({"warmup_epochs": 6.0}, r"`warmup_epochs` must be in \[0, epochs of the first cosine\)"),
-        ({"stages": (Stage(2, None, 0.5),)}, "`stages` must begin with a stage without `restart`"),
+        ({"stages": (Phase(2, None, 0.5),)}, "`stages` must begin with a phase without `restart`"),
         ({"label_smoothing": 1.0}, "`label_smoothing` must be in"),
         ({"ema": 1.0}, "`ema` must be None or in"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
@@ -345,7 +345,7 @@ def test_a_finished_run_becomes_a_preset(finished, tmp_path):
 @pytest.mark.slow
 def test_an_unfinished_run_does_not(tmp_path):
     train(RECIPE, tmp_path, limit_minutes=1e-9, verbose=0)
-    recipe = dataclasses.replace(RECIPE, stages=(Stage(2, 7),))
+    recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),))
     train(recipe, tmp_path, verbose=0)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="`run` must be finished before it is pinned"):

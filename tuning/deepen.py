@@ -23,19 +23,19 @@ from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.presets import get_preset
+from keras_pdenets.training.models import build_model, compile_model
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import build_model, compile_model
 from keras_pdenets.transforms import refine
 from keras_pdenets.transforms.copying import give_weights
 from keras_pdenets.utils.atomic import replace_file
-from keras_pdenets.utils.records import read_record, settle
+from keras_pdenets.utils.records import Record
 
 ARMS = ("plain", "plain_longer", "refined", "zero")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Record):
     """What is compared.
 
     Args:
@@ -51,6 +51,8 @@ class Experiment:
         promote: Their kernels: `"channel"`, `"depthwise"` or `"conv"`.
     """
 
+    title = "an experiment"
+
     preset: str
     images: int | None
     base_epochs: int
@@ -64,7 +66,7 @@ class Experiment:
 
     def __post_init__(self):
         """Check the type of every field."""
-        settle(self)
+        super().__post_init__()
 
 
 class ZeroBlock(keras.layers.Layer):
@@ -106,7 +108,7 @@ def insert_zero_blocks(model, steps, promote):
 
 
 def recipe_of(experiment, seed, epochs, rate):
-    """The preset's recipe, with one stage."""
+    """The preset's recipe, with one phase."""
     file = Path(__file__).parents[1] / "weights" / experiment.preset / "recipe.json"
     values = json.loads(file.read_text(encoding="utf-8"))
     split = "train"
@@ -221,7 +223,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--verbose", default="auto")
     options = parser.parse_args()
-    experiment = read_record(Experiment, options.experiment, "an experiment")
+    experiment = Experiment.from_file(options.experiment)
     results = []
     for seed in options.seeds:
         folder = options.out / f"seed{seed}"

@@ -18,7 +18,7 @@ from keras_pdenets.experiments import Protocol
 from keras_pdenets.hub.files import write_weights
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.operators.pde import pde_initial_scales
-from keras_pdenets.training.trainer import build_model
+from keras_pdenets.training.models import build_model
 
 # With all three equal to s, E||K||^2 = (2 s^2 + s^2)^2 + 44 s^4 = 53 s^4, which He wants to be 2/n.
 DEVIATIONS = {

@@ -23,21 +23,21 @@ def environment(device):
     return SHARED_GPU | ({"CUDA_VISIBLE_DEVICES": number} if number else {})
 
 
-def check(device, contender):
-    """Raise ValueError where the contender's framework does not see the device."""
-    if device != "cpu" and not _gpus(contender.backend):
-        raise ValueError(f"`device` {device!r} does not exist for {contender.backend} here: cpu.")
+def check(device, case):
+    """Raise ValueError where the case's framework does not see the device."""
+    if device != "cpu" and not _gpus(case.backend):
+        raise ValueError(f"`device` {device!r} does not exist for {case.backend} here: cpu.")
 
 
-def peak_memory(device, contender):
+def peak_memory(device, case):
     """Largest number of bytes that the framework had on a GPU; None on the CPU."""
     if device == "cpu":
         return None
-    if contender.backend == "jax":
+    if case.backend == "jax":
         import jax
 
         return jax.devices("gpu")[0].memory_stats()["peak_bytes_in_use"]
-    if contender.backend == "torch":
+    if case.backend == "torch":
         import torch
 
         return torch.cuda.max_memory_allocated()

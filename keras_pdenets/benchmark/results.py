@@ -15,11 +15,11 @@ _PACKAGES = ("keras", "tensorflow", "jax", "torch", "timm", "onnxruntime", "open
 
 
 @dataclass(frozen=True)
-class Result:
-    """One contender's row.
+class Timing:
+    """One case's row.
 
     Args:
-        name: The contender.
+        name: The case.
         parameters: Number of its weights, before it was folded.
         operations: Operations of the forward pass for one example, or None.
         seconds: Time of a step in each round.
@@ -44,8 +44,7 @@ class Result:
 def table(results, batch):
     """The results in Markdown."""
     lines = [
-        "| contender | parameters | GFLOP an image | ms a step | images/s | time / reference "
-        "| peak MiB |",
+        "| case | parameters | GFLOP/image | ms/step | images/s | time / reference | peak MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for result in results:
@@ -70,7 +69,7 @@ def write_results(results, setting, folder, command):
         "",
         f"`{command}`",
         "",
-        f"{rounds} rounds, every contender once in each, in a process of its own, one at a time; "
+        f"{rounds} rounds, every case once in each, in a process of its own, one at a time; "
         f"median and quartiles. Reference: `{results[0].name}`. "
         f"{where(setting.device, results[0].gpu)}",
         "",
@@ -79,7 +78,7 @@ def write_results(results, setting, folder, command):
     text = "\n".join(lines) + "\n"
     write_file(folder / "report.md", text)
     rows = [
-        {"contender": result.name, "round": i, "seconds": f"{t:.6f}"}
+        {"case": result.name, "round": i, "seconds": f"{t:.6f}"}
         for result in results
         for i, t in enumerate(result.seconds)
     ]

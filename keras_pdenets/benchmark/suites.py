@@ -1,8 +1,8 @@
-"""Named lists of contenders: the commands behind the figures of the README."""
+"""Named lists of cases: the commands behind the figures of the README."""
 
 from dataclasses import dataclass
 
-from keras_pdenets.benchmark.contender import BACKENDS
+from keras_pdenets.benchmark.case import BACKENDS
 from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.extras import installed, require
 
@@ -12,7 +12,7 @@ _SMALL = ("PreActResNet20", "PDEPreActResNet20", "DecomposedPreActResNet20")
 
 @dataclass(frozen=True)
 class Suite:
-    """A list of contenders.
+    """A list of cases.
 
     Args:
         words: The words; `{backend}` stands for the backend. The first is the reference.
@@ -74,5 +74,5 @@ def suite_words(name, backend=None):
 
 
 def _runs(word):
-    place = word.partition("@")[2]
-    return installed(place) and (not word.startswith("timm:") or installed("timm"))
+    runtime = word.partition("@")[2]
+    return installed(runtime) and (not word.startswith("timm:") or installed("timm"))

@@ -1,4 +1,4 @@
-"""The process of one contender: builds it, then makes a step whenever it is told to.
+"""The process of one case: builds it, then makes a step whenever it is told to.
 
 Lines on the standard input are commands: `step`, `quit`. Lines on the standard output are JSON.
 """
@@ -32,32 +32,32 @@ def main():
 
 def _serve(task, channel):
     from keras_pdenets.benchmark import devices
-    from keras_pdenets.benchmark.contender import Contender
-    from keras_pdenets.benchmark.race import Setting
-    from keras_pdenets.benchmark.subjects import make_subject
+    from keras_pdenets.benchmark.case import Case
+    from keras_pdenets.benchmark.runner import Setting
+    from keras_pdenets.benchmark.steps import make_step
     from keras_pdenets.utils.machine import accelerator
 
     setting = Setting(**task["setting"])
-    contender = Contender.parse(task["contender"])
-    devices.check(setting.device, contender)
+    case = Case.parse(task["case"])
+    devices.check(setting.device, case)
     if task["memory_limit"] is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (task["memory_limit"],) * 2)
     before = _resident()
-    subject = make_subject(contender, setting)
+    timed = make_step(case, setting)
     for _ in range(setting.warmup):
-        subject.step()
-    print(json.dumps({"parameters": subject.parameters}), file=channel)
+        timed.step()
+    print(json.dumps({"parameters": timed.parameters}), file=channel)
     for line in sys.stdin:
         if line.strip() != "step":
             break
         begin = time.perf_counter()
-        subject.step()
+        timed.step()
         print(json.dumps({"seconds": time.perf_counter() - begin}), file=channel)
-    peak = devices.peak_memory(setting.device, contender)
+    peak = devices.peak_memory(setting.device, case)
     if peak is None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     gpu = None if setting.device == "cpu" else accelerator()
-    facts = {"peak_bytes": peak, "operations": subject.count(), "gpu": gpu}
+    facts = {"peak_bytes": peak, "operations": timed.count(), "gpu": gpu}
     print(json.dumps(facts), file=channel)
 
 

@@ -25,7 +25,7 @@ def main(arguments=None):
         keras_pdenets._register()
         return options.run(options)
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last whole epoch.", file=sys.stderr)
+        print("\nStopped. The same command resumes from the last whole epoch.", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         if options.traceback:
@@ -71,7 +71,7 @@ class _Version(argparse.Action):
 def _add_training(commands):
     train = add_command(
         commands, "train", _train, "keras-pdenets train --preset pde_resnet20_fashion_mnist",
-        help="train a preset by its recipe, or go on with it", reads=("recipe",), data=True,
+        help="train a preset by its recipe, or resume it", reads=("recipe",), data=True,
     )  # fmt: skip
     what = train.add_mutually_exclusive_group(required=True)
     what.add_argument("--preset", help="name of a folder in weights/ with a recipe.json")
@@ -137,7 +137,7 @@ def _train(options):
     out = options.out or Path("runs") / recipe.preset
     history = train(recipe, out, options.limit_minutes, options.data_dir, devices=options.devices)
     if len(history) < recipe.epochs:
-        print(f"{len(history)} of {recipe.epochs} epochs done; the same command goes on.")
+        print(f"{len(history)} of {recipe.epochs} epochs done; the same command resumes.")
     else:
         print(f"Done: {out / 'model.safetensors'}")
     return 0

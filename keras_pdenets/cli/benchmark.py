@@ -13,12 +13,12 @@ def add_commands(commands):
         commands, "benchmark", _benchmark,
         "keras-pdenets benchmark ResNet18+fold@torch PDEResNet18+fold@torch --batch 2",
         help="time nets and their peers in turn, in one run",
-        description="A contender reads [keras:|timm:]NAME[+OPTION...]@PLACE, such as "
+        description="A case reads [keras:|timm:]NAME[+OPTION...]@RUNTIME, such as "
         "PDEResNet50+fold@jax, keras:ResNet50@tensorflow, timm:resnet50+channels_last+compile@torch"
         " or pde_resnet20_fashion_mnist+fold@openvino. The first one is the reference.",
     )  # fmt: skip
-    benchmark.add_argument("contenders", nargs="*", metavar="CONTENDER")
-    benchmark.add_argument("--suite", choices=SUITES, help="a list of contenders and their mode")
+    benchmark.add_argument("cases", nargs="*", metavar="CASE")
+    benchmark.add_argument("--suite", choices=SUITES, help="a list of cases and their mode")
     benchmark.add_argument(
         "--backend", choices=BACKENDS, help="backend of the suite (default: all installed)"
     )
@@ -28,7 +28,7 @@ def add_commands(commands):
         ("channels", 3, "channels of the images"),
         ("classes", 1000, "number of classes"),
         ("batch", 8, "images in a step"),
-        ("rounds", 15, "steps of each contender that count"),
+        ("rounds", 15, "steps of each case that count"),
         ("warmup", 2, "steps before those"),
         ("seed", 0, "seed of the images"),
     ):
@@ -45,7 +45,7 @@ def _benchmark(options):
     from keras_pdenets.plots import plot_benchmark
     from keras_pdenets.utils.locking import locked
 
-    words, mode = _contenders(options)
+    words, mode = _cases(options)
     names = ("size", "channels", "classes", "batch", "rounds", "warmup", "device", "dtype", "seed")
     setting = Setting(mode=mode, **{name: getattr(options, name) for name in names})
     with locked(options.out) if options.out else contextlib.nullcontext():
@@ -59,14 +59,14 @@ def _benchmark(options):
     return 0
 
 
-def _contenders(options):
+def _cases(options):
     """The words, those of the suite included, and the mode."""
     from keras_pdenets.benchmark.suites import SUITES, suite_words
 
-    words = list(options.contenders)
+    words = list(options.cases)
     if not options.suite:
         if options.backend:
-            raise ValueError("`--backend` is for a --suite: a contender names its own.")
+            raise ValueError("`--backend` is for a --suite: a case names its own.")
         return words, options.mode or "inference"
     words += suite_words(options.suite, options.backend)
     mode = SUITES[options.suite].mode

@@ -102,7 +102,7 @@ def _refresh(options):
 
 def _speed(options):
     from keras_pdenets.benchmark import Setting, run_benchmark
-    from keras_pdenets.benchmark.contender import BACKENDS
+    from keras_pdenets.benchmark.case import BACKENDS
     from keras_pdenets.benchmark.results import where
     from keras_pdenets.hub.source import CHECKOUT_WEIGHTS
     from keras_pdenets.presets import get_preset

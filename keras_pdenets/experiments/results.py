@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 
 from keras_pdenets.hub.files import load_weights
+from keras_pdenets.training.models import build_model, trainable_parameters
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import (
-    RECIPE,
-    WEIGHTS,
-    build_model,
-    evaluate,
-    trainable_parameters,
-)
+from keras_pdenets.training.trainer import RECIPE, WEIGHTS, evaluate
 from keras_pdenets.transforms import count_operations, fold
 from keras_pdenets.utils.machine import machine
 from keras_pdenets.utils.names import check_name

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_pdenets.data import DataSource
+from keras_pdenets.training.models import compiled_model, trainable_parameters
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import RECIPE, compiled_model, train, trainable_parameters
+from keras_pdenets.training.trainer import RECIPE, train
 from keras_pdenets.utils.locking import InUseError, locked
 
 

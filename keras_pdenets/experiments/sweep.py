@@ -11,8 +11,9 @@ from keras_pdenets.builders.steps import STARTS
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_weights
 from keras_pdenets.operators.stopping import MOST_BLOCKS
+from keras_pdenets.training.models import build_model
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import LOG, WEIGHTS, build_model
+from keras_pdenets.training.trainer import LOG, WEIGHTS
 from keras_pdenets.utils.records import Record, check_count
 from keras_pdenets.utils.tables import read_rows, write_rows
 

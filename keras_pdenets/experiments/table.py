@@ -46,8 +46,8 @@ def markdown(results, unfinished=(), protocol=None):
     """The table in Markdown, with what the numbers are of."""
     rows = rows_of(results, protocol)
     lines = [
-        f"| net | parameters | MFLOP an image | accuracy, % | runs | less `{rows[0]['net']}` "
-        "| s an epoch | paper |",
+        f"| net | parameters | MFLOP/image | accuracy, % | runs | less `{rows[0]['net']}` "
+        "| s/epoch | paper |",
         "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for row in rows:
@@ -80,7 +80,7 @@ def _cell(text):
 
 def _caption(results):
     recipe = results[0].recipe
-    stages = ", ".join(
+    phases = ", ".join(
         f"{s['epochs']} epochs at {s['image_size'] or recipe['checkpoint']['input_shape'][0]} px"
         for s in recipe["stages"]
     )
@@ -89,13 +89,13 @@ def _caption(results):
     return (
         f"{recipe['dataset']}, {results[0].images:,} images of `{split}`, the last epoch; mean ± "
         "standard deviation over seeds, difference by seed. All nets: "
-        f"{stages}, batch {recipe['batch_size']}, {recipe['optimizer']}, peak rate "
+        f"{phases}, batch {recipe['batch_size']}, {recipe['optimizer']}, peak rate "
         f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}. {machines}."
     )
 
 
 def write_table(results, folder, unfinished=(), protocol=None):
-    """Write `table.md` and `table.csv` into a folder, each whole or not at all."""
+    """Write `table.md` and `table.csv` into a folder, each atomically."""
     folder = Path(folder)
     write_rows(folder / "table.csv", rows_of(results, protocol))
     table = markdown(results, unfinished, protocol) + "\n"

@@ -4,10 +4,10 @@ from keras_pdenets.plots.figure import new_figure, save_figure
 
 
 def plot_benchmark(results, path):
-    """Draw the time of a step of every contender, with quartiles, and its ratio to the first.
+    """Draw the time of a step of every case, with quartiles, and its ratio to the first.
 
     Args:
-        results: List of `benchmark.Result`s.
+        results: List of `benchmark.Timing`s.
         path: The PNG file.
     """
     title = f"number beside a bar: time / {results[0].name}"
@@ -20,7 +20,7 @@ def plot_benchmark(results, path):
         ratio = result.quartiles(result.ratios)[1]
         axes.text(high, place, f" {ratio:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(results)), [result.name for result in reversed(results)], fontsize=8)
-    axes.set_xlabel("ms a step (median, quartiles)")
+    axes.set_xlabel("ms/step (median, quartiles)")
     axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
     axes.grid(axis="x", alpha=0.3)
     save_figure(figure, path)

@@ -51,7 +51,7 @@ def plot_sizes(results, path):
     figure = new_figure(11, 4.5)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, label in zip(
-        panels, ("parameters", "operations"), ("trainable parameters", "operations an image"),
+        panels, ("parameters", "operations"), ("trainable parameters", "operations/image"),
         strict=True,
     ):  # fmt: skip
         for index, (name, runs) in enumerate(_by_net(results).items()):

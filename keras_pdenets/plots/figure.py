@@ -23,7 +23,7 @@ def finish(axes, **properties):
 
 
 def save_figure(figure, path):
-    """Write a PNG file, whole or not at all; its folder is made."""
+    """Write a PNG file, atomically; its folder is made."""
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".png")
     replace_file(path, lambda temporary: figure.savefig(temporary, dpi=80))

@@ -6,7 +6,7 @@ import json
 from huggingface_hub import EvalResult, ModelCardData
 
 from keras_pdenets.presets import ARCHITECTURES
-from keras_pdenets.training.trainer import build_model, trainable_parameters
+from keras_pdenets.training.models import build_model, trainable_parameters
 from keras_pdenets.transforms import count_operations, fold
 
 PICTURE = "predictions.png"
@@ -143,15 +143,15 @@ def _size(checkpoint):
 def _training(preset, recipe):
     """How it came about."""
     training = preset.training
-    stages = ", then ".join(
-        f"{stage.epochs} epochs at {stage.image_size or preset.checkpoint.input_shape[0]} px"
-        + (f" from {stage.restart} of the peak rate" if stage.restart else "")
-        for stage in recipe.stages
+    phases = ", then ".join(
+        f"{phase.epochs} epochs at {phase.image_size or preset.checkpoint.input_shape[0]} px"
+        + (f" from {phase.restart} of the peak rate" if phase.restart else "")
+        for phase in recipe.stages
     )
     return f"""## Training
 
 - Command: `{training["command"]}`, which reads `recipe.json` beside this card.
-- {beginning(recipe)}{training["epochs"]} epochs ({stages}) on `{recipe.train_split}`; the last \
+- {beginning(recipe)}{training["epochs"]} epochs ({phases}) on `{recipe.train_split}`; the last \
 epoch ships. `log.csv` follows `{recipe.log_split}`.
 - Batch {recipe.batch_size}, {recipe.optimizer}, peak learning rate {recipe.learning_rate} after \
 {recipe.warmup_epochs} epochs of warm-up, weight decay {recipe.weight_decay} of kernels\

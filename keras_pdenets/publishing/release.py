@@ -16,15 +16,9 @@ from keras_pdenets.presets import Preset, get_preset, write_preset
 from keras_pdenets.publishing.card import card
 from keras_pdenets.publishing.speed import SPEED, read_speed
 from keras_pdenets.training import state
+from keras_pdenets.training.models import build_model
 from keras_pdenets.training.recipe import Recipe
-from keras_pdenets.training.trainer import (
-    LOG,
-    RECIPE,
-    STATE,
-    WEIGHTS,
-    build_model,
-    evaluate,
-)
+from keras_pdenets.training.trainer import LOG, RECIPE, STATE, WEIGHTS, evaluate
 from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.locking import locked
 

@@ -10,14 +10,14 @@ from keras_pdenets.search.oracles import (
     SafeOracle,
     declare_combination,
 )
-from keras_pdenets.search.plan import ANNEAL, GROW, Stage, StageResult, next_stage
+from keras_pdenets.search.plan import ANNEAL, GROW, Outcome, Proposal, propose
 
 
 class DepthOracle(SafeOracle):
     """Proposes depths by the stopping rule, from the distances that trained nets measure.
 
     Every choice of operator, width and learning rate is trained once at the smallest depth; the
-    best `space.tracks` of them grow (`plan.next_stage`). Proposals follow from the finished trials
+    best `space.tracks` of them grow (`plan.propose`). Proposals follow from the finished trials
     alone, so that nothing else has to survive a kill.
 
     Args:
@@ -38,20 +38,20 @@ class DepthOracle(SafeOracle):
         self.space = space
 
     def populate_space(self, trial_id):
-        """The next stage of any track that is not waiting for one."""
+        """The next proposal of any track that is not waiting for one."""
         tracks = [self._track(combination) for combination in self.space.combinations]
         for track in tracks:
-            if not track.results and not track.busy and (stage := self._next(track)):
-                return self._values(track, stage)
+            if not track.results and not track.busy and (proposal := self._next(track)):
+                return self._values(track, proposal)
         if any(track.busy and not track.results for track in tracks):
             return WAITING
         for track in self._best(tracks):
-            if not track.busy and (stage := self._next(track)):
-                return self._values(track, stage)
+            if not track.busy and (proposal := self._next(track)):
+                return self._values(track, proposal)
         return WAITING if self.ongoing_trials else DONE
 
     def results(self):
-        """Finished stages, by choice of operator, width and learning rate, best start first."""
+        """What was trained, by choice of operator, width and learning rate, best start first."""
         tracks = [self._track(combination) for combination in self.space.combinations]
         return [(t.combination, t.results) for t in self._best(tracks, everything=True)]
 
@@ -62,7 +62,7 @@ class DepthOracle(SafeOracle):
         return started if everything else started[: self.space.tracks]
 
     def _next(self, track):
-        return next_stage(track.results, self.space.rules, frozenset(track.failed))
+        return propose(track.results, self.space.rules, frozenset(track.failed))
 
     def _track(self, combination):
         track = _Track(combination)
@@ -72,28 +72,28 @@ class DepthOracle(SafeOracle):
             if {name: values[name] for name in COMBINATION} != combination:
                 continue
             if trial.status == "COMPLETED":
-                track.results.append(stage_result(trial, self.space))
+                track.results.append(outcome_of(trial, self.space))
             elif trial.status == "FAILED":
-                track.failed.append(stage_of(values, self.space))
+                track.failed.append(proposal_of(values, self.space))
             else:
                 track.busy = True
         return track
 
-    def _values(self, track, stage):
+    def _values(self, track, proposal):
         space = self.space
-        annealed = stage.kind == ANNEAL
-        values = {f"depth_{s}": depth for s, depth in enumerate(stage.depths)}
-        values |= {"epsilon": stage.epsilon, **track.combination}
+        annealed = proposal.kind == ANNEAL
+        values = {f"depth_{s}": depth for s, depth in enumerate(proposal.depths)}
+        values |= {"epsilon": proposal.epsilon, **track.combination}
         epochs = space.stage_epochs
         if annealed:  # half as long where a net is only repaired
-            again = any(result.stage.kind == ANNEAL for result in track.results)
+            again = any(result.proposal.kind == ANNEAL for result in track.results)
             epochs = -(-space.anneal_epochs // 2) if again else space.anneal_epochs
         # Counted on from the parent's, as Hyperband does: the order of the images goes on too.
-        values["tuner/initial_epoch"] = done = self._epochs_of(stage.parent)
+        values["tuner/initial_epoch"] = done = self._epochs_of(proposal.parent)
         values["tuner/epochs"] = done + epochs
         values["tuner/anneal"] = epochs if annealed else 0
-        if stage.parent is not None:
-            values["tuner/trial_id"] = stage.parent
+        if proposal.parent is not None:
+            values["tuner/trial_id"] = proposal.parent
         return {"status": "RUNNING", "values": values}
 
     def _epochs_of(self, identifier):
@@ -110,23 +110,23 @@ class _Track:
         self.results, self.failed, self.busy = [], [], False
 
 
-def stage_of(values, space):
-    """The `Stage` of a depth search's trial."""
+def proposal_of(values, space):
+    """The `Proposal` of a depth search's trial."""
     depths = tuple(int(values[f"depth_{s}"]) for s in range(space.sections))
     kind = ANNEAL if values["tuner/anneal"] else GROW
-    return Stage(depths, values["epsilon"], kind, values.get("tuner/trial_id"))
+    return Proposal(depths, values["epsilon"], kind, values.get("tuner/trial_id"))
 
 
-def stage_result(trial, space):
-    """The `StageResult` of a depth search's finished trial."""
+def outcome_of(trial, space):
+    """The `Outcome` of a depth search's finished trial."""
 
     def of_sections(name):
         return tuple(
             trial.metrics.get_last_value(f"{name}_s{section}") for section in range(space.sections)
         )
 
-    return StageResult(
-        stage_of(trial.hyperparameters.values, space), trial.trial_id, trial.score,
+    return Outcome(
+        proposal_of(trial.hyperparameters.values, space), trial.trial_id, trial.score,
         of_sections("d_scaled"), of_sections("largest"),
         trial.metrics.get_last_value("block_epochs"),
     )  # fmt: skip

@@ -1,9 +1,15 @@
-"""The folder of a search: whose it is."""
+"""The folders of a search and of its trials."""
 
 import json
 
+import keras_tuner
+
+from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.text import printable, shown
+
+_VAIN_STARTS = 3
+_LONGEST_MESSAGE = 20_000  # characters
 
 
 def describe(oracle, space):
@@ -37,3 +43,31 @@ def check_folder(folder, oracle, space):
         f"{folder} holds another search ({difference}). Give it the old space to go on, or "
         "another folder to start anew."
     )
+
+
+def read_result(path):
+    """The metrics of a finished trial."""
+    result = load_json(path, nan=True)
+    if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
+        raise ValueError(f"{path} is not the result of a trial: remove it to train it again.")
+    return result
+
+
+def writable(message):
+    """Any text of an error, as one that every file takes: valid Unicode, its two ends."""
+    text = message.encode("utf-8", "backslashreplace").decode("utf-8").strip()
+    half = _LONGEST_MESSAGE // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
+
+
+def count_start(path, done):
+    """Note a start; give a trial up that has killed its process too often without an epoch."""
+    starts = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
+    starts.append(str(done))
+    text = " ".join(starts)
+    write_file(path, text)
+    if starts.count(str(done)) > _VAIN_STARTS:
+        raise keras_tuner.errors.FailedTrialError(
+            f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "
+            "the next: its process was killed each time (out of memory?)."
+        )

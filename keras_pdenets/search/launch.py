@@ -21,7 +21,7 @@ LAUNCHED = "KERAS_PDENETS_LAUNCHED"
 def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
     """Run a Python program as the chief and as each worker of KerasTuner, until the search ends.
 
-    A worker that is killed is started again under its old name, so that it goes on with its
+    A worker that is killed is started again under its old name, so that it resumes its
     trial. If the chief is killed, everything is started again; trials go on from their last
     epoch. A process that ends with an error of its own is not: it would come again.
 
@@ -81,7 +81,7 @@ def _check(deaths, restarts, name, status):
     if deaths > restarts:
         raise RuntimeError(
             f"Processes of the search were killed {deaths} times, the last one was {name}. "
-            "The same command goes on with the search."
+            "The same command resumes the search."
         )
     _LOG.warning("%s was killed; starting it again (%d of %d)", name, deaths, restarts)
 

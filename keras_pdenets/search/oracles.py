@@ -29,7 +29,7 @@ DONE = {"status": "STOPPED"}
 class SafeOracle(OracleHooks, keras_tuner.Oracle):
     """Mends what a kill or a failure breaks in KerasTuner's oracles.
 
-    Files are written whole or not at all; a trial that was finished is not run again, and one
+    Files are written atomically; a trial that was finished is not run again, and one
     that was begun is not forgotten, wherever between the two files of a trial a kill came; too
     many failures end the search. No error leaves the lock held that other workers wait for.
     """
@@ -39,12 +39,12 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
 
     def save(self):
         """Write the state of the search."""
-        _write(oracle_file(self), json.dumps(self.get_state()))
+        write_file(oracle_file(self), json.dumps(self.get_state()))
 
     def save_trial(self, trial):
         """Write the state of a trial."""
         path = trial_folder(self, trial.trial_id) / "trial.json"
-        _write(path, json.dumps(trial.get_state()))
+        write_file(path, json.dumps(trial.get_state()))
 
     def reload(self):
         """Read the state, then bring it up to date with the files of the trials.
@@ -123,10 +123,6 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
         if self._failures >= self.max_consecutive_failed_trials:
             self._aborted = True
             _LOG.error("The search stops: %d trials in a row failed.", self._failures)
-
-
-def _write(path, text):
-    write_file(path, text)
 
 
 class ListOracle(SafeOracle):

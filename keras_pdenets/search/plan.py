@@ -21,7 +21,7 @@ class GrowthRules(Record):
         start: Blocks in each section of the first net.
         epsilons: Bounds on the mean relative change of a block, falling.
         target: Share of epsilon that the depths aim at: annealing pushes the means up.
-        growth: Largest factor of a section's depth from one stage to the next.
+        growth: Largest factor of a section's depth from one proposal to the next.
         extrapolate: Follow a distance that grows with depth as a power law through the last
             nets; else take it for constant, as the paper does.
         max_blocks: Largest depth of a section.
@@ -76,14 +76,14 @@ class GrowthRules(Record):
 
 
 @dataclass(frozen=True)
-class Stage:
+class Proposal:
     """One training of a growing net.
 
     Args:
         depths: Blocks in each section.
         epsilon: Bound that the depths are chosen for.
         kind: `"grow"` (a constant learning rate) or `"anneal"` (it falls to 0).
-        parent: Identifier of the stage whose weights it starts from, or None.
+        parent: Identifier of the proposal whose weights it starts from, or None.
     """
 
     depths: tuple[int, ...]
@@ -93,19 +93,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class StageResult:
-    """A finished stage.
+class Outcome:
+    """A proposal that was trained.
 
     Args:
-        stage: What was trained.
-        identifier: Its name, as later stages refer to it.
+        proposal: What was trained.
+        identifier: Its name, as later proposals refer to it.
         objective: Value of the objective.
         distances: Scaled distance of each section after the last epoch.
         largest: Largest scaled perturbation in each section.
         cost: Block-epochs spent.
     """
 
-    stage: Stage
+    proposal: Proposal
     identifier: str
     objective: float
     distances: tuple[float, ...]
@@ -116,51 +116,51 @@ class StageResult:
         """What epsilon bounds, for each section."""
         if rules.largest:
             return self.largest
-        return tuple(d / n for d, n in zip(self.distances, self.stage.depths, strict=True))
+        return tuple(d / n for d, n in zip(self.distances, self.proposal.depths, strict=True))
 
     def satisfied(self, rules: GrowthRules) -> bool:
-        """Whether every section's change is at or below the stage's epsilon."""
-        return all(c <= self.stage.epsilon for c in self.changes(rules))
+        """Whether every section's change is at or below the proposal's epsilon."""
+        return all(c <= self.proposal.epsilon for c in self.changes(rules))
 
 
-def next_stage(
-    results: Sequence[StageResult], rules: GrowthRules, failed: frozenset[Stage] = frozenset()
-) -> Stage | None:
-    """The stage that follows on `results`, or None at the end of the search.
+def propose(
+    results: Sequence[Outcome], rules: GrowthRules, failed: frozenset[Proposal] = frozenset()
+) -> Proposal | None:
+    """The proposal that follows on `results`, or None at the end of the search.
 
     Grow at one epsilon until every change is below its target; go on with the next
     epsilon while the objective gains; then anneal the best of these nets, and grow and anneal it
     again if that has pushed a change above epsilon.
 
     Args:
-        results: Finished stages of one net, in order.
+        results: What was trained of one net, in order.
         rules: The rules.
         failed: Stages that were tried in vain; the search ends with what it has.
     """
     if not results:
-        first = Stage(rules.start, rules.epsilons[0], GROW, None)
+        first = Proposal(rules.start, rules.epsilons[0], GROW, None)
         return None if first in failed else first
-    if results[-1].stage.kind == ANNEAL:
-        stage = _repair(results, rules)
-        return None if stage in failed else stage
+    if results[-1].proposal.kind == ANNEAL:
+        proposal = _repair(results, rules)
+        return None if proposal in failed else proposal
     best, proposal = _grow(results, rules)
     if proposal is not None and proposal not in failed:
         return proposal
-    stage = Stage(best.stage.depths, best.stage.epsilon, ANNEAL, best.identifier)
-    return None if stage in failed else stage
+    proposal = Proposal(best.proposal.depths, best.proposal.epsilon, ANNEAL, best.identifier)
+    return None if proposal in failed else proposal
 
 
 def _repair(results, rules):
     last = results[-1]
-    grown = _proposed(results, last.stage.epsilon, rules)
-    annealed = sum(result.stage.kind == ANNEAL for result in results)
-    if last.satisfied(rules) or annealed > rules.repairs or grown == last.stage.depths:
+    grown = _proposed(results, last.proposal.epsilon, rules)
+    annealed = sum(result.proposal.kind == ANNEAL for result in results)
+    if last.satisfied(rules) or annealed > rules.repairs or grown == last.proposal.depths:
         return None
-    return Stage(grown, last.stage.epsilon, ANNEAL, last.identifier)
+    return Proposal(grown, last.proposal.epsilon, ANNEAL, last.identifier)
 
 
 def _grow(results, rules):
-    """The net to anneal if growth ends here, and the stage to grow to, or None."""
+    """The net to anneal if growth ends here, and the proposal to grow to, or None."""
     sign = 1.0 if rules.maximize else -1.0
     best, stalls, index = None, 0, 0
     for result in results:
@@ -173,7 +173,7 @@ def _grow(results, rules):
         if fixed is None:
             continue
         # Named after the smallest epsilon that these depths do for.
-        found = replace(result, stage=replace(result.stage, epsilon=fixed))
+        found = replace(result, proposal=replace(result.proposal, epsilon=fixed))
         if best is None or sign * (found.objective - best.objective) >= rules.tolerance:
             best, stalls = found, 0
         else:
@@ -187,9 +187,9 @@ def _grow(results, rules):
     if rules.max_cost is not None and sum(r.cost for r in results) >= rules.max_cost:
         return best, None
     depths = _proposed(results, rules.epsilons[index], rules)
-    if depths == last.stage.depths:  # held back by `max_blocks`
+    if depths == last.proposal.depths:  # held back by `max_blocks`
         return best, None
-    return best, Stage(depths, rules.epsilons[index], GROW, last.identifier)
+    return best, Proposal(depths, rules.epsilons[index], GROW, last.identifier)
 
 
 def _better_end(best, last, rules):
@@ -199,7 +199,7 @@ def _better_end(best, last, rules):
         return last
     sign = 1.0 if rules.maximize else -1.0
     if kept and (best is None or sign * (last.objective - best.objective) >= rules.tolerance):
-        return replace(last, stage=replace(last.stage, epsilon=kept[-1]))
+        return replace(last, proposal=replace(last.proposal, epsilon=kept[-1]))
     return best
 
 
@@ -208,7 +208,7 @@ def _proposed(results, epsilon, rules):
     last, bound = results[-1], rules.target * epsilon
     depths = []
     for section, (has, change) in enumerate(
-        zip(last.stage.depths, last.changes(rules), strict=True)
+        zip(last.proposal.depths, last.changes(rules), strict=True)
     ):
         wants = has
         if change >= bound:
@@ -226,7 +226,7 @@ def _power(results, section, rules):
     """Power of the depth that a section's distance grew by, over the last different depths."""
     points = {}
     for result in results:
-        depth = result.stage.depths[section]
+        depth = result.proposal.depths[section]
         points[depth] = result.changes(rules)[section] * depth
     points = list(points.items())[-_POINTS:]
     if len(points) < 2 or min(distance for _, distance in points) <= 0:

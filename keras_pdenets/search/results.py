@@ -79,7 +79,7 @@ def best_trial(oracle, space):
     if isinstance(oracle, DepthOracle):
         annealed = []
         for _, results in oracle.results()[: space.tracks]:
-            last = [r for r in results if r.stage.kind == ANNEAL][-1:]
+            last = [r for r in results if r.proposal.kind == ANNEAL][-1:]
             annealed.extend(last)
         if annealed:
             sign = 1 if oracle.objective.direction == "max" else -1

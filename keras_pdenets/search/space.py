@@ -32,11 +32,11 @@ class SearchSpace(Record):
         widths: Choices of a factor of the filters.
         learning_rates: Choices of Adam's learning rate.
         rules: How the depth search grows its net (`GrowthRules`), epsilon among it.
-        tracks: Number of choices of operator, width and rate that grow on after the first stage.
+        tracks: Number of choices of operator, width and rate that grow on after the first training.
         start: Start of the residual branches: `"zero"`, `"1/L"` or `"ordinary"`. With the last,
             the distance of shallow nets depends on their depth, and the rule fails (README).
         filters: Width of each section, or None: the architecture's.
-        stage_epochs: Epochs of a stage of the depth search.
+        stage_epochs: Epochs of every training of the depth search but the annealed ones.
         anneal_epochs: Epochs at the end of every full training in which the rate falls to 0.
         epochs: Epochs of a full training, in the other searches.
         batch_size: Images in a step.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import keras
 import keras_tuner
-import numpy as np
 
 from keras_pdenets.compat.keras_tuner import (
     TunerHooks,
@@ -17,50 +16,33 @@ from keras_pdenets.compat.keras_tuner import (
     is_worker,
     tuner_file,
 )
-from keras_pdenets.search.batches import ShuffledBatches
-from keras_pdenets.search.folder import check_folder, describe
+from keras_pdenets.search.fitting import HoldThenDecay, SaveState, ShuffledBatches
+from keras_pdenets.search.folder import (
+    check_folder,
+    count_start,
+    describe,
+    read_result,
+    writable,
+)
 from keras_pdenets.search.oracles import SafeOracle
-from keras_pdenets.search.run import best_trial
-from keras_pdenets.search.schedule import HoldThenDecay
+from keras_pdenets.search.results import best_trial
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.training import PerturbationLogger, state
-from keras_pdenets.training.trainer import without_eager_jax
+from keras_pdenets.training.models import without_eager_jax
 from keras_pdenets.transforms.deepening import deepen
 from keras_pdenets.utils.atomic import remove_leftovers, write_file
-from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.locking import hold
 from keras_pdenets.utils.text import printable
 
 _LOG = logging.getLogger("keras_pdenets")
 _STATE, _RESULT, _ERROR = "state.safetensors", "result.json", "error.txt"
 _STARTS = "starts.txt"
-_VAIN_STARTS = 3
 _NOT_TAKEN = (
     "executions_per_trial", "optimizer", "loss", "metrics", "distribution_strategy",
 )  # fmt: skip
 _PROBE_IMAGES = 512
 _LONGEST_WAIT = 5.0
-_LONGEST_MESSAGE, _LONGEST_REASON = 20_000, 500  # characters
-
-
-class _SaveState(keras.callbacks.Callback):
-    """Puts everything on disk that a resume needs, after every epoch."""
-
-    def __init__(self, path, space, history):
-        super().__init__()
-        self.path, self.space, self.history = path, space, history
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begin = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise keras_tuner.errors.FailedTrialError(
-                f"The loss is {logs['loss']} after epoch {epoch + 1}: the training diverged."
-            )
-        row = {key: float(value) for key, value in logs.items()}
-        self.history.append(row | {"seconds": time.monotonic() - self.begin})
-        state.write_state(self.path, state.capture(self.model), self.history, self.space)
+_LONGEST_REASON = 500  # characters
 
 
 class DepthTuner(TunerHooks, keras_tuner.Tuner):
@@ -145,7 +127,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
     def on_trial_end(self, trial):
         """Keep the reason of a failure, which gRPC would drop, then report."""
         if trial.message:
-            trial.message = text = _writable(trial.message)
+            trial.message = text = writable(trial.message)
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
             write_file(path, text)
             reason = printable(text.rpartition("\n")[2], _LONGEST_REASON)
@@ -166,7 +148,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         folder = Path(self.get_trial_dir(trial.trial_id))
         remove_leftovers(folder)
         if (folder / _RESULT).exists():
-            return _read_result(folder / _RESULT)
+            return read_result(folder / _RESULT)
         values = trial.hyperparameters.values
         first = values.get("tuner/initial_epoch", 0)
         epochs = values.get("tuner/epochs", self.space.epochs) - first
@@ -181,7 +163,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         elif values.get("tuner/trial_id") is not None:
             self._start_from(model, values["tuner/trial_id"])
         done = len(history)
-        _count_start(folder / _STARTS, done)
+        count_start(folder / _STARTS, done)
         if done < epochs:
             probe = PerturbationLogger(
                 validation_data[0][:_PROBE_IMAGES], folder / "perturbations.csv"
@@ -194,7 +176,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
                 validation_batch_size=500,
                 shuffle=False,
                 verbose=verbose,
-                callbacks=[probe, *callbacks, _SaveState(folder / _STATE, self.space, history)],
+                callbacks=[probe, *callbacks, SaveState(folder / _STATE, self.space, history)],
             )
         model.save_weights(checkpoint_file(self, trial.trial_id))
         result = self._result(model, values, history, len(x))
@@ -250,14 +232,6 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         }
 
 
-def _read_result(path):
-    """The metrics of a finished trial."""
-    result = load_json(path, nan=True)
-    if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
-        raise ValueError(f"{path} is not the result of a trial: remove it to train it again.")
-    return result
-
-
 def _reach_chief_directly():
     """Keep gRPC from asking a proxy for the chief, which most often is on this machine."""
     chief = os.environ.get("KERASTUNER_ORACLE_IP")
@@ -265,23 +239,3 @@ def _reach_chief_directly():
         own, others = "no_grpc_proxy", "no_proxy"  # gRPC reads the second where it lacks the first
         directly = os.environ.get(own, os.environ.get(others, ""))
         os.environ[own] = ",".join(filter(None, [directly, chief]))
-
-
-def _writable(message):
-    """Any text of an error, as one that every file takes: valid Unicode, its two ends."""
-    text = message.encode("utf-8", "backslashreplace").decode("utf-8").strip()
-    half = _LONGEST_MESSAGE // 2
-    return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
-
-
-def _count_start(path, done):
-    """Note a start; give a trial up that has killed its process too often without an epoch."""
-    starts = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
-    starts.append(str(done))
-    text = " ".join(starts)
-    write_file(path, text)
-    if starts.count(str(done)) > _VAIN_STARTS:
-        raise keras_tuner.errors.FailedTrialError(
-            f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "
-            "the next: its process was killed each time (out of memory?)."
-        )

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from keras_pdenets.training.callbacks.perturbation_log import (
         PerturbationLogger as PerturbationLogger,
     )
+    from keras_pdenets.training.recipe import Phase as Phase
     from keras_pdenets.training.recipe import Recipe as Recipe
-    from keras_pdenets.training.recipe import Stage as Stage
     from keras_pdenets.training.trainer import evaluate as evaluate
     from keras_pdenets.training.trainer import train as train
 
 # Imported when they are first used: they stand on data, analysis, the Hub and transforms, and
 # `import keras_pdenets` needs this package for what Keras must know by name.
 _LATER = {
-    "PerturbationLogger": "callbacks.perturbation_log", "Recipe": "recipe", "Stage": "recipe",
+    "PerturbationLogger": "callbacks.perturbation_log", "Recipe": "recipe", "Phase": "recipe",
     "evaluate": "trainer", "train": "trainer",
 }  # fmt: skip
 

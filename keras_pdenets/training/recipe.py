@@ -13,7 +13,7 @@ from keras_pdenets.utils.records import Record, check_count
 from keras_pdenets.utils.text import shown
 
 MOST_SEED = 2**32 - 2
-_MOST_STAGES = 1000
+_MOST_PHASES = 1000
 DTYPES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 # A set of TFDS, its config, its version, some of its classes. Not one of TFDS's communities, which
 # come before a colon and bring code from elsewhere.
@@ -21,7 +21,7 @@ _DATASET = re.compile(r"\w+(/[\w-][\w.-]*)?(:[\d.*]+)?(\[[\d:-]*\])?", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Stage(Record):
+class Phase(Record):
     """Some epochs at one image size.
 
     Args:
@@ -47,13 +47,13 @@ class Recipe(Record):
         train_split: Split to train on.
         test_split: Split that `evaluate` and the card report.
         log_split: Part of the test split that the log follows; nothing is chosen by it.
-        stages: Epochs, by image size.
+        stages: The phases, in order.
         start: Preset or weight file that the run starts from: of the same net, or of one with
             fewer blocks or without flow steps (`transforms.deepen`). None: random weights.
         batch_size: Images in a step.
         optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
         learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0 at the
-            end, or at the next stage with a `restart`.
+            end, or at the next phase with a `restart`.
         warmup_epochs: Epochs of linear warm-up.
         weight_decay: Decoupled weight decay of kernels. Batch norm, biases and the kernels of
             flow steps, which start as the identity, have none.
@@ -75,7 +75,7 @@ class Recipe(Record):
     preset: str
     checkpoint: Checkpoint
     dataset: str
-    stages: tuple[Stage, ...]
+    stages: tuple[Phase, ...]
     start: str | None = None
     train_split: str = "train"
     test_split: str = "test"
@@ -108,16 +108,16 @@ class Recipe(Record):
         check_precision(self.dtype, self.jit_compile)
         if self.start is not None:
             _check_start(self.start)
-        if len(self.stages) > _MOST_STAGES:
+        if len(self.stages) > _MOST_PHASES:
             raise ValueError(
-                f"`stages` must be {_MOST_STAGES} at most. Received: {len(self.stages)}"
+                f"`stages` must be {_MOST_PHASES} at most. Received: {len(self.stages)}"
             )
-        for stage in self.stages:
-            check_count("stages.epochs", stage.epochs)
-            check_count("stages.image_size", stage.image_size or 1, LARGEST_SIDE)
-            if not (stage.restart is None or stage.restart > 0):
+        for phase in self.stages:
+            check_count("stages.epochs", phase.epochs)
+            check_count("stages.image_size", phase.image_size or 1, LARGEST_SIDE)
+            if not (phase.restart is None or phase.restart > 0):
                 raise ValueError(
-                    f"`stages.restart` must be null or positive. Received: restart={stage.restart}"
+                    f"`stages.restart` must be null or positive. Received: restart={phase.restart}"
                 )
         check_count("batch_size", self.batch_size)
         check_count("seed", self.seed, MOST_SEED, 0)
@@ -129,11 +129,11 @@ class Recipe(Record):
                 f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"
             )
         if not self.stages:
-            raise ValueError("`stages` must hold at least one stage. Received: stages=()")
+            raise ValueError("`stages` must hold at least one phase. Received: stages=()")
         self.check(
             ("learning_rate", self.learning_rate > 0, "be positive"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
-            ("stages", self.stages[0].restart is None, "begin with a stage without `restart`"),
+            ("stages", self.stages[0].restart is None, "begin with a phase without `restart`"),
             (
                 "warmup_epochs",
                 0 <= self.warmup_epochs < self.cycles[0][0],
@@ -150,25 +150,25 @@ class Recipe(Record):
 
     @property
     def epochs(self) -> int:
-        """Number of epochs of all stages."""
-        return sum(stage.epochs for stage in self.stages)
+        """Number of epochs of all phases."""
+        return sum(phase.epochs for phase in self.stages)
 
     @property
     def cycles(self) -> list[tuple[int, float]]:
         """Epochs and peak rate, as a share of `learning_rate`, of each cosine."""
         cycles = [(0, 1.0)]
-        for stage in self.stages:
-            if stage.restart is not None:
-                cycles.append((0, stage.restart))
-            cycles[-1] = (cycles[-1][0] + stage.epochs, cycles[-1][1])
+        for phase in self.stages:
+            if phase.restart is not None:
+                cycles.append((0, phase.restart))
+            cycles[-1] = (cycles[-1][0] + phase.epochs, cycles[-1][1])
         return cycles
 
     def image_size(self, epoch: int) -> int | None:
         """Side of the images in epoch number `epoch`, counted from 0."""
-        for stage in self.stages:
-            if epoch < stage.epochs:
-                return stage.image_size
-            epoch -= stage.epochs
+        for phase in self.stages:
+            if epoch < phase.epochs:
+                return phase.image_size
+            epoch -= phase.epochs
         raise ValueError(f"`epoch` must be below {self.epochs}. Received: {epoch + self.epochs}")
 
 

@@ -56,7 +56,7 @@ def restore(model, values):
 
 
 def write_state(path, values, history, recipe):
-    """Write captured values, the log so far, the recipe and the software, whole or not at all."""
+    """Write captured values, the log so far, the recipe and the software, atomically."""
     from keras_pdenets.hub.files import save_tensors
 
     software = f"{keras.backend.backend()}, keras {keras.__version__}, "

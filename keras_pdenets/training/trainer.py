@@ -1,22 +1,18 @@
 """The training run of a recipe: `fit`, epoch by epoch, with the state on disk after each."""
 
 import contextlib
-import math
 import time
 from pathlib import Path
 
 import keras
 
-from keras_pdenets.builders import ModelOptions
 from keras_pdenets.builders.pixels import warn_of_small_pixels
-from keras_pdenets.builders.remat import RematModel
 from keras_pdenets.data import DataSource
 from keras_pdenets.hub.files import load_opened, load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
-from keras_pdenets.training.optimizers import make_optimizer
-from keras_pdenets.training.peers import Peer, build_peer
+from keras_pdenets.training.models import build_model, compiled_model
 from keras_pdenets.transforms import deepen
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.tables import write_rows
@@ -38,32 +34,10 @@ class _Capture(keras.callbacks.Callback):
         self.values = state.capture(self.model)
 
 
-def build_model(checkpoint, dtype=None, sides=(None, None)):
-    """The untrained model of a `Checkpoint`, for images of any size, without softmax."""
-    options = ModelOptions(
-        # The sides are open for the resolution schedule, so recipes name the stem of a ResNet.
-        (*sides, checkpoint.input_shape[-1]),
-        name=checkpoint.architecture,
-        classes=checkpoint.classes,
-        classifier_activation=None,
-        preprocessing=checkpoint.preprocessing,
-        data_format="channels_last",
-        dtype=dtype,
-    )
-    if isinstance(checkpoint, Peer):
-        return build_peer(checkpoint, options)
-    return checkpoint.row.build(checkpoint.options, options)
-
-
-def trainable_parameters(model):
-    """Number of trainable weights."""
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
-
-
 def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", devices=None):
-    """Run a recipe, or go on with it where it stopped.
+    """Run a recipe, or resume it where it stopped.
 
-    Into `folder` go, after every epoch and each whole or not at all: `state.safetensors` (all
+    Into `folder` go, after every epoch, each written atomically: `state.safetensors` (all
     variables), `log.csv`; at the end `model.safetensors`. A run that was killed at any moment and
     started again repeats the epoch that it was in, with the same batches. One process at a time
     works in a folder.
@@ -134,21 +108,6 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
     return history
 
 
-def compiled_model(recipe, source):
-    """The model of a recipe with its optimizer, all variables made."""
-    model = build_model(recipe.checkpoint, recipe.dtype)
-    if isinstance(model, RematModel) and keras.backend.backend() == "tensorflow":
-        # Else the second pass loses its place behind the first, and saves no memory.
-        import tensorflow as tf
-
-        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
-    optimizer = make_optimizer(recipe, model, source.num_examples // recipe.batch_size)
-    compile_model(model, optimizer, recipe)
-    # The model's own, not ours: float16 wraps it, and the wrapper has variables too.
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
 def _some_images(source, size):
     """The first images of a data set, as the net gets them."""
     return next(iter(source.batches(64, size)))[0].numpy()
@@ -176,32 +135,6 @@ def _start(model, start):
         source = build_model(read_checkpoint(file))
         load_opened(source, file)
     deepen(source, model)
-
-
-def compile_model(model, optimizer, recipe):
-    """Compile a model that gives logits, with the loss of the recipe."""
-    classes = recipe.checkpoint.classes
-
-    # Keras smooths labels in the categorical losses only.
-    def cross_entropy(labels, logits):
-        targets = keras.ops.one_hot(
-            keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), classes
-        )
-        return keras.losses.categorical_crossentropy(
-            targets, logits, from_logits=True, label_smoothing=recipe.label_smoothing
-        )
-
-    model.compile(
-        optimizer,
-        cross_entropy,
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        jit_compile=without_eager_jax(recipe.jit_compile),
-    )
-
-
-def without_eager_jax(jit_compile):
-    """`jit_compile` for Keras, which takes false on JAX for one operation after the other."""
-    return "auto" if keras.backend.backend() == "jax" and not jit_compile else jit_compile
 
 
 def _epoch(model, recipe, source, test, epoch, verbose, group):

@@ -16,7 +16,7 @@ import numpy as np
 from keras_pdenets.data import sample
 from keras_pdenets.data.pipelines import DataSource
 from keras_pdenets.hub.files import load_weights, read_checkpoint
-from keras_pdenets.training.trainer import build_model
+from keras_pdenets.training.models import build_model
 
 weights = Path(sys.argv[1])
 model = build_model(read_checkpoint(weights))

@@ -19,8 +19,8 @@ class PerturbationLogger(keras.callbacks.Callback):
 
     Args:
         images: Images to measure on, as in `measure_perturbation`; a few hundred are enough.
-        path: The CSV file, written whole or not at all after every measurement; an existing one is
-            gone on with. None: no file.
+        path: The CSV file, written atomically after every measurement; an existing one
+            is continued. None: no file.
         every: Epochs from one measurement to the next.
         batch_size: Images in a step.
 

@@ -9,8 +9,8 @@ from keras_pdenets.utils.checks import lookup
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Where an exported net runs, and the format of `export` that it is exported to.
-RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert", "pt2": "torch"}
-PLACES = (*BACKENDS, *RUNTIMES)
+EXPORTED = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert", "pt2": "torch"}
+RUNTIMES = (*BACKENDS, *EXPORTED)
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Option:
     Args:
         text: What it does.
         sources: Sources of nets that know it.
-        places: Where it changes anything.
+        runtimes: Where it changes anything.
     """
 
     text: str
     sources: tuple[str, ...] = ("own", "keras")
-    places: tuple[str, ...] = PLACES
+    runtimes: tuple[str, ...] = RUNTIMES
 
 
 OPTIONS = {
@@ -33,7 +33,7 @@ OPTIONS = {
     "fold_keep": Option('folded with `decomposed="keep"`'),
     "compile": Option("compiled as a whole: XLA, or torch.compile of what torch.export gives",
                       ("own", "keras", "timm"), ("tensorflow", "torch")),
-    "eager": Option("not compiled at all", places=("tensorflow", "jax")),
+    "eager": Option("not compiled at all", runtimes=("tensorflow", "jax")),
     "channels_first": Option("built with that order of the axes"),
     "channels_last": Option("in that memory format", ("timm",), ("torch",)),
     "remat": Option("with rematerialisation", ("own",), BACKENDS),
@@ -46,10 +46,10 @@ _WORD = re.compile(r"(?:(keras|timm):)?([A-Za-z0-9_.]+)((?:\+[a-z_]+)*)@([a-z0-9
 
 
 @dataclass(frozen=True)
-class Contender:
+class Case:
     """A net, what is done to it, and where it runs.
 
-    Written `[keras:|timm:]NAME[+OPTION...]@PLACE`: `PDEResNet50+fold@jax`,
+    Written `[keras:|timm:]NAME[+OPTION...]@RUNTIME`: `PDEResNet50+fold@jax`,
     `keras:MobileNetV3Large@tensorflow`, `timm:resnet50+channels_last+compile@torch`,
     `pde_resnet20_fashion_mnist+fold@openvino`.
 
@@ -57,29 +57,29 @@ class Contender:
         source: `"own"`, `"keras"` (keras.applications) or `"timm"`.
         name: A builder or checkpoint of this package, or the source's name of the net.
         options: Keys of `OPTIONS`.
-        place: One of `BACKENDS` or a key of `RUNTIMES`.
+        runtime: One of `BACKENDS` or a key of `EXPORTED`.
     """
 
     source: str
     name: str
     options: tuple[str, ...]
-    place: str
+    runtime: str
 
     def __post_init__(self):
         """Refuse what does not exist, and what would do nothing."""
-        lookup("place", self.place, dict.fromkeys(PLACES))
+        lookup("runtime", self.runtime, dict.fromkeys(RUNTIMES))
         if self.source == "own":
             lookup("net", self.name, dict.fromkeys((*_builders(), *list_presets())))
-        if self.source == "timm" and self.place != "torch":
+        if self.source == "timm" and self.runtime != "torch":
             raise ValueError(
-                f"`place` of timm's nets must be 'torch'. Received: place={self.place!r}"
+                f"`runtime` of timm's nets must be 'torch'. Received: runtime={self.runtime!r}"
             )
         for option in self.options:
             row = lookup("option", option, OPTIONS)
-            if self.source not in row.sources or self.place not in row.places:
+            if self.source not in row.sources or self.runtime not in row.runtimes:
                 raise ValueError(
                     f"`options` may name {option} for nets of {', '.join(row.sources)} at "
-                    f"{', '.join(row.places)}: elsewhere it does nothing. Received: {self}"
+                    f"{', '.join(row.runtimes)}: elsewhere it does nothing. Received: {self}"
                 )
         twice = len(set(self.options)) < len(self.options)
         if twice or any(set(pair) <= set(self.options) for pair in _CONTRADICTIONS):
@@ -100,26 +100,26 @@ class Contender:
 
     @classmethod
     def parse(cls, word):
-        """The contender that a word describes.
+        """The case that a word describes.
 
         Example:
-        >>> from keras_pdenets.benchmark import Contender
-        >>> Contender.parse("PDEResNet50+fold@jax").options
+        >>> from keras_pdenets.benchmark import Case
+        >>> Case.parse("PDEResNet50+fold@jax").options
         ('fold',)
         """
         match = _WORD.fullmatch(word)
         if match is None:
             raise ValueError(
-                "A contender must read [keras:|timm:]NAME[+OPTION...]@PLACE, such as "
+                "A case must read [keras:|timm:]NAME[+OPTION...]@RUNTIME, such as "
                 f"PDEResNet50+fold@torch. Received: {word!r}"
             )
-        source, name, options, place = match.groups()
-        return cls(source or "own", name, tuple(options.split("+")[1:]), place)
+        source, name, options, runtime = match.groups()
+        return cls(source or "own", name, tuple(options.split("+")[1:]), runtime)
 
     @property
     def backend(self):
         """The Keras backend of the process; exports are made on torch."""
-        return self.place if self.place in BACKENDS else "torch"
+        return self.runtime if self.runtime in BACKENDS else "torch"
 
     @property
     def architecture(self):
@@ -130,7 +130,7 @@ class Contender:
     def __str__(self):
         """The word."""
         source = "" if self.source == "own" else f"{self.source}:"
-        return "+".join([f"{source}{self.name}", *self.options]) + f"@{self.place}"
+        return "+".join([f"{source}{self.name}", *self.options]) + f"@{self.runtime}"
 
 
 def _builders():

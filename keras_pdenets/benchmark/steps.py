@@ -1,4 +1,4 @@
-"""A contender as a function that makes one step, in the process that runs it."""
+"""A case as a function that makes one step, in the process that runs it."""
 
 import tempfile
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_pdenets import applications, export, transforms
-from keras_pdenets.benchmark.contender import RUNTIMES
+from keras_pdenets.benchmark.case import EXPORTED
 from keras_pdenets.presets import list_presets
 from keras_pdenets.utils.extras import require
 
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedStep:
     """A net that is ready to run.
 
     Args:
@@ -33,53 +33,53 @@ class Subject:
     count: object
 
 
-def make_subject(contender, setting):
-    """The `Subject` of a `Contender` in a `Setting`."""
-    if contender.source == "timm":
-        return _timm(contender, setting)
-    model = _build(contender, setting)
+def make_step(case, setting):
+    """The `TimedStep` of a `Case` in a `Setting`."""
+    if case.source == "timm":
+        return _timm(case, setting)
+    model = _build(case, setting)
     images, labels = _batch(model.input_shape[1:], setting)
     parameters = model.count_params()
-    if contender.folding:
+    if case.folding:
         # As `export` folds it, where a runtime gets it.
-        model, _ = transforms.fold(model, contender.folding, portable=contender.place in RUNTIMES)
+        model, _ = transforms.fold(model, case.folding, portable=case.runtime in EXPORTED)
     if setting.mode == "training":
-        step = _training_step(model, images, labels, contender.options)
-    elif contender.place in RUNTIMES:
-        step = _exported(model, images, RUNTIMES[contender.place])
-    elif contender.place == "torch" and "compile" in contender.options:
+        step = _training_step(model, images, labels, case.options)
+    elif case.runtime in EXPORTED:
+        step = _exported(model, images, EXPORTED[case.runtime])
+    elif case.runtime == "torch" and "compile" in case.options:
         step = _compiled_torch(model, images)
     else:
-        model.compile(jit_compile=_jit(contender.options), run_eagerly="eager" in contender.options)
+        model.compile(jit_compile=_jit(case.options), run_eagerly="eager" in case.options)
         step = _prediction(model, images)
-    return Subject(step, parameters, lambda: _operations(model))
+    return TimedStep(step, parameters, lambda: _operations(model))
 
 
-def _build(contender, setting):
+def _build(case, setting):
     """The Keras model."""
     shape = (setting.size, setting.size, setting.channels)
     options = {"input_shape": shape, "classes": setting.classes}
-    if "channels_first" in contender.options:
+    if "channels_first" in case.options:
         options["input_shape"] = (setting.channels, setting.size, setting.size)
     if setting.dtype != "float32":
         keras.config.set_dtype_policy(setting.dtype)
-    if contender.source == "keras":
-        if "channels_first" in contender.options:
+    if case.source == "keras":
+        if "channels_first" in case.options:
             keras.config.set_image_data_format("channels_first")
-        builder = getattr(keras.applications, contender.name, None)
+        builder = getattr(keras.applications, case.name, None)
         if not callable(builder):
-            raise ValueError(f"keras.applications has no net {contender.name!r}.")
+            raise ValueError(f"keras.applications has no net {case.name!r}.")
         return builder(weights=None, **options)
-    if "channels_first" in contender.options:
+    if "channels_first" in case.options:
         options["data_format"] = "channels_first"
-    if "remat" in contender.options:
+    if "remat" in case.options:
         options["remat"] = True
-    weights = contender.name if contender.name in list_presets() else None
-    return getattr(applications, contender.architecture.builder)(weights=weights, **options)
+    weights = case.name if case.name in list_presets() else None
+    return getattr(applications, case.architecture.builder)(weights=weights, **options)
 
 
 def _batch(shape, setting):
-    """Pixels and labels, the same for all contenders but for the order of the axes."""
+    """Pixels and labels, the same for all cases but for the order of the axes."""
     rng = np.random.default_rng(setting.seed)
     images = rng.uniform(0, 255, (setting.batch, *shape)).astype("float32")
     return images, rng.integers(0, setting.classes, setting.batch)
@@ -131,23 +131,23 @@ def _compiled_torch(model, images):
     return step
 
 
-def _timm(contender, setting):
+def _timm(case, setting):
     import torch
 
     timm = require("timm", "benchmark")
     net = timm.create_model(
-        contender.name, pretrained=False, in_chans=setting.channels, num_classes=setting.classes
+        case.name, pretrained=False, in_chans=setting.channels, num_classes=setting.classes
     )
     images, labels = _batch((setting.channels, setting.size, setting.size), setting)
-    if "channels_last" in contender.options:
+    if "channels_last" in case.options:
         net = net.to(memory_format=torch.channels_last)
     parameters = sum(p.numel() for p in net.parameters())
-    run = torch.compile(net) if "compile" in contender.options else net
+    run = torch.compile(net) if "compile" in case.options else net
     optimizer = torch.optim.SGD(net.parameters(), _RATE, momentum=0.9)
 
     def tensor():
         x = torch.from_numpy(images)
-        last = "channels_last" in contender.options
+        last = "channels_last" in case.options
         return x.to(memory_format=torch.channels_last) if last else x
 
     def predict():
@@ -163,7 +163,7 @@ def _timm(contender, setting):
 
     net.train(setting.mode == "training")
     step = predict if setting.mode == "inference" else train
-    return Subject(step, parameters, lambda: _timm_operations(torch, net.eval(), images[:1]))
+    return TimedStep(step, parameters, lambda: _timm_operations(torch, net.eval(), images[:1]))
 
 
 def _operations(model):

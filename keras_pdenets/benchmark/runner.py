@@ -1,4 +1,4 @@
-"""The race: one process for each contender, one step at a time."""
+"""The runner: one process for each case, one step at a time."""
 
 import contextlib
 import json
@@ -13,8 +13,8 @@ from pathlib import Path
 import keras
 
 from keras_pdenets.benchmark import devices
-from keras_pdenets.benchmark.contender import RUNTIMES, Contender
-from keras_pdenets.benchmark.results import Result
+from keras_pdenets.benchmark.case import EXPORTED, Case
+from keras_pdenets.benchmark.results import Timing
 from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.processes import start_python
 
@@ -26,7 +26,7 @@ _PAUSE = 0.05
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders have in common.
+    """What all cases have in common.
 
     Args:
         mode: `"inference"` or `"training"` (forward, backward, SGD with momentum).
@@ -34,7 +34,7 @@ class Setting:
         channels: Channels of the images.
         classes: Number of classes.
         batch: Images in a step.
-        rounds: How often every contender makes a step that counts.
+        rounds: How often every case makes a step that counts.
         warmup: Steps before those.
         device: `"cpu"`, `"gpu"` or `"gpu:N"`.
         dtype: Keras dtype policy.
@@ -69,25 +69,25 @@ class OutOfMemory(RuntimeError):
     """A batch does not fit in memory."""
 
 
-def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
-    """Let contenders make steps in turn, and compare their times round by round.
+def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
+    """Let cases make steps in turn, and compare their times round by round.
 
     Each has a process of its own, with its own backend; one runs at a time, in an order that
     turns from round to round.
 
     Args:
-        contenders: List of `Contender`s or of the words they are written as. The first is the
+        cases: List of `Case`s or of the words they are written as. The first is the
             reference of the ratios.
         setting: What they have in common, a `Setting`.
         memory_limit: Bytes that a process may take on the CPU; None: what is free now.
         verbose: 1 shows a progress bar.
 
     Returns:
-        A list of `Result`s, in the order of the contenders.
+        A list of `Timing`s, in the order of the cases.
 
     Raises:
         NotImplementedError: On another system than Linux.
-        ValueError: If a contender does not exist, or cannot run in this setting.
+        ValueError: If a case does not exist, or cannot run in this setting.
         RuntimeError: If one fails; where the batch does not fit in memory, the message has the
             largest that did.
     """
@@ -97,22 +97,22 @@ def run_benchmark(contenders, setting=None, memory_limit=None, verbose=1):
             f"they use. Received: {sys.platform}"
         )
     setting = Setting() if setting is None else setting
-    parsed = [c if isinstance(c, Contender) else Contender.parse(c) for c in contenders]
+    parsed = [c if isinstance(c, Case) else Case.parse(c) for c in cases]
     if not parsed:
-        raise ValueError("`contenders` must name at least one. Received: none")
+        raise ValueError("`cases` must name at least one. Received: none")
     _check_setting(parsed, setting)
     if memory_limit is None and setting.device == "cpu":
         memory_limit = _free_memory()
     with contextlib.ExitStack() as stack:
         workers = []
-        for contender in parsed:
-            workers.append(stack.enter_context(_started(contender, setting, memory_limit)))
+        for case in parsed:
+            workers.append(stack.enter_context(_started(case, setting, memory_limit)))
         times = _rounds(workers, setting, verbose)
         for worker in workers:
             worker.finish()
     return [
-        Result(
-            str(worker.contender), worker.facts["parameters"], worker.facts["operations"],
+        Timing(
+            str(worker.case), worker.facts["parameters"], worker.facts["operations"],
             tuple(seconds), tuple(a / b for a, b in zip(seconds, times[0], strict=True)),
             worker.facts["peak_bytes"], worker.facts["gpu"],
         )
@@ -126,26 +126,26 @@ def _free_memory():
     return 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1])
 
 
-def _check_setting(contenders, setting):
-    """Raise ValueError where a contender cannot run in a setting, or would ignore it."""
+def _check_setting(cases, setting):
+    """Raise ValueError where a case cannot run in a setting, or would ignore it."""
     on_cpu, training = setting.device == "cpu", setting.mode == "training"
-    for contender in contenders:
-        timm, exported = contender.source == "timm", contender.place in RUNTIMES
-        options = contender.options
-        compiled = contender.place == "torch" and "compile" in options
+    for case in cases:
+        timm, exported = case.source == "timm", case.runtime in EXPORTED
+        options = case.options
+        compiled = case.runtime == "torch" and "compile" in options
         for wrong, name, rule in (
             (not on_cpu and (timm or exported or compiled), "device",
              "'cpu' for timm's nets, exported ones and compiled ones on torch"),
             (setting.dtype != "float32" and (timm or exported), "dtype",
              "'float32' for timm's nets and exported ones"),
-            (training and (exported or contender.folding), "mode",
+            (training and (exported or case.folding), "mode",
              "'inference' for folded and exported nets"),
             (not training and "remat" in options, "mode", "'training' for remat"),
         ):  # fmt: skip
             if wrong:
                 raise ValueError(
                     f"`{name}` must be {rule}. "
-                    f"Received: {name}={getattr(setting, name)!r} for {contender}"
+                    f"Received: {name}={getattr(setting, name)!r} for {case}"
                 )
 
 
@@ -163,16 +163,16 @@ def _rounds(workers, setting, verbose):
 
 
 class _Worker:
-    """The process of one contender."""
+    """The process of one case."""
 
-    def __init__(self, contender, setting, memory_limit):
-        self.contender = contender
+    def __init__(self, case, setting, memory_limit):
+        self.case = case
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
-        task = {"contender": str(contender), "setting": asdict(setting),
+        task = {"case": str(case), "setting": asdict(setting),
                 "memory_limit": memory_limit}  # fmt: skip
         self._process = start_python(
             ["-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
-            {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": contender.backend,
+            {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": case.backend,
              **devices.environment(setting.device)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8",
         )  # fmt: skip
@@ -186,14 +186,14 @@ class _Worker:
             if "error" not in found:
                 return found
             if not found["out_of_memory"]:
-                raise RuntimeError(f"{self.contender} failed: {found['error']}")
+                raise RuntimeError(f"{self.case} failed: {found['error']}")
             raise OutOfMemory(found["error"])
         status = self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines()[-3:]
         # Killed by the system, or ended by the allocator of a framework.
         kind = OutOfMemory if status in (-6, -9, -11, 134, 137) else RuntimeError
-        raise kind(f"{self.contender}: its process ended with status {status}: {' '.join(said)}")
+        raise kind(f"{self.case}: its process ended with status {status}: {' '.join(said)}")
 
     def _tell(self, command):
         with contextlib.suppress(BrokenPipeError):  # the answer says why it has ended
@@ -220,28 +220,27 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _started(contender, setting, memory_limit):
+def _started(case, setting, memory_limit):
     """A worker that has made its first steps."""
-    with contextlib.closing(_Worker(contender, setting, memory_limit)) as worker:
+    with contextlib.closing(_Worker(case, setting, memory_limit)) as worker:
         try:
             worker.facts = worker.answer()
         except OutOfMemory as error:
             worker.close()
-            fits = _largest_batch(contender, setting, memory_limit)
+            fits = _largest_batch(case, setting, memory_limit)
             which = f"the largest that did is {fits}" if fits else "nor does a batch of 1"
             raise OutOfMemory(
-                f"A batch of {setting.batch} does not fit in memory for {contender}; {which}. "
-                f"({error})"
+                f"A batch of {setting.batch} does not fit in memory for {case}; {which}. ({error})"
             ) from error
         yield worker
 
 
-def _largest_batch(contender, setting, memory_limit):
+def _largest_batch(case, setting, memory_limit):
     """The largest batch that fits, among halves of halves; None if there is none."""
     batch = setting.batch // 2
     while batch:
         smaller = replace(setting, batch=batch)
-        with contextlib.closing(_Worker(contender, smaller, memory_limit)) as worker:
+        with contextlib.closing(_Worker(case, smaller, memory_limit)) as worker:
             try:
                 worker.answer()
             except OutOfMemory:

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from keras_pdenets.benchmark import devices
 from keras_pdenets.benchmark.case import EXPORTED, Case
 from keras_pdenets.benchmark.results import Timing
 from keras_pdenets.utils.checks import check_integer
-from keras_pdenets.utils.processes import start_python
+from keras_pdenets.utils.processes import Child
 
 MODES = ("inference", "training")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -167,20 +166,20 @@ class _Worker:
 
     def __init__(self, case, setting, memory_limit):
         self.case = case
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
         task = {"case": str(case), "setting": asdict(setting),
                 "memory_limit": memory_limit}  # fmt: skip
-        self._process = start_python(
+        self._child = Child(
             ["-m", "keras_pdenets.benchmark.worker", json.dumps(task)],
             {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": case.backend,
              **devices.environment(setting.device)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8",
+            relay=False, stdout=subprocess.PIPE,
         )  # fmt: skip
+        self.close = self._child.close
         self.facts = {}
 
     def answer(self):
         """The next line of the process, or an error."""
-        line = self._process.stdout.readline()
+        line = self._child.process.stdout.readline()
         if line:
             found = json.loads(line)
             if "error" not in found:
@@ -188,35 +187,22 @@ class _Worker:
             if not found["out_of_memory"]:
                 raise RuntimeError(f"{self.case} failed: {found['error']}")
             raise OutOfMemory(found["error"])
-        status = self._process.wait()
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()[-3:]
+        status = self._child.process.wait()
         # Killed by the system, or ended by the allocator of a framework.
         kind = OutOfMemory if status in (-6, -9, -11, 134, 137) else RuntimeError
-        raise kind(f"{self.case}: its process ended with status {status}: {' '.join(said)}")
-
-    def _tell(self, command):
-        with contextlib.suppress(BrokenPipeError):  # the answer says why it has ended
-            self._process.stdin.write(f"{command}\n")
-            self._process.stdin.flush()
+        raise kind(
+            f"{self.case}: its process ended with status {status}: {self._child.last_words()}"
+        )
 
     def step(self):
         """Seconds of one step."""
-        self._tell("step")
+        self._child.tell(b"step\n")
         return self.answer()["seconds"]
 
     def finish(self):
         """Ask for what is known at the end: memory and operations."""
-        self._tell("quit")
+        self._child.tell(b"quit\n")
         self.facts |= self.answer()
-
-    def close(self):
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
 
 
 @contextlib.contextmanager

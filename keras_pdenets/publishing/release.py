@@ -12,7 +12,7 @@ from keras_pdenets.hub.digests import sha256_of
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.hub.source import CHECKOUT_WEIGHTS, WeightsSource
-from keras_pdenets.presets import Preset, get_preset, write_preset
+from keras_pdenets.presets import PRESETS_FILE, Preset, get_preset, write_preset
 from keras_pdenets.publishing.card import card
 from keras_pdenets.publishing.speed import SPEED, read_speed
 from keras_pdenets.training import state
@@ -34,7 +34,7 @@ def pin(
     remark="",
     data_dir=None,
     weights_folder=CHECKOUT_WEIGHTS,
-    presets_file=None,
+    presets_file=PRESETS_FILE,
 ):
     """Make a preset of a finished run.
 
@@ -47,7 +47,7 @@ def pin(
         remark: Sentence about the training, for the card.
         data_dir: Folder of TFDS.
         weights_folder: Folder of the checkout's weights.
-        presets_file: The table to write to; None: the package's.
+        presets_file: The table to write to.
 
     Returns:
         The new `Preset`.
@@ -61,7 +61,7 @@ def pin(
     folder = Path(weights_folder) / recipe.preset
     with locked(run), locked(folder):
         preset = _pin(run, recipe, folder, hardware, remark, data_dir)
-        write_preset(preset, *([presets_file] if presets_file else []))
+        write_preset(preset, presets_file)
     return preset
 
 
@@ -122,7 +122,7 @@ def _pin(run, recipe, folder, hardware, remark, data_dir):
     return preset
 
 
-def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
+def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=PRESETS_FILE):
     """Write the golden file and the card of a preset of this checkout again.
 
     A golden file that the row knows stays: nothing but new weights may change what is golden.
@@ -130,7 +130,7 @@ def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=None):
     Args:
         name: The preset.
         weights_folder: Folder of the checkout's weights.
-        presets_file: The table to write to; None: the package's.
+        presets_file: The table to write to.
 
     Returns:
         The `Preset`, with its golden file.
@@ -149,7 +149,7 @@ def _refresh(preset, folder, weights_folder, presets_file):
         weights = WeightsSource.of(preset, weights_folder).resolve().path
         golden = _record(preset.checkpoint, weights, folder / GOLDEN_FILE)
         preset = dataclasses.replace(preset, golden=golden)
-        write_preset(preset, *([presets_file] if presets_file else []))
+        write_preset(preset, presets_file)
     text = card(preset, Recipe.from_file(folder / RECIPE), speed=read_speed(folder))
     _write_card(folder, text)
     return preset

@@ -1,11 +1,15 @@
 """Other Python processes: what they import, and that they end with the one that started them."""
 
+import collections
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_LAST_LINES = 3
 
 
 def start_python(
@@ -29,6 +33,56 @@ def start_python(
         env={**os.environ, **(environment or {}), "PYTHONSAFEPATH": "1", "PYTHONPATH": _places()},
         **options,
     )
+
+
+class Child:
+    """Another Python with a pipe to its standard input, and the end of what it says.
+
+    Args:
+        arguments: As in `start_python`.
+        environment: As in `start_python`.
+        relay: Whether what it says on its standard error comes out here too.
+        **options: Of `subprocess.Popen`.
+    """
+
+    def __init__(
+        self, arguments: Iterable[str], environment: Mapping[str, str], relay: bool, **options: Any
+    ) -> None:
+        pipe = subprocess.PIPE
+        self.process = start_python(arguments, environment, stdin=pipe, stderr=pipe, **options)
+        self._lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._reader = threading.Thread(target=self._listen, args=(relay,), daemon=True)
+        self._reader.start()
+
+    def _listen(self, relay: bool) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            for line in stream:
+                text = line.decode(errors="replace")
+                if relay:
+                    sys.stderr.write(text)
+                if text.strip():
+                    self._lines.append(text.strip())
+
+    def tell(self, data: bytes) -> None:
+        """Write to its standard input; whether it has ended, the next look at it will say."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+
+    def last_words(self) -> str:
+        """The end of what it said."""
+        self._reader.join(1.0)  # not for ever: a process of its own may hold the pipe
+        return " ".join(self._lines) or "it said nothing"
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+        for stream in filter(None, (self.process.stdin, self.process.stdout)):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def _places() -> str:

@@ -54,7 +54,7 @@ def torch_devices(devices, worker=None):
             rank, size = 0, len(take(devices, _found(kind, count, accelerators)))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             for other in range(1, size):
-                others.append(workers.WorkerProcess(worker, (folder, other, size)))
+                others.append(workers.start_worker(worker, (folder, other, size)))
                 stack.callback(others[-1].close)
         place = "cpu"
         if not on_cpu:

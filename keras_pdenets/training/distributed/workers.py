@@ -1,68 +1,31 @@
 """The processes beside the first one: started, watched, and ended with it."""
 
-import collections
-import contextlib
 import os
 import pickle
-import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 
-from keras_pdenets.utils.processes import end_with_parent, start_python
+from keras_pdenets.utils.processes import Child, end_with_parent
 
 _WORK = "from keras_pdenets.training.distributed.workers import work; work()"
 _POLL = 0.1  # seconds between two looks at the processes
-_LAST_LINES = 3
 # The folder where the processes meet, the number of this one and how many they are, if another
 # started it.
 joined = None
 
 
-class WorkerProcess:
-    """Another process. What it says on its standard error comes out here too.
+def start_worker(worker, meeting):
+    """Another process, as a `Child`; what it says on its standard error comes out here too.
 
     Args:
         worker: Function and its arguments by name, which it calls.
         meeting: What it finds in `joined`.
     """
-
-    def __init__(self, worker, meeting):
-        task = pickle.dumps((worker, meeting))
-        self.process = start_python(
-            ["-c", _WORK],
-            {"KERAS_BACKEND": "torch"},
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._lines = collections.deque(maxlen=_LAST_LINES)
-        self._reader = threading.Thread(target=self._relay, daemon=True)
-        self._reader.start()
-        with contextlib.suppress(BrokenPipeError):  # it has ended, as `check_alive` will find
-            self.process.stdin.write(task)
-            self.process.stdin.flush()
-
-    def _relay(self):
-        with self.process.stderr as stream:
-            for line in stream:
-                text = line.decode(errors="replace")
-                sys.stderr.write(text)
-                if text.strip():
-                    self._lines.append(text.strip())
-
-    def last_words(self):
-        """The end of what it said."""
-        self._reader.join(1.0)  # not for ever: a process of its own may hold the pipe
-        return " ".join(self._lines) or "it said nothing"
-
-    def close(self):
-        """End it."""
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+    child = Child(["-c", _WORK], {"KERAS_BACKEND": "torch"}, relay=True)
+    child.tell(pickle.dumps((worker, meeting)))
+    return child
 
 
 def check_alive(workers, seconds=0.0, may_be_done=False):

@@ -234,7 +234,7 @@ def test_the_help_explains_the_backend(monkeypatch, tmp_path):
     assert "WARNING" not in help
     assert "KERAS_BACKEND" in help
     assert 'pip install "keras-pdenets[torch]"' in help
-    monkeypatch.setattr(backends, "_installed", lambda module: module == "torch")
+    monkeypatch.setattr(backends, "installed", lambda module: module == "torch")
     help = " ".join(cli.make_parser().format_help().split())
     assert "WARNING: Keras' backend jax is not installed. Installed here: torch." in help
 

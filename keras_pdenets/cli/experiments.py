@@ -1,6 +1,5 @@
 """The commands `zoo` and `sweep`: many nets, trained alike."""
 
-import argparse
 from pathlib import Path
 
 from keras_pdenets.cli.arguments import add_command, count, path, positive
@@ -9,17 +8,15 @@ from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 def add_commands(commands):
     """Add the commands to the parser."""
-    zoo = commands.add_parser(
-        "zoo", help="train many nets alike, and compare them",
-        description="Train many nets alike, and compare them.",
-        epilog="Example:\n  keras-pdenets zoo run tuning/zoo/fashion_mnist_20.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    example = "keras-pdenets zoo run tuning/zoo/fashion_mnist_20.json"
+    zoo = add_command(
+        commands, "zoo", None, example, help="train many nets alike, and compare them"
+    )
     actions = zoo.add_subparsers(required=True, metavar="ACTION")
 
     run = add_command(
-        actions, "run", _run, "keras-pdenets zoo run tuning/zoo/fashion_mnist_20.json",
-        help="train what is missing, or resume it", reads=("protocol",), data=True,
+        actions, "run", _run, example, help="train what is missing, or resume it",
+        reads=("protocol",), data=True,
     )  # fmt: skip
     run.add_argument("protocol", type=path, help="a protocol file, such as those of tuning/zoo")
     run.add_argument("--out", type=path, help="folder of the runs (default: runs/PROTOCOL)")

@@ -1,7 +1,6 @@
 """The commands that publish checkpoints, verify and time them."""
 
 import datetime
-import importlib.util
 import os
 
 from keras_pdenets.cli.arguments import add_command, count, positive
@@ -108,8 +107,9 @@ def _speed(options):
     from keras_pdenets.presets import get_preset
     from keras_pdenets.publishing.release import refresh
     from keras_pdenets.publishing.speed import SPEED, Speed
+    from keras_pdenets.utils.extras import installed
 
-    backends = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    backends = [name for name in BACKENDS if installed(name)]
     threads = os.environ.get("OMP_NUM_THREADS")
     limit = f"OMP_NUM_THREADS={threads}, " if threads else ""
     for name in _names(options):

@@ -1,10 +1,11 @@
 """Which backend Keras takes, and what to do where it is not there; nothing of Keras."""
 
 import difflib
-import importlib.util
 import json
 import os
 from pathlib import Path
+
+from keras_pdenets.utils.extras import installed
 
 BACKENDS = ("tensorflow", "jax", "torch")
 HOW_TO_CHOOSE = (
@@ -29,9 +30,9 @@ def chosen_backend() -> str:
 def missing_backend() -> str | None:
     """What is wrong with the chosen backend and what to do, or None where it is installed."""
     name = chosen_backend()
-    if name in BACKENDS and _installed(name):
+    if name in BACKENDS and installed(name):
         return None
-    there = ", ".join(filter(_installed, BACKENDS)) or "none"
+    there = ", ".join(filter(installed, BACKENDS)) or "none"
     if name in BACKENDS:
         wrong = f"Keras' backend {name} is not installed."
     else:
@@ -41,10 +42,3 @@ def missing_backend() -> str | None:
             f"Received: {name!r}."
         )
     return f"{wrong} Installed here: {there}. {HOW_TO_CHOOSE}"
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # kept away by an import hook, or a stub in its place
-        return False

@@ -22,4 +22,7 @@ def require(module, extra):
 
 def installed(module):
     """Whether a module is there, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # kept away by an import hook, or a stub in its place
+        return False

@@ -16,8 +16,7 @@ from keras_pdenets.operators import stopping_rule
 from keras_pdenets.presets import PRESETS_FILE, read_presets
 from keras_pdenets.publishing.speed import SPEED, Speed, read_speed
 from keras_pdenets.search import GrowthRules, SearchSpace, make_oracle
-from keras_pdenets.search.folder import check_folder, describe
-from keras_pdenets.search.tuner import _read_result
+from keras_pdenets.search.folder import check_folder, describe, read_result
 from keras_pdenets.training import Recipe
 from keras_pdenets.training.state import read_state
 
@@ -101,7 +100,7 @@ def make_readers(folder):
         "result": (json.dumps(result).encode(), zoo),
         "speed": (json.dumps(asdict(Speed(rates, 64, 15, "here", "today"))).encode(), speed),
         "search": (describe(oracle, _SPACE).encode(), search),
-        "trial": (json.dumps(row | {"block_epochs": 4.0}).encode(), _read_result),
+        "trial": (json.dumps(row | {"block_epochs": 4.0}).encode(), read_result),
         "history": (json.dumps([row]).encode(), header("history")),
         "state": (recipe.to_json().encode(), header("recipe")),
         "distances": (b"[4.1, 3.1]", _distances),

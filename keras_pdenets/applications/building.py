@@ -161,7 +161,7 @@ def _build(
         preprocessing = Preprocessing() if checkpoint is None else checkpoint.preprocessing
     options = ModelOptions(
         input_shape,
-        name=name or row.name,
+        name=row.name if name is None else name,
         classes=classes,
         include_top=include_top,
         input_tensor=input_tensor,

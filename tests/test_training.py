@@ -201,8 +201,12 @@ def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
             np.testing.assert_allclose(after[name], value, atol=2e-5)
     assert any(name.startswith("stage1_block1_") for name in after)
     assert "From the weights of" in card.beginning(recipe)
-    with pytest.raises(WeightsError, match="There is no weight file"):
-        train(dataclasses.replace(recipe, start="nowhere"), tmp_path / "other", verbose=0)
+    for start, error, message in (
+        ("nowhere.safetensors", WeightsError, "There is no weight file"),
+        ("nowhere", ValueError, "must be one of"),  # no path: a preset that does not exist
+    ):
+        with pytest.raises(error, match=message):
+            train(dataclasses.replace(recipe, start=start), tmp_path / "other", verbose=0)
     assert [path.name for path in (tmp_path / "other").iterdir()] == [LOCK]
 
 

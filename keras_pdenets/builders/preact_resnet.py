@@ -1,16 +1,14 @@
 """Pre-activation nets of 6 L + 2 layers, Hauser 2019."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from keras_pdenets.blocks.residual import preactivation_block
-from keras_pdenets.builders.common import check_depth, make_input, make_model, make_parts
-from keras_pdenets.builders.steps import check_steps, make_step
+from keras_pdenets.builders.common import make_input, make_model, make_parts
+from keras_pdenets.builders.steps import ResidualConfig, make_step
 
 
 @dataclass(frozen=True)
-class PreActResNetConfig:
+class PreActResNetConfig(ResidualConfig):
     """Architecture of section 3, Hauser 2019, arXiv 1902.04106.
 
     Three sections of L blocks of two layers, a stem and a classifier: 6 L + 2 layers. A 1x1
@@ -18,33 +16,10 @@ class PreActResNetConfig:
     the identity.
 
     Args:
-        num_blocks: Number of blocks in each section, or one number for all.
-        operator: `"conv"`, `"pde"` or `"decomposed"`.
-        operator_options: Arguments of the operator's layer, such as `boundary`.
-        zero_start: Whether the residual branches start at zero.
-        step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
-        scheme: `"euler"`, `"midpoint"`, `"rk4"` or `"backward_euler"` (see `builders.steps`).
-        leak: None, a number in (0, 1) or `"1/depth"` (see `layers.ScaledResidual`).
-        stochastic_depth: Share of the examples that skip the last block in training.
         filters: Width of each section.
-        remat: Whether training computes every block twice, to keep its input only.
     """
 
-    num_blocks: tuple[int, ...] | int
-    operator: str = "conv"
-    operator_options: Mapping[str, Any] = field(default_factory=dict)
-    zero_start: bool = False
-    step_size: float | str | None = None
-    scheme: str = "euler"
-    leak: float | str | None = None
-    stochastic_depth: float = 0.0
     filters: tuple[int, ...] = (16, 32, 64)
-    remat: bool = False
-
-    def __post_init__(self):
-        """Expand `num_blocks` to one number for each section; check the steps."""
-        object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
-        check_steps(self)
 
 
 def preact_shapes(config):

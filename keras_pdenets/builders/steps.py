@@ -1,8 +1,11 @@
 """The options of residual blocks as steps of a differential equation x' = F(x)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_pdenets.blocks.steps import BLOCK_SCHEMES, Step
+from keras_pdenets.builders.common import check_depth
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.utils.checks import as_number
 
@@ -35,6 +38,40 @@ TRAINING_ONLY = (*REMAT_OPTIONS, "stochastic_depth")
 
 # Untrained nets of 4 to 16 filters: solved at 1/3 for 24 of 24 seeds, at 1/2 for 22.
 _LARGEST = 1 / 3
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """What the architectures of residual nets share.
+
+    Args:
+        num_blocks: Number of blocks in each section, or one number for all.
+        operator: Key of `blocks.operators.OPERATORS`.
+        operator_options: Arguments of the operator's layer, such as `boundary`.
+        zero_start: Whether the residual branches start at zero.
+        step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
+        scheme: `"euler"`, `"midpoint"`, `"rk4"` or `"backward_euler"` (see `STEP_OPTIONS`).
+        leak: None, a number in (0, 1) or `"1/depth"` (see `layers.ScaledResidual`).
+        stochastic_depth: Share of the examples that skip the last block in training.
+        filters: Width of each section.
+        remat: Whether training computes every block twice, to keep its input only.
+    """
+
+    num_blocks: tuple[int, ...] | int
+    operator: str = "conv"
+    operator_options: Mapping[str, Any] = field(default_factory=dict)
+    zero_start: bool = False
+    step_size: float | str | None = None
+    scheme: str = "euler"
+    leak: float | str | None = None
+    stochastic_depth: float = 0.0
+    filters: tuple[int, ...] = ()
+    remat: bool = False
+
+    def __post_init__(self):
+        """Expand `num_blocks` to one number for each section; check the steps."""
+        object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
+        check_steps(self)
 
 
 def check_steps(config):

@@ -8,8 +8,6 @@ from keras import ops
 
 def push_forward(function, primal, tangent):
     """The product of the derivative of a function of one tensor with a tangent."""
-    if keras.backend.backend() != "torch":
-        return ops.jvp(function, (primal,), (tangent,))[1]
     with warnings.catch_warnings():
         # torch loads its rules by a function of its own that it calls deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)

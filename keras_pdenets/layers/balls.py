@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.config import SameShape
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.utils.checks import check_integer, check_number
 
 
-class _Ball(SignatureConfig, keras.layers.Layer):
+class _Ball(SameShape):
     """What the two balls share: the radius and the squared norm over the channels."""
 
     def __init__(self, radius=None, axis=-1, **kwargs):
@@ -41,10 +41,6 @@ class _Ball(SignatureConfig, keras.layers.Layer):
         norm = ops.sum(ops.square(x), axis=self.axis, keepdims=True) / square
         one = ops.square(1.0 / unit)
         return ops.cast(x * ops.rsqrt(self._divisor(norm, one)), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the input."""
-        return input_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -120,7 +116,7 @@ class Hardball(_Ball):
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class HardTanh(SignatureConfig, keras.layers.Layer):
+class HardTanh(SameShape):
     r"""Every feature clipped to an interval: $\min(\max(x, a), b)$.
 
     Section 3, Liu et al. 2023, arXiv 2308.01621, with [-1, 1].
@@ -165,7 +161,3 @@ class HardTanh(SignatureConfig, keras.layers.Layer):
         if self.compute_dtype == "float64":  # torch would round them to float32
             ends = (ops.convert_to_tensor(end, "float64") for end in ends)
         return ops.clip(x, *ends)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the input."""
-        return input_shape

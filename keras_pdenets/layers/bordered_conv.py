@@ -1,5 +1,7 @@
 """What the 3x3 convolutions of this package share: borders, strides, bias, and their kernels."""
 
+import itertools
+
 from keras import ops
 
 from keras_pdenets.layers.boundary import pad_border
@@ -54,10 +56,21 @@ class BorderedConv2D(OnImages):
     def convolve(self, inputs, kernel):
         """One of the convolutions, with a stride along the axes on which it is long."""
         kernel = ops.cast(kernel, self.compute_dtype)
-        strides = tuple(self.strides if side > 1 else 1 for side in kernel.shape[:2])
-        return bordered_conv(
-            inputs, kernel, strides, self.boundary, self.data_format, self.depthwise
-        )
+        # Keras casts floats to the precision of the layer, but no integers.
+        inputs = ops.cast(inputs, kernel.dtype)
+        long = [side == 3 for side in kernel.shape[:2]]
+        strides = tuple(self.strides if is_long else 1 for is_long in long)
+        layout = {"data_format": self.data_format, "padding": "same"}
+        shifts = self.depthwise and shifts_are_faster()
+        # "same" pads a strided convolution on one side only, and differently on each backend.
+        if self.boundary != "zero" or max(strides) > 1 or shifts:
+            axes = itertools.compress(spatial_axes(self.data_format), long)
+            inputs = pad_border(inputs, list(axes), self.boundary)
+            layout["padding"] = "valid"
+        if shifts:
+            return shifted_conv(inputs, widen(kernel), strides, self.data_format)
+        conv = ops.depthwise_conv if self.depthwise else ops.conv
+        return conv(inputs, kernel, strides, **layout)
 
     def add_bias(self, outputs):
         """Add the bias, where there is one."""
@@ -65,32 +78,3 @@ class BorderedConv2D(OnImages):
             return outputs
         shape = (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1)
         return outputs + ops.reshape(self.bias, shape)
-
-
-def bordered_conv(images, kernel, strides, boundary, data_format, depthwise=False):
-    """Convolution whose 3-point axes see one row or column beyond the border.
-
-    Args:
-        images: Batch of images.
-        kernel: Tensor of shape (1 or 3, 1 or 3, input channels, filters), or with the filters of
-            one channel as its last axis where `depthwise`.
-        strides: Step (along height, along width).
-        boundary: A key of `boundary.BOUNDARIES`.
-        data_format: Order of the axes of `images`.
-        depthwise: Whether every channel is convolved with its own filters.
-
-    Returns:
-        Batch of images with sides `ceil(side / stride)`.
-    """
-    # Keras casts floats to the precision of the layer, which the kernel has, but no integers.
-    images = ops.cast(images, kernel.dtype)
-    padding, shifts = "same", depthwise and shifts_are_faster()
-    # "same" pads a strided convolution on one side only, and differently on each backend.
-    if boundary != "zero" or max(strides) > 1 or shifts:
-        sizes = zip(spatial_axes(data_format), kernel.shape[:2], strict=True)
-        images = pad_border(images, [axis for axis, size in sizes if size == 3], boundary)
-        padding = "valid"
-    if shifts:
-        return shifted_conv(images, widen(kernel), strides, data_format)
-    conv = ops.depthwise_conv if depthwise else ops.conv
-    return conv(images, kernel, strides, padding=padding, data_format=data_format)

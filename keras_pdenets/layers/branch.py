@@ -1,11 +1,9 @@
 """What layers share that hold a residual branch as a model."""
 
-import keras
-
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.config import SameShape
 
 
-class OnBranch(SignatureConfig, keras.layers.Layer):
+class OnBranch(SameShape):
     """A step of $x' = F(x)$, with the residual branch F as a functional model inside the layer.
 
     The layer gives the increment: added to x, it makes an ordinary residual block.
@@ -27,7 +25,3 @@ class OnBranch(SignatureConfig, keras.layers.Layer):
             raise ValueError(f"`step_size` must be positive. Received: step_size={step_size}")
         self.branch = branch
         self.step_size = float(step_size)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the input."""
-        return input_shape

@@ -36,3 +36,11 @@ class SignatureConfig:
     def from_config(cls, config):
         """A new layer with the arguments of `config`."""
         return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
+
+
+class SameShape(SignatureConfig, keras.layers.Layer):
+    """A layer whose output has the shape of its input."""
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape

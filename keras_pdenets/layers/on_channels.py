@@ -2,11 +2,11 @@
 
 import keras
 
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.config import SameShape
 from keras_pdenets.layers.images import channel_axis, check_data_format
 
 
-class OnChannels(SignatureConfig, keras.layers.Layer):
+class OnChannels(SameShape):
     """A layer that acts on the vector of channels, alike at every place."""
 
     def __init__(self, data_format=None, **kwargs):
@@ -23,9 +23,6 @@ class OnChannels(SignatureConfig, keras.layers.Layer):
 
     def add_own_weights(self, rank, channels):
         """The weights, where there are any."""
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
     def along_channels(self, vector, x):
         """A vector of one number for each channel, in a shape that spreads over `x`."""

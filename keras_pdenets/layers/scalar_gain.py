@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from keras_pdenets.layers.config import SignatureConfig
+from keras_pdenets.layers.config import SameShape
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.utils.checks import check_flag, check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
-class ScalarGain(SignatureConfig, keras.layers.Layer):
+class ScalarGain(SameShape):
     r"""One trainable number times the features, which may be normalised first.
 
     $$y = g \, x \quad\text{or}\quad y = g \, x \Big/ \sqrt{\tfrac1n \sum_i x_i^2 + \epsilon}$$
@@ -71,7 +71,3 @@ class ScalarGain(SignatureConfig, keras.layers.Layer):
             mean = total / ops.cast(ops.shape(x)[self.axis], x.dtype)
             factor = factor * ops.rsqrt(mean + self.epsilon)
         return ops.cast(x * factor, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        """The shape of the input."""
-        return input_shape

@@ -97,10 +97,10 @@ def kernel_of(layer_or_kernel):
     if not layer.built:
         raise ValueError(f"`layer_or_kernel` must be built. Received: {layer.name!r} without input")
     found = linear_map(layer, subclasses=True)
-    slopes = found is not None and len(found.terms) > 1
-    if found is not None and found.dims == 2 and not slopes and not found.adjoint:
+    varies = found is not None and found.varies
+    if found is not None and found.dims == 2 and not varies and not found.adjoint:
         return found.kernels()[0]
-    reason = ", whose kernel changes from place to place" if slopes else ""
+    reason = ", whose kernel changes from place to place" if varies else ""
     raise ValueError(
         "`layer_or_kernel` must be a two-dimensional convolution with one kernel everywhere. "
         f"Received: {layer.name!r} of type {type(layer).__name__}{reason}"

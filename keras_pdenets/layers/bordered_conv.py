@@ -19,6 +19,7 @@ class BorderedConv2D(OnImages):
     """
 
     depthwise = False
+    varies = False  # from place to place
 
     def add_own_weights(self, input_shape, channels):
         """The weights of the kernels, and the bias."""
@@ -40,8 +41,10 @@ class BorderedConv2D(OnImages):
 
     def linear_map(self):
         """The layer without its bias."""
-        strides = (self.strides, self.strides)
-        return LinearMap(self.terms(), strides, depthwise=self.depthwise, boundary=self.boundary)
+        return LinearMap(
+            self.terms, (3, 3), (self.strides,) * 2, depthwise=self.depthwise,
+            boundary=self.boundary, varies=self.varies,
+        )  # fmt: skip
 
     def terms(self):
         """The kernels of each term of the map; those after the first count coordinates."""

@@ -1,6 +1,7 @@
 """The linear map inside a layer: our layers say it themselves, Keras' own through an adapter."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,10 @@ class LinearMap:
     """A sum of convolutions, each times a function between -1 and 1, or the adjoint of that.
 
     Args:
-        terms: For each term its kernels, which follow one after the other: variables, tensors or
-            arrays of shape (k_1, ..., k_D, inputs of a group, outputs), of which no two are long on
-            the same axis; D is 0 for a matrix.
+        terms: Gives for each term its kernels, which follow one after the other: variables or
+            tensors of shape (k_1, ..., k_D, inputs of a group, outputs), of which no two are long
+            on the same axis; D is 0 for a matrix. A function, so that nothing is computed before.
+        sides: (k_1, ..., k_D) of all kernels of a term together.
         strides: Strides on the D axes.
         dilation: Distances of a kernel's points on these; (): 1.
         groups: Groups of outputs, each with inputs of its own.
@@ -26,27 +28,30 @@ class LinearMap:
             inputs and outputs of each.
         boundary: Values beyond the border, a key of `layers.boundary.BOUNDARIES`.
         adjoint: Whether it is the adjoint.
+        varies: Whether there may be more than one term: the map changes from place to place.
     """
 
-    terms: tuple[tuple[Any, ...], ...]
+    terms: Callable[[], tuple[tuple[Any, ...], ...]]
+    sides: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
     depthwise: bool = False
     boundary: str = "zero"
     adjoint: bool = False
+    varies: bool = False
 
     @property
     def dims(self):
         """Number D of axes with neighbours."""
-        return len(self.terms[0][0].shape) - 2
+        return len(self.sides)
 
     def kernels(self):
         """One kernel in float64 for each term, with the zeros of a dilation."""
         return [_spread(kernel, self.dilation) for kernel in self._dense_kernels()]
 
     def _dense_kernels(self):
-        return [functools.reduce(np.matmul, map(as_float64, term)) for term in self.terms]
+        return [functools.reduce(np.matmul, map(as_float64, term)) for term in self.terms()]
 
     def bound(self, sides=None):
         """Upper bound of the 2-norm on images of these sides, None where one is open.
@@ -116,11 +121,12 @@ def _spread(kernel, dilation):
 
 
 def _dense(layer):
-    return LinearMap(((layer.kernel,),))
+    return LinearMap(lambda: ((layer.kernel,),))
 
 
 def _convolution(layer, **options):
-    return LinearMap(((layer.kernel,),), layer.strides, layer.dilation_rate, **options)
+    sides, strides = layer.kernel_size, layer.strides
+    return LinearMap(lambda: ((layer.kernel,),), sides, strides, layer.dilation_rate, **options)
 
 
 def _grouped(layer):
@@ -137,11 +143,13 @@ def _depthwise(layer):
 
 
 def _separable(layer):
-    deep = layer.depthwise_kernel
-    # (1.., c*m, o) -> (c, m, o)
-    flat = ops.reshape(layer.pointwise_kernel, (*deep.shape[-2:], -1))
-    kernel = ops.einsum("...cm,cmo->...co", deep, flat)
-    return LinearMap(((kernel,),), layer.strides, layer.dilation_rate)
+    def terms():
+        deep = layer.depthwise_kernel
+        # (1.., c*m, o) -> (c, m, o)
+        flat = ops.reshape(layer.pointwise_kernel, (*deep.shape[-2:], -1))
+        return ((ops.einsum("...cm,cmo->...co", deep, flat),),)
+
+    return LinearMap(terms, layer.kernel_size, layer.strides, layer.dilation_rate)
 
 
 _KERAS = {

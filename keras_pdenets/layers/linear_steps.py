@@ -54,8 +54,7 @@ class LinearFlowStep(OnChannels):
 
     def linear_map(self):
         """1 + K."""
-        kernel = ops.convert_to_tensor(self.kernel)
-        return LinearMap(((ops.eye(kernel.shape[0], dtype=kernel.dtype) + kernel,),))
+        return LinearMap(lambda: ((ops.eye(self.kernel.shape[0]) + self.kernel,),))
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")

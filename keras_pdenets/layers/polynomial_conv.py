@@ -78,6 +78,11 @@ class PolynomialConv2D(BorderedConv2D):
         """All side by side."""
         return (ops.concatenate([self.kernel, *self.slope_kernels], axis=-1),)
 
+    @property
+    def varies(self):
+        """Whether the coordinates of a place count."""
+        return self.degree > 0
+
     def terms(self):
         """One for each kernel."""
         return tuple((kernel,) for kernel in (self.kernel, *self.slope_kernels))

@@ -7,7 +7,6 @@ import keras
 from keras import layers, ops
 
 from keras_pdenets.compat.keras import nodes_of, variables_as_they_are
-from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.convolution_bound import convolution_bound
 from keras_pdenets.layers.linear_maps import linear_map
@@ -98,7 +97,7 @@ def _bound(layer):
     if isinstance(layer, ScalarGain):
         return ops.abs(ops.convert_to_tensor(layer.gain))
     found = linear_map(layer)
-    kernels = () if found is None else found.terms[0]
+    kernels = () if found is None else found.terms()[0]
     return math.prod(convolution_bound(ops.convert_to_tensor(kernel)) for kernel in kernels)
 
 
@@ -111,20 +110,16 @@ def _why_not(layer):
         return None if layer.threshold == 0 and layer.negative_slope <= 1 else "too steep"
     if kind is layers.InputLayer:
         return None
-    # Ours are asked without their kernels, which no weight file may have computed at any size.
-    ours = isinstance(layer, BorderedConv2D)
-    found = layer if ours else linear_map(layer)
-    if found is None or found.depthwise or (not ours and (found.dims % 2 or found.adjoint)):
+    # Without the kernels, which no weight file may have computed at any size.
+    found = linear_map(layer)
+    if found is None or found.dims % 2 or found.adjoint or found.depthwise:
         return f"{kind.__name__} has none"
     if found.boundary not in ("zero", "periodic"):
         return f"boundary={found.boundary!r} adds to the norm"
-    if ours:
-        return (
-            "its coefficients change from place to place" if getattr(layer, "degree", 0) else None
-        )
+    if found.varies:
+        return "its coefficients change from place to place"
     if getattr(layer, "activation", _FLAT[0]) not in _FLAT:
         return "its activation may be steep"
-    sides = {side for kernel in found.terms[0] for side in kernel.shape[:-2]}
-    if found.groups > 1 or not sides <= {1, 3}:
+    if found.groups > 1 or not set(found.sides) <= {1, 3}:
         return "sides of 1 or 3 and no groups, please"
     return None

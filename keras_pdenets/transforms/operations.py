@@ -103,7 +103,7 @@ def operations_of(layer, numbers, given):
     total = numbers * getattr(layer, "operations", 1)
     found = linear_map(layer, subclasses=True)
     if hasattr(layer, "linear_map"):
-        kernels = [kernel for term in found.terms for kernel in term]
+        kernels = [kernel for term in found.terms() for kernel in term]
     else:
         kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
     for kernel in kernels:

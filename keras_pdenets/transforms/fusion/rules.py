@@ -138,7 +138,7 @@ class Rules:
     def convolution(self, layer, x):
         """See `expand`; coordinates need known sides."""
         x = tensor_of(x)
-        if len(layer.terms()) > 1:
+        if layer.varies:
             if None in x.shape[1:]:
                 return None
             return self._expanded(layer, expand.polynomial(layer, x, self.form))

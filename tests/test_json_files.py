@@ -161,7 +161,7 @@ def test_a_field_of_a_recipe_is_named(change, said, tmp_path):
 )  # fmt: skip
 def test_options_are_numbers_and_words(options, tmp_path):
     checkpoint = RECIPE["checkpoint"] | {"options": options}
-    with pytest.raises(ValueError, match=r"`\w+` (of PreActResNet20 )?must"):
+    with pytest.raises(ValueError, match=r"`[\w.]+` (of PreActResNet20 )?must"):
         Recipe.from_file(_written(tmp_path, RECIPE | {"checkpoint": checkpoint}))
 
 

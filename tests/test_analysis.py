@@ -120,6 +120,7 @@ def test_streaming_equals_one_batch():
             assert (a.scaled, a.norm) == pytest.approx((b.scaled, b.norm), rel=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_blocks_of_keras_applications(name):
@@ -135,6 +136,8 @@ def test_blocks_of_keras_applications(name):
         assert [len(layer._inbound_nodes) for layer in model.layers] == before
 
 
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", GOLDEN_NAMES)
 def test_the_backends_agree(name):
     model = fill(_application(name))

@@ -56,6 +56,7 @@ def _random_cases():
         yield _dilated(kernel, rates), tuple(sides), tuple(strides), np.linalg.norm(dense, 2)
 
 
+@pytest.mark.once
 def test_no_bound_is_violated_in_a_thousand_cases():
     looseness, grid, reshaped = [], 0, 0
     for kernel, sides, strides, norm in _random_cases():
@@ -156,6 +157,7 @@ def _dense_norm(layer, shape):
     return np.linalg.norm(rows[:-1] - rows[-1:], 2)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 def test_bounds_of_layers_enclose_the_norms_of_their_matrices(data_format):

@@ -257,6 +257,7 @@ def tiny(tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "supervised"),
     [

@@ -99,6 +99,7 @@ OPTIONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
 def test_options_train_and_come_back_from_a_file(name, options, images, tmp_path):
     keras.utils.set_random_seed(0)  # it must not skip the step of every example
@@ -133,6 +134,7 @@ def test_options_train_and_come_back_from_a_file(name, options, images, tmp_path
         assert reasons[next(iter(options))] in report.left["stage0_block0_step"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "jax", reason="as in test_remat: ten seconds a net")
 @pytest.mark.parametrize("config", [{"scheme": "midpoint"}, {"scheme": "backward_euler"}])
 def test_blocks_can_be_computed_twice(config, images):

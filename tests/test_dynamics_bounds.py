@@ -18,6 +18,7 @@ class _Bound(keras.layers.Layer):
         return convolution_bound(kernels[0])[None]
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_convolution_is_never_below_its_norm():
     side, rng = 4, np.random.default_rng(0)
     kernels = rng.normal(size=(1000, 3, 3, 2, 3)) * rng.choice([0.0, 1.0], (1000, 3, 3, 1, 1))

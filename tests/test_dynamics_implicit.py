@@ -36,6 +36,7 @@ def test_a_linear_equation():
     assert residual.max() < 2e-5
 
 
+@pytest.mark.slow
 def test_a_stiff_equation():
     """F = -W^T tanh(W x) with h |W|^2 = 100, where a fixed point iteration diverges from 1 on."""
     rng = np.random.default_rng(0)

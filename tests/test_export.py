@@ -107,6 +107,7 @@ def test_channels_first_and_images_of_any_size(format, data, tmp_path):
     np.testing.assert_allclose(open_exported(path)(images), want, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "jax", reason="writes no ONNX itself")
 @pytest.mark.parametrize(
     ("wrong", "message"),
@@ -150,6 +151,7 @@ def test_the_next_backend_is_tried(model, tmp_path, monkeypatch):
     assert "torch was tried before" in str(report)
 
 
+@pytest.mark.slow
 @TORCH
 def test_another_process_that_fails_says_why(model, tmp_path, monkeypatch):
     python = tmp_path / "python"

@@ -274,6 +274,7 @@ def test_nets_of_keras_applications(name):
         assert layers.BatchNormalization not in map(type, folded.layers)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_folded_net_opens_without_this_package_and_others_say_what_is_missing(images, tmp_path):
     model = fill(build("hyperbolic_resnet20", config={"num_blocks": 1}))

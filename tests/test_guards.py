@@ -53,6 +53,7 @@ def _finite(model):
     return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in model.variables)
 
 
+@pytest.mark.slow
 def test_a_nan_batch_is_survived():
     bare, losses = _fit(keras.optimizers.SGD(0.01), spoilt=[2])
     assert not _finite(bare)
@@ -85,6 +86,7 @@ class Whole(keras.utils.PyDataset):
         return batches.images, batches.labels
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("data", [Batches, Whole])
 def test_a_learning_rate_far_too_high_is_survived(data):
@@ -159,6 +161,7 @@ def test_steps_with_infinite_gradients_are_skipped_and_counted():
     assert skipped_steps(restored) == 0
 
 
+@pytest.mark.slow
 def test_skipped_steps_outlive_many_and_a_recovery():
     optimizer = skip_nonfinite(keras.optimizers.SGD(1e-4))
     guard = RecoverFromDivergence(retries=3)

@@ -113,6 +113,7 @@ def test_many_at_once_over_a_spoilt_cache(hub, tmp_path, data):
     assert [answer["sha256"] for answer in answers] == [hub.sha256] * PROCESSES
 
 
+@pytest.mark.slow
 def test_the_clients_progress_bar_is_shown(hub, tmp_path):
     # What makes the client take a pipe for a terminal.
     _, errors = _run(ONE, hub, tmp_path, TQDM_POSITION="-1")

@@ -313,12 +313,14 @@ def _grown(activation, scale):
         return probe.predict(127.5 + scale * (images - 127.5), verbose=0, batch_size=16)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", [None, "relu"])
 def test_without_clipping_the_net_blows_up(activation):
     assert np.isfinite(_grown(activation, 1.0)[0]).all()
     assert not np.isfinite(_grown(activation, 1.5)[0]).all()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", ["hardtanh", "hardball", "softball"])
 def test_clipped_nets_stay_finite(activation):
     sizes, features = _grown(activation, 8.0)

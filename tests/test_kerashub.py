@@ -61,6 +61,7 @@ def _logits(net, images):
     return keras.ops.convert_to_numpy(net(images))
 
 
+@pytest.mark.slow
 def test_importing_the_package_leaves_keras_hub_alone():
     program = "import sys, keras_pdenets; print(sorted({m.split('.')[0] for m in sys.modules}))"
     output = subprocess.run(

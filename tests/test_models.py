@@ -37,6 +37,8 @@ GOLDEN_CONFIGS = {
 }
 # The nets of the tests that are no contracts of one family.
 SMALL_NAMES = [*GOLDEN_NAMES[:6], "hyperbolic_resnet20", "refined_plain_net20"]  # fmt: skip
+# Wide convolutions' gradients take minutes on a CPU without the JIT's optimizations.
+NARROW_NAMES = [name for name in SMALL_NAMES if BACKEND == "torch" or name.endswith("20")]
 # 24 nets: trainable parameters for 10 classes, small stem, 3 channels (Yin et al., worked out).
 SPECIFIED = {
     "resnet18": 11_173_962, "pde_resnet18": 7_512_138, "decomposed_resnet18": 8_028_234,
@@ -68,6 +70,7 @@ def models():
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 @pytest.mark.parametrize("name", SPECIFIED)
@@ -88,6 +91,7 @@ def test_parameters_with_a_narrow_middle(name):
     assert _count(model.trainable_variables) == NARROW_MIDDLE[name]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", [n for n in ARCHITECTURES if "preact" in n])
 def test_pre_activation_nets_have_6l_plus_2_layers(name):
@@ -106,6 +110,7 @@ def test_pre_activation_nets_have_6l_plus_2_layers(name):
     assert shapes == [s for s in ((32, 32, 16), (16, 16, 32), (8, 8, 64)) for _ in range(blocks)]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", [n for n in ARCHITECTURES if "plain" in n or "vgg" in n])
 def test_plain_nets_have_as_many_layers_as_their_names_say(name):
@@ -170,7 +175,7 @@ def test_logits_are_the_golden_ones(name, models, images, data_format):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL_NAMES)
+@pytest.mark.parametrize("name", NARROW_NAMES)
 def test_keras_file_round_trip_is_exact(name, models, images, tmp_path):
     model = models(name, data_format="channels_last")
     model.save(tmp_path / "model.keras")
@@ -189,10 +194,6 @@ def _toy_problem():
     images[labels == 0, :4] += 120
     images[labels == 1, 4:] += 120
     return images, labels
-
-
-# Wide convolutions' gradients take minutes on a CPU without the JIT's optimizations.
-NARROW_NAMES = [name for name in SMALL_NAMES if BACKEND == "torch" or name.endswith("20")]
 
 
 @pytest.mark.slow
@@ -383,6 +384,8 @@ def test_other_errors_of_the_builders():
         keras_pdenets.ResNet18(weights=None, dtype="float12")
 
 
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("operator", ["", "pde_", "decomposed_"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "preact_resnet20"])
 def test_blocks_that_start_at_zero_are_their_shortcuts(name, operator, images):

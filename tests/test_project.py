@@ -97,6 +97,7 @@ def test_errors_are_one_line(capsys, tmp_path):
         cli.main(["--traceback", "evaluate", "--preset", "resnet"])
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_evaluate_reproduces_the_card(capsys):
     name = "decomposed_resnet20_fashion_mnist"

@@ -311,6 +311,7 @@ def test_where_the_weights_come_from(hub, place, monkeypatch):
 SPEED = Speed({"torch": 2310.4, "jax": 98.6}, 64, 15, "A processor, 2 cores.", "2026-01-31")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", keras_pdenets.list_presets())
 def test_the_shipped_cards_are_those_that_are_made(name):
     folder = publishing.CHECKOUT_WEIGHTS / name

@@ -132,6 +132,7 @@ def random_scheme(rng):
     )[rng.choice(3, p=[0.5, 0.4, 0.1])]
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_no_bound_is_violated_in_random_nets():
     rng = np.random.default_rng(2)

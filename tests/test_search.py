@@ -418,6 +418,7 @@ def found(tmp_path_factory):
     return run_search("depth", SPACE, folder), folder
 
 
+@pytest.mark.slow
 def test_a_depth_search(found):
     result, folder = found
     assert result.failed == 0
@@ -441,6 +442,7 @@ def test_a_depth_search(found):
     assert "block-epochs" in str(result)
 
 
+@pytest.mark.slow
 def test_the_same_search_again_trains_nothing(found, monkeypatch):
     result, folder = found
     monkeypatch.setattr(DepthTuner, "run_trial", None)
@@ -448,6 +450,7 @@ def test_the_same_search_again_trains_nothing(found, monkeypatch):
     assert again == result
 
 
+@pytest.mark.slow
 def test_another_space_or_oracle_in_the_folder_is_refused(found):
     _, folder = found
     other = dataclasses.replace(SPACE, seed=5)
@@ -457,6 +460,7 @@ def test_another_space_or_oracle_in_the_folder_is_refused(found):
         run_search("grid", SPACE, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_folder_is_not_shared(tmp_path):
     program = "import time; from pathlib import Path; from keras_pdenets.utils import locking; "
@@ -472,6 +476,7 @@ def test_a_folder_is_not_shared(tmp_path):
     hold(tmp_path)  # nor does this process stand in its own way
 
 
+@pytest.mark.slow
 @once
 def test_a_search_on_arrays_returns_the_annealed_net(tmp_path):
     images, labels = load_sample()
@@ -518,6 +523,7 @@ def test_what_the_space_decides_is_not_taken_by_the_tuner(tmp_path):
         DepthTuner(make_oracle("grid", SPACE), model, executions_per_trial=2)
 
 
+@pytest.mark.slow
 def test_growing_keeps_what_was_learnt(found, tmp_path):
     """The weights of a proposal are those of its parent, before its first step."""
     _, folder = found

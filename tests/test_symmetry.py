@@ -91,6 +91,7 @@ def test_the_group_of_every_form(config, expected):
     assert sum(changed) > 6  # one tensor and more of each of the six blocks
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_published_net_is_kept_by_monomial_matrices_only(shared):
     model = _net(equation=3, activation=None, shared_stencil=shared)
@@ -101,6 +102,7 @@ def test_the_published_net_is_kept_by_monomial_matrices_only(shared):
         keras_pdenets.transform(model, rotation)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", ["softball", "hardball"])
 def test_outside_the_group_the_outputs_move(activation):
     model = _net(equation="cp", block_norm="scale", activation=activation)
@@ -110,6 +112,7 @@ def test_outside_the_group_the_outputs_move(activation):
         keras_pdenets.transform(model, scaling)
 
 
+@pytest.mark.once
 def test_batch_norm_is_folded_first():
     model = _net(equation="cp", block_norm="batch")
     rotations = _random(model, group=groups.ORTHOGONAL)

@@ -184,6 +184,7 @@ def test_a_run_that_failed_in_its_second_epoch_goes_on(change, tmp_path, monkeyp
     assert len(_log(tmp_path / "cut")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
     folder, _ = finished
     deeper = dataclasses.replace(
@@ -210,6 +211,8 @@ def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
     assert [path.name for path in (tmp_path / "other").iterdir()] == [LOCK]
 
 
+@pytest.mark.slow
+@pytest.mark.once
 def test_a_time_limit_stops_before_an_epoch(tmp_path):
     recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),))
     assert train(recipe, tmp_path, limit_minutes=0, verbose=0) == []
@@ -228,6 +231,7 @@ def test_a_run_goes_on_with_its_own_recipe_only(finished):
         train(other, finished[0], verbose=0)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_an_average_of_the_weights(tmp_path, optimizer):
@@ -277,6 +281,7 @@ def test_the_schedule_warms_up_and_ends_at_zero():
         assert rates[60] == pytest.approx(0, abs=1e-8)
 
 
+@pytest.mark.once
 def test_a_restart_begins_a_new_cosine():
     model = build_model(CHECKPOINT)
     stages = (Phase(2, 7), Phase(1, 14), Phase(2, 14, restart=0.5))
@@ -325,6 +330,8 @@ def test_errors_of_a_recipe(change, message):
         dataclasses.replace(RECIPE, **change)
 
 
+@pytest.mark.slow
+@pytest.mark.once
 def test_a_finished_run_becomes_a_preset(finished, tmp_path):
     table = tmp_path / "presets.json"
     table.write_text("[]")
@@ -346,6 +353,7 @@ def test_a_finished_run_becomes_a_preset(finished, tmp_path):
     assert preset.size == (folder / "model.safetensors").stat().st_size
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_an_unfinished_run_does_not(tmp_path):
     train(RECIPE, tmp_path, limit_minutes=1e-9, verbose=0)

@@ -178,6 +178,7 @@ def test_nan_is_a_difference(net):
     assert report.changed == ("stage0_block0_bn0/beta",)
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.parametrize("name", keras_pdenets.list_presets())
 def test_the_shipped_golden_files(name):

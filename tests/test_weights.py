@@ -283,6 +283,7 @@ def write_and_read(model, path):
     return path.read_bytes()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="is TensorFlow")
 def test_loading_does_not_bring_tensorflow(file):

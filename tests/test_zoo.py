@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_finished_runs_are_not_run_again(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.safetensors")}
@@ -55,6 +56,7 @@ def test_finished_runs_are_not_run_again(folder):
     assert again["conv-seed0"].accuracy != again["conv-seed1"].accuracy
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_run_from_scratch_gives_the_result_again(folder, tmp_path):
     first = dict(run(Protocol(**PROTOCOL), folder, only=["pde-seed1"]))["pde-seed1"]

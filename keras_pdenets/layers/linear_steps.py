@@ -28,7 +28,8 @@ class LinearFlowStep(OnChannels):
 
     Example:
     >>> import keras
-    >>>     >>> from keras_pdenets.layers import LinearFlowStep
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import LinearFlowStep
     >>> step = LinearFlowStep()
     >>> step.build((None, 2))
     >>> step.set_weights([np.array([[0.0, 1.0], [-1.0, 0.0]])])
@@ -77,7 +78,8 @@ class FitChannels(OnChannels):
         ValueError: If `channels` is not a positive integer.
 
     Example:
-    >>>     >>> from keras_pdenets.layers import FitChannels
+    >>> import numpy as np
+    >>> from keras_pdenets.layers import FitChannels
     >>> [float(v) for v in FitChannels(3)(np.array([[1.0, 2.0]], "float32"))[0]]
     [1.0, 2.0, 0.0]
     """

@@ -283,8 +283,20 @@ def test_numbers_too_large_for_32_bits_are_infinite(file, model, tmp_path):
 def test_a_pinned_file_is_that_file(file):
     model, right = _model(), sha256_of(file)
     load_weights(model, file, sha256=right)
-    with pytest.raises(IntegrityError, match=f"sha256 {right}; wanted is 000"):
+    with pytest.raises(IntegrityError, match=f"hash {right}; wanted is 000"):
         load_weights(model, file, sha256="0" * 64)
+
+
+def test_a_file_of_another_net_is_refused_before_its_bytes_are_read(tmp_path, model):
+    """Whatever hash is wanted: this one is larger than the memory."""
+    count = 2**36
+    header = {"x": {"dtype": "F32", "shape": [count], "data_offsets": [0, 4 * count]}}
+    path = tmp_path / "huge.safetensors"
+    path.write_bytes(_joined(header, b""))
+    os.truncate(path, path.stat().st_size + 4 * count)
+    for sha256 in (None, "0" * 64):
+        with pytest.raises(WeightsError, match="belongs to another model"):
+            load_weights(model, path, sha256=sha256)
 
 
 # --- the record --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from keras_pdenets.hub.checkpoint_header import HEADER_KEY, read_preprocessing
 from keras_pdenets.hub.checkpoint_header import read_checkpoint as read_checkpoint
-from keras_pdenets.hub.errors import IntegrityError, WeightsError
+from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.load_report import LoadReport as LoadReport
 from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.hub.weight_file import LENGTH_BYTES, Header, WeightFile
@@ -117,12 +117,7 @@ def load_weights(
     """
     path, new_head = check_path("path", path), check_flag("new_head", new_head)
     allow_nonfinite = check_flag("allow_nonfinite", allow_nonfinite)
-    with WeightFile(path) as file:
-        # After the header, and of the very bytes that are loaded.
-        if sha256 is not None and file.header and file.sha256 != sha256:
-            raise IntegrityError(
-                f"{path} has sha256 {file.sha256}; wanted is {sha256}. It was not loaded."
-            )
+    with WeightFile(path, digest=sha256) as file:
         return load_opened(model, file, new_head, allow_nonfinite)
 
 
@@ -135,15 +130,16 @@ def load_opened(
     report = LoadReport(file.name, path=path)
     _check_preprocessing(model, path, header)
     _sort_variables(model, variables, path, header, new_head, report)
-    values = _read_values(variables, file, report)
-    bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+    taken = {name: variables[name] for name in (*report.loaded, *report.adapted)}
+    # One tensor at a time, twice: all of them in 32 bits may be more than the memory holds.
+    bad = [n for n, variable in taken.items() if not np.isfinite(_value(n, variable, file)).all()]
     if bad:
         message = f"{path}: {', '.join(bad[:3])} holds NaN or infinite values"
         if not allow_nonfinite:
             raise WeightsError(f"{message}. Nothing was loaded; allow_nonfinite=True loads them.")
         warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=3)
-    for name, value in values.items():
-        variables[name].assign(value)
+    for name, variable in taken.items():
+        variable.assign(_value(name, variable, file))
     return report
 
 
@@ -176,18 +172,13 @@ def _sort_variables(
         raise WeightsError(_mismatch(path, model, variables.keys(), keys))
 
 
-def _read_values(
-    variables: dict[str, Any], file: WeightFile, report: LoadReport
-) -> dict[str, np.ndarray]:
-    """The values that the report names, in 32 bits and fitted."""
-    values = {}
-    for name in (*report.loaded, *report.adapted):
-        shape = tuple(variables[name].shape)
-        # A number of 64 bits may be too large for 32: it is infinite then, and found so.
-        with np.errstate(over="ignore"):
-            value = file.tensor(name).astype("float32")
-        values[name] = value if value.shape == shape else _fit_stem(value, shape)
-    return values
+def _value(name: str, variable: Any, file: WeightFile) -> np.ndarray:
+    """What the file has for a variable, in 32 bits and fitted."""
+    shape = tuple(variable.shape)
+    # A number of 64 bits may be too large for 32: it is infinite then, and found so.
+    with np.errstate(over="ignore"):
+        value = file.tensor(name).astype("float32")
+    return value if value.shape == shape else _fit_stem(value, shape)
 
 
 def _check_preprocessing(model: Any, path: Path, header: Header) -> None:

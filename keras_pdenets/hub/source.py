@@ -231,7 +231,8 @@ def _with_pinned_bytes(path: Path, preset: Preset, place: str) -> WeightFile | N
     except OSError as error:  # a closed folder, a path that is too long
         raise WeightsError(f"{path} cannot be read ({error.strerror}).") from None
     file = WeightFile(path, f"preset {preset.name} ({place})", place)
-    return file if file.sha256 == preset.sha256 else None
+    # The size again, of the file that was opened: nothing larger is read.
+    return file if file.size == preset.size and file.sha256 == preset.sha256 else None
 
 
 def _refusal(preset: Preset, tried: list[Path], reason: str) -> str:

@@ -135,7 +135,8 @@ class WeightFile:
             data = self._file.read(self.size)
         except OSError as error:
             raise WeightsError(f"{self.path} cannot be read: {error}") from None
-        self._file.close()
+        finally:
+            self._file.close()
         if len(data) != self.size or not data.startswith(head):
             raise WeightsError(f"{self.path} changed while it was read.")
         if self.digest is not None:

@@ -136,6 +136,7 @@ def _slope_of_branch(model):
     return np.linalg.norm(ends[0] - ends[1]) / 2e-2 / np.linalg.norm(v)
 
 
+@pytest.mark.once
 def test_an_example_does_not_depend_on_its_batch():
     model, _ = _block()
     layer = model.get_layer("step")
@@ -146,6 +147,7 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(together[:1], alone, atol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_without_a_solution_the_best_is_kept_and_told(images):
     """y = 1 + h (y + 1 / (1 + y^2)) at h = 1 has none."""

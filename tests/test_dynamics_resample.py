@@ -66,6 +66,7 @@ def test_twice_the_depth_is_every_block_twice_with_half_the_step(data):
 
 
 # The model of every step is compiled.
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "key", "layer"),

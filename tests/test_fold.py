@@ -151,6 +151,7 @@ def test_what_others_read_stays():
     assert report.difference < 1e-5
 
 
+@pytest.mark.once
 def test_layers_of_others_and_training_modes():
     inputs = keras.Input((5, 4))
     x = layers.LSTM(6, return_sequences=True)(inputs)
@@ -297,6 +298,7 @@ def test_a_folded_net_opens_without_this_package_and_others_say_what_is_missing(
     assert int(done.stdout) == folded.count_params()
 
 
+@pytest.mark.once
 def test_measured_costs_decide():
     inputs = keras.Input((8, 8, 8))
     model = keras.Model(inputs, own.DecomposedConv2D(8)(inputs))
@@ -322,6 +324,7 @@ def test_the_whole_net_is_measured_too_in_other_ways(measured, others):
     assert choice.others == others
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_thin_convolutions_as_matrix_products(strides, boundary):

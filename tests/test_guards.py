@@ -66,6 +66,7 @@ def test_a_nan_batch_is_survived():
     assert float(model.optimizer.learning_rate) == pytest.approx(0.0025)
 
 
+@pytest.mark.once
 def test_a_schedule_is_cut_too():
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 1000, 0.01)
     guard = RecoverFromDivergence(factor=0.5)
@@ -115,6 +116,7 @@ def test_a_model_that_recovered_can_be_saved(tmp_path):
     assert float(again.learning_rate) == pytest.approx(0.005)
 
 
+@pytest.mark.once
 def test_a_rate_that_is_a_function_is_cut_too():
     guard = RecoverFromDivergence(factor=0.5)
     model, _ = _fit(keras.optimizers.SGD(lambda: 0.01), [2], [guard], epochs=2)

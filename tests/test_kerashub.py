@@ -226,6 +226,7 @@ def hub(tmp_path, monkeypatch):
         yield hub
 
 
+@pytest.mark.once
 def test_trained_saved_uploaded_and_loaded_again(hub, tmp_path, golden, record_property):
     backbone = PDENetBackbone("plain_net20", {"num_layers": 1}, (None, None, 1))
     preprocessor = PDENetImageClassifierPreprocessor(PDENetImageConverter(image_size=(14, 14)))

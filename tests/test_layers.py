@@ -103,6 +103,7 @@ def _moments(layers, images):
     return np.array(moments)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", [*LAYERS, functools.partial(PDEConv2D, form="linear")])
 def test_activations_keep_the_size_that_he_gives_them(make):
     images = np.random.default_rng(2).normal(size=(4, 16, 16, 64)).astype("float32")
@@ -277,6 +278,7 @@ def _rotated(size, angle, steps=400):
     return np.abs(u[0, ..., 0] - blob(x * cos - y * sin, x * sin + y * cos)).max()
 
 
+@pytest.mark.once
 def test_the_special_equation_rotates_the_image_at_second_order():
     coarse, fine = _rotated(24, 0.8), _rotated(48, 0.8)
     assert fine < 0.05

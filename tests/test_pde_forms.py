@@ -109,6 +109,7 @@ def test_a_net_of_eq_44_has_the_same_outputs_in_the_linear_form(normalize):
     assert new.count_params() == model.count_params()
 
 
+@pytest.mark.once
 def test_models_and_branches_inside_are_converted_too():
     net = build("pde_preact_resnet20", config={"num_blocks": 1, "leak": 0.2, "filters": [4, 4, 4]})
     x = keras.Input((16, 16, 3))

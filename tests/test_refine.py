@@ -158,6 +158,7 @@ def test_steps_by_layer():
         refine(plain(), {"head": 2})
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("promote", ["channel", "depthwise", "conv"])
 def test_promoted_steps_learn(promote):
     model = plain()

@@ -27,6 +27,7 @@ def net():
     return model
 
 
+@pytest.mark.once
 def test_matrices_in_exact_steps_change_nothing(tmp_path):
     model = net()
     refined, report = refine(model, 3, linear="flow", data=IMAGES)
@@ -98,6 +99,7 @@ def test_schemes_that_are_not_stable_are_refused_by_the_name_of_the_layer():
     assert 0 < report.bounds.measured <= report.bounds.posteriori
 
 
+@pytest.mark.once
 def test_the_papers_scheme_in_a_net():
     model = net()
     data = IMAGES[:2]

@@ -450,6 +450,7 @@ def test_the_same_search_again_trains_nothing(found, monkeypatch):
     assert again == result
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_another_space_or_oracle_in_the_folder_is_refused(found):
     _, folder = found

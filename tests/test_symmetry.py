@@ -126,6 +126,7 @@ def test_batch_norm_is_folded_first():
         keras_pdenets.fold_block_norms(_net(equation=4))
 
 
+@pytest.mark.once
 def test_hidden_batch_norm_in_training_mode_keeps_the_symmetry():
     model = _net(equation="cp")
     new = apply_matrices(model, _random(model))

@@ -184,6 +184,7 @@ def test_a_run_that_failed_in_its_second_epoch_goes_on(change, tmp_path, monkeyp
     assert len(_log(tmp_path / "cut")) == 2
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_a_run_can_start_from_a_trained_net(finished, tmp_path):
     folder, _ = finished

@@ -174,6 +174,7 @@ def test_every_option_that_costs_is_compared(name, options, more, tmp_path):
         read_checkpoint(_edited(path, record={"options": {**options, **more}}))
 
 
+@pytest.mark.once
 def test_files_without_a_classifier_still_load(tmp_path):
     path = _edited(_file(tmp_path), drop=HEAD)
     checkpoint = read_checkpoint(path)

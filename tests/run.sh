@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The tests, on a fresh machine too: makes .venv and installs what is missing.
 #   bash tests/run.sh        minutes: lint, types, one backend, golden logits on the other two
-#   bash tests/run.sh rest   what is left: doctests, slow tests, all tests on the other two
-#   bash tests/run.sh full   both
+#   bash tests/run.sh rest   what CI runs besides, in its 40 minutes: doctests, torch's slow tests,
+#                            the tests that are not slow on the other two
+#   bash tests/run.sh full   everything on the three backends
 # Further arguments go to pytest: bash tests/run.sh full -k layers
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,8 +44,9 @@ fi
 if [ $tier != default ]; then
     [ $part -gt 0 ] || tests torch --doctest-modules keras_pdenets
     tests torch -m slow "$@"
+    others=() && [ $tier = full ] || others=(-m "not slow")
     for backend in tensorflow jax; do
-        tests $backend "$@"
+        tests $backend ${others[@]+"${others[@]}"} "$@"
     done
 fi
 exit $failed

@@ -42,9 +42,19 @@ def _is_the_command():
 
 def _homes():
     """The module of every public name."""
-    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
-    imports = (node for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom))
-    return {alias.name: node.module for node in imports for alias in node.names}
+    folder = Path(__file__).parent
+    homes = {name: home for home, name in _exported(folder / "__init__.pyi") if name != "*"}
+    builders = _exported(folder / "applications" / "__init__.py")  # of which the stub has all
+    return homes | {name: f"{__name__}.applications" for _, name in builders if name[0] != "_"}
+
+
+def _exported(path):
+    """Module, None for the file itself, and name of all that a file imports or assigns."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.asname or alias.name) for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            yield from ((None, target.id) for target in node.targets)
 
 
 _HOMES = _homes()

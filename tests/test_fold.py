@@ -18,7 +18,7 @@ from keras_pdenets.transforms.fusion.choosing import Choice
 
 RNG = np.random.default_rng(0)
 # One row of the table for each family and operator: depth is a number of equal blocks.
-ROWS = {(row.family, row.operator, "vgg" in name, row.options.get("block")): name
+ROWS = {(row.family.name, row.operator, "vgg" in name, row.options.get("block")): name
         for name, row in ARCHITECTURES.items()}  # fmt: skip
 # JAX compiles every shape: seconds a net.
 FOLDED = [n for n in ROWS.values() if BACKEND != "jax" or n in ("hyperbolic_resnet74",)]

@@ -21,7 +21,6 @@ from conftest import build, fill
 import keras_pdenets
 from keras_pdenets import applications
 from keras_pdenets.analysis.verification import record_golden, verify
-from keras_pdenets.builders import FAMILIES
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, read_golden, write_golden
@@ -66,7 +65,7 @@ def _value(rng, deep=True):
 
 
 def _changed_record(rng, record):
-    family = FAMILIES[ARCHITECTURES[record["architecture"]].family]
+    family = ARCHITECTURES[record["architecture"]].family
     known = {field.name: field.default for field in dataclasses.fields(family.config)}
     for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
         if rng.random() < 0.7:

@@ -14,7 +14,6 @@ import pytest
 from conftest import BACKEND, build, fill, to_format
 
 import keras_pdenets
-from keras_pdenets.builders import FAMILIES
 from keras_pdenets.presets import ARCHITECTURES
 
 GOLDEN = Path(__file__).parent / "golden" / "logits.json"
@@ -249,15 +248,15 @@ def test_signature_is_that_of_keras_applications():
         assert names[: len(reference)] == reference
         for argument in names:
             assert f"{argument}:" in builder.__doc__
-        offered = [n for n in names if n in FAMILIES[row.family].options]
-        assert offered == list(FAMILIES[row.family].options)
+        offered = [n for n in names if n in row.family.options]
+        assert offered == list(row.family.options)
 
 
 @pytest.mark.once
 @pytest.mark.slow
 def test_type_checkers_see_every_argument(tmp_path):
     """What an editor shows is what `inspect.signature` says."""
-    firsts = {row.family: row for row in ARCHITECTURES.values()}
+    firsts = {row.family.name: row for row in ARCHITECTURES.values()}
     builders = [row.builder for row in firsts.values()]
     script = tmp_path / "shown.py"
     lines = [f"reveal_type(keras_pdenets.{name})" for name in (*builders, "load_model")]

@@ -55,7 +55,7 @@ def test_the_shapes_are_those_of_the_net(name, options):
 )
 def test_the_shapes_have_the_parameters_of_the_table(name):
     row = ARCHITECTURES[name]
-    stem = {} if row.family == "preact_resnet" else {"stem": "cifar"}
+    stem = {} if row.family.name == "preact_resnet" else {"stem": "cifar"}
     shapes = weight_shapes(Checkpoint(name, (row.side, row.side, 3), 10, stem))
     fixed = ("moving_mean", "moving_variance")
     count = sum(math.prod(s) for path, s in shapes.items() if not path.endswith(fixed))

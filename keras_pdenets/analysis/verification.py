@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_pdenets.analysis.fingerprint import measure, start_of, weight_digests
 from keras_pdenets.analysis.verify_report import VerifyReport
-from keras_pdenets.applications import load_from
+from keras_pdenets.applications.building import load_from
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.golden import MOST_IMAGES, Golden, are_pixels, read_golden
 from keras_pdenets.hub.source import WeightsSource

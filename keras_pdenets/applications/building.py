@@ -11,8 +11,8 @@ from typing import Any, ParamSpec
 
 import keras
 
-from keras_pdenets.applications import signatures
-from keras_pdenets.builders import FAMILIES, TRAINING_ONLY, ModelOptions, Preprocessing
+from keras_pdenets.applications.documentation import DOCUMENTATION
+from keras_pdenets.builders import TRAINING_ONLY, ModelOptions, Preprocessing
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import load_opened, read_checkpoint
 from keras_pdenets.hub.source import WeightsSource, check_access
@@ -25,22 +25,22 @@ _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
 
 
-def application(family: Callable[_P, Any], name: str) -> Callable[_P, Any]:
+def application(signature: Callable[_P, Any], name: str) -> Callable[_P, Any]:
     """The public builder of a row, with the signature of its family."""
-    row, signature = ARCHITECTURES[name], inspect.signature(family)
+    row, arguments = ARCHITECTURES[name], inspect.signature(signature)
 
-    @functools.wraps(family)
+    @functools.wraps(signature)
     def builder(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-        return _build_from(row, **_bind(row.builder, signature, args, kwargs))
+        return _build_from(row, **_bind(row.builder, arguments, args, kwargs))
 
     builder.__name__ = builder.__qualname__ = row.builder
     builder.__module__ = "keras_pdenets.applications"
-    builder.__doc__ = signatures.DOCUMENTATION.format(
+    builder.__doc__ = DOCUMENTATION.format(
         builder=row.builder,
         reference=row.reference,
         count=row.parameters,
         side=row.side,
-        options="\n".join(_documented(*item) for item in FAMILIES[row.family].options.items()),
+        options="\n".join(_documented(*item) for item in row.family.options.items()),
     )
     return builder
 
@@ -84,7 +84,7 @@ def load_from(source: WeightsSource, **options: Any) -> keras.Model:
     """The net that the weights of a source belong to, as `load_model` builds it."""
     with source.resolve() as file:
         row = read_checkpoint(file).row
-        signature = inspect.signature(getattr(signatures, row.family))
+        signature = inspect.signature(row.family.signature)
         return _build(row, source, file, **_bind(row.builder, signature, (), options))
 
 

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass
 
-from keras_pdenets.builders import FAMILIES
 from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
 from keras_pdenets.utils.checks import lookup
 
@@ -87,7 +86,7 @@ class Case:
                 "`options` must name each once, and not compile with eager, fold with fold_keep, "
                 f"or remat with one of these. Received: {self}"
             )
-        if "remat" in self.options and "remat" not in FAMILIES[self.architecture.family].options:
+        if "remat" in self.options and "remat" not in self.architecture.family.options:
             raise ValueError(
                 f"`options` cannot name remat: this net has no blocks. Received: {self}"
             )

@@ -19,7 +19,8 @@ class Operator:
         layer: Its Keras layer.
         options: What `operator_options` may hold, arguments of the layer, with their documentation.
         parameters: Trainable parameters without bias, of channels in and filters out.
-        prefix: Beginning of the names of the builders.
+        prefix: Beginning of the names of its builders, which `applications` lists; None: it has
+            none, and is reached by the `operator` of a config.
         reference: Where it comes from, None for the plain convolution.
         coefficients: Names of weights that are no kernels, but what kernels are products of: they
             decay where a recipe says so.
@@ -29,7 +30,7 @@ class Operator:
     layer: Callable[..., Any]
     options: dict[str, str]
     parameters: Callable[[int, int], int]
-    prefix: str = ""
+    prefix: str | None = None
     reference: str | None = None
     coefficients: tuple[str, ...] = ()
 
@@ -46,6 +47,7 @@ OPERATORS = {
             partial(PolynomialConv2D, degree=0),
             {**_BOUNDARY, "degree": "0, or 1 for weights that change from place to place"},
             lambda channels, filters: 9 * channels * filters,
+            "",
         ),
         Operator(
             "pde",

@@ -1,10 +1,21 @@
 """Hyperbolic nets of Liu et al. 2023: products in place of activations."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import keras
 
 from keras_pdenets.blocks.hyperbolic import ACTIVATIONS, NORMS, hyperbolic_block
 from keras_pdenets.blocks.parts import Parts
 from keras_pdenets.builders.common import check_depth, make_input, make_model
+from keras_pdenets.builders.family import (
+    STEM_OPTIONS,
+    Activation,
+    Family,
+    Folder,
+    Shape,
+    Weights,
+)
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.boundary import check_boundary
@@ -26,7 +37,7 @@ OPTIONS = {
     'equations), `"rms"` (root mean square and one gain: keeps rotations; default of the '
     'symmetric forms), `"scale"` (one gain: keeps every symmetry).',
     "boundary": 'Values beyond the border: `"zero"`, `"replicate"`, `"reflect"`, `"periodic"`.',
-    "stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.',
+    **STEM_OPTIONS,
     **REMAT_OPTIONS,
 }
 
@@ -127,3 +138,39 @@ def build_hyperbolic_resnet(config, options):
                 activation=config.activation_of(stage, block),
             )
     return make_model(config, options, inputs, x)
+
+
+def hyperbolic_resnet(
+    include_top: bool = True,
+    weights: Weights = "hub",
+    input_tensor: Any = None,
+    input_shape: Shape = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    *,
+    include_preprocessing: bool = True,
+    equation: int | str | None = None,
+    multiplier: int | None = None,
+    shared_stencil: bool | None = None,
+    activation: str | None = "default",
+    activation_at: str | None = None,
+    block_norm: str | None = None,
+    boundary: str | None = None,
+    stem: str | None = None,
+    remat: bool | None = None,
+    dropout: float = 0.0,
+    data_format: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: Folder = None,
+    local_files_only: bool = False,
+) -> keras.Model:
+    """Nets of products in place of activations."""
+
+
+HYPERBOLIC_RESNET = Family(
+    "hyperbolic_resnet", HyperbolicResNetConfig, build_hyperbolic_resnet, hyperbolic_resnet,
+    OPTIONS,
+)  # fmt: skip

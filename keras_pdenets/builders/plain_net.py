@@ -7,6 +7,16 @@ from typing import Any
 import keras
 
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
+from keras_pdenets.builders.family import (
+    OPERATOR_OPTIONS,
+    STEM_OPTIONS,
+    Activation,
+    Family,
+    Folder,
+    OperatorOptions,
+    Shape,
+    Weights,
+)
 from keras_pdenets.builders.stem import check_stem, make_stem
 from keras_pdenets.layers.flow_step import PROMOTIONS
 from keras_pdenets.utils.checks import check_choice, check_integer
@@ -77,3 +87,59 @@ def build_plain_net(config, options):
         if not strided:
             x = parts.pool(x, f"stage{stage}_pool")
     return keras.Model(inputs, make_head(options, x), name=options.name)
+
+
+def plain_net(
+    include_top: bool = True,
+    weights: Weights = "hub",
+    input_tensor: Any = None,
+    input_shape: Shape = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    *,
+    include_preprocessing: bool = True,
+    stem: str | None = None,
+    operator_options: OperatorOptions = None,
+    dropout: float = 0.0,
+    data_format: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: Folder = None,
+    local_files_only: bool = False,
+) -> keras.Model:
+    """Nets without shortcuts."""
+
+
+def refined_plain_net(
+    include_top: bool = True,
+    weights: Weights = "hub",
+    input_tensor: Any = None,
+    input_shape: Shape = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    *,
+    include_preprocessing: bool = True,
+    stem: str | None = None,
+    operator_options: OperatorOptions = None,
+    steps: int | None = None,
+    promote: str | None = "default",
+    dropout: float = 0.0,
+    data_format: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: Folder = None,
+    local_files_only: bool = False,
+) -> keras.Model:
+    """Nets without shortcuts whose every ReLU is a flow of several steps."""
+
+
+_OPTIONS = {**STEM_OPTIONS, **OPERATOR_OPTIONS}
+PLAIN_NET = Family("plain_net", PlainNetConfig, build_plain_net, plain_net, _OPTIONS)
+REFINED_PLAIN_NET = Family(
+    "refined_plain_net", PlainNetConfig, build_plain_net, refined_plain_net,
+    {**_OPTIONS, **STEPS_OPTIONS},
+)  # fmt: skip

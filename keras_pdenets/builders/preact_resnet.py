@@ -1,10 +1,24 @@
 """Pre-activation nets of 6 L + 2 layers, Hauser 2019."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import keras
 
 from keras_pdenets.blocks.residual import preactivation_block
 from keras_pdenets.builders.common import make_input, make_model, make_parts
-from keras_pdenets.builders.steps import ResidualConfig, make_step
+from keras_pdenets.builders.family import (
+    OPERATOR_OPTIONS,
+    Activation,
+    Family,
+    Folder,
+    OperatorOptions,
+    Shape,
+    Weights,
+)
+from keras_pdenets.builders.remat import REMAT_OPTIONS
+from keras_pdenets.builders.steps import STEP_OPTIONS, ResidualConfig, make_step
 
 
 @dataclass(frozen=True)
@@ -41,3 +55,42 @@ def build_preact_resnet(config, options):
             x = preactivation_block(parts, x, filters, f"stage{stage}_block{block}", step)
     x = parts.norm_relu(x, "head", 0)
     return make_model(config, options, inputs, x)
+
+
+def preact_resnet(
+    include_top: bool = True,
+    weights: Weights = "hub",
+    input_tensor: Any = None,
+    input_shape: Shape = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    *,
+    include_preprocessing: bool = True,
+    num_blocks: int | Sequence[int] | None = None,
+    operator_options: OperatorOptions = None,
+    zero_start: bool | None = None,
+    step_size: float | str | None = None,
+    scheme: str | None = None,
+    leak: float | str | None = None,
+    stochastic_depth: float | None = None,
+    remat: bool | None = None,
+    dropout: float = 0.0,
+    data_format: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: Folder = None,
+    local_files_only: bool = False,
+) -> keras.Model:
+    """Pre-activation nets and their PDE and decomposed forms."""
+
+
+PREACT_RESNET = Family(
+    "preact_resnet", PreActResNetConfig, build_preact_resnet, preact_resnet,
+    {
+        "num_blocks": "Blocks in a section: an integer, or one for each section.",
+        **OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS,
+    },
+    preact_shapes,
+)  # fmt: skip

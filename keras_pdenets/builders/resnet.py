@@ -1,11 +1,25 @@
 """Post-activation residual nets of He et al. 2015, with the 3x3 operator of choice."""
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import keras
 
 from keras_pdenets.blocks.residual import BLOCKS
 from keras_pdenets.builders.common import make_input, make_model, make_parts
+from keras_pdenets.builders.family import (
+    OPERATOR_OPTIONS,
+    STEM_OPTIONS,
+    Activation,
+    Family,
+    Folder,
+    OperatorOptions,
+    Shape,
+    Weights,
+)
+from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.stem import check_stem, make_stem
-from keras_pdenets.builders.steps import ResidualConfig, make_step
+from keras_pdenets.builders.steps import STEP_OPTIONS, ResidualConfig, make_step
 
 
 @dataclass(frozen=True)
@@ -54,3 +68,38 @@ def build_resnet(config, options):
             step = make_step(config, stage, block)
             x = BLOCKS[config.block](parts, x, filters, strides, name, step)
     return make_model(config, options, inputs, x)
+
+
+def resnet(
+    include_top: bool = True,
+    weights: Weights = "hub",
+    input_tensor: Any = None,
+    input_shape: Shape = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: Activation = "softmax",
+    name: str | None = None,
+    *,
+    include_preprocessing: bool = True,
+    stem: str | None = None,
+    operator_options: OperatorOptions = None,
+    zero_start: bool | None = None,
+    step_size: float | str | None = None,
+    scheme: str | None = None,
+    leak: float | str | None = None,
+    stochastic_depth: float | None = None,
+    remat: bool | None = None,
+    dropout: float = 0.0,
+    data_format: str | None = None,
+    dtype: Any = None,
+    revision: str | None = None,
+    cache_dir: Folder = None,
+    local_files_only: bool = False,
+) -> keras.Model:
+    """Post-activation nets and their PDE and decomposed forms."""
+
+
+RESNET = Family(
+    "resnet", ResNetConfig, build_resnet, resnet,
+    {**STEM_OPTIONS, **OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS}, resnet_shapes,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Keras' own export, from this process or from another one with another backend."""
+"""Export from this process or from another one with another backend."""
 
 import contextlib
 import subprocess
@@ -49,14 +49,12 @@ def convert(model, path, format, backend, folder):
 
 
 def convert_here(model, path, format):
-    """`model.export` with the backend of this process; any batch size."""
+    """Write a model with the backend of this process; any batch size."""
     shape = tuple(SIDE if side is None else side for side in model.inputs[0].shape[1:])
     model(keras.ops.zeros((1, *shape)), training=False)  # ONNX wants a model that was called
-    options = {}
+    row = format_named(format)
     if format == "openvino":
-        runtime_of(format_named(format))  # before Keras does
-    if format == "torch":
-        options = _open_shapes(model, shape)
+        runtime_of(row)  # before Keras does
     with warnings.catch_warnings(), _constants_in_numpy(model):
         for category, message in _WARNINGS:
             warnings.filterwarnings("ignore", message, category)
@@ -64,19 +62,7 @@ def convert_here(model, path, format):
             import torch
 
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        model.export(str(path), format=format, verbose=False, **options)
-
-
-def _open_shapes(model, shape):
-    """Arguments of torch.export: sizes that stay open. Keras fixes the batch at one."""
-    from torch.export import Dim
-
-    sizes = enumerate(model.inputs[0].shape[1:], start=1)
-    # A named size must be good from zero on, which the batch is and the sides of images are not.
-    shapes = {0: Dim("batch"), **{i: Dim.DYNAMIC for i, size in sizes if size is None}}
-    # Not Keras' own example, which has two pixels where a side is open.
-    example = keras.InputSpec(shape=(2, *shape), dtype=model.inputs[0].dtype)
-    return {"dynamic_shapes": shapes, "input_signature": [example]}
+        row.write(model, path, format, shape)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """The table of formats: what each needs, and which of Keras' backends can write it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_pdenets.export.writers import keras_export, torch_export
 from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.extras import installed
 
@@ -15,12 +17,13 @@ class Format:
     """One row of the table.
 
     Args:
-        name: The name, Keras' own.
+        name: The name, where Keras writes it Keras' own.
         suffix: End of the file's name; empty: a folder.
         runtime: Module that runs it.
         writers: Backends of Keras that can write it, the best first, with the modules that each
             needs beside itself.
         beside: Suffixes of files that belong to the first.
+        write: Function of a model, a path, the name and the shape of an image.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Format:
     runtime: str
     writers: dict[str, tuple[str, ...]]
     beside: tuple[str, ...] = ()
+    write: Callable[..., None] = keras_export
 
     def pieces(self, path):
         """All files that make up the artefact at `path`."""
@@ -70,7 +74,7 @@ FORMATS = {
                {"torch": ("onnx",), "tensorflow": ("onnx", "tf2onnx")}),
         Format("litert", ".tflite", "ai_edge_litert", {"tensorflow": ()}),
         Format("openvino", ".xml", "openvino", {"torch": (), "tensorflow": ()}, (".bin",)),
-        Format("torch", ".pt2", "torch", {"torch": ()}),
+        Format("torch", ".pt2", "torch", {"torch": ()}, write=torch_export),
     )
 }  # fmt: skip
 

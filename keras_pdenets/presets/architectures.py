@@ -6,7 +6,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from keras_pdenets.blocks.operators import OPERATORS, Operator
-from keras_pdenets.builders import FAMILIES, ModelOptions
+from keras_pdenets.builders import Family, ModelOptions
+from keras_pdenets.builders.hyperbolic_resnet import HYPERBOLIC_RESNET
+from keras_pdenets.builders.plain_net import PLAIN_NET, REFINED_PLAIN_NET
+from keras_pdenets.builders.preact_resnet import PREACT_RESNET
+from keras_pdenets.builders.resnet import RESNET
 from keras_pdenets.utils.checks import matching
 from keras_pdenets.utils.text import printable, shown
 
@@ -18,7 +22,7 @@ class Architecture:
     Args:
         name: Key of the row and default name of the model.
         builder: Name of the public function.
-        family: Key of `builders.FAMILIES`.
+        family: Its family: config, function, signature.
         options: Arguments of the family's config.
         side: Side of the input, in pixels, where nobody gives one.
         parameters: Trainable parameters with the small stem, 10 classes and 3 input channels.
@@ -28,7 +32,7 @@ class Architecture:
 
     name: str
     builder: str
-    family: str
+    family: Family
     options: dict[str, Any]
     side: int
     parameters: int
@@ -46,7 +50,7 @@ class Architecture:
         Raises:
             ValueError: If the family has no such option, or not with such a value.
         """
-        kind: Any = FAMILIES[self.family].config
+        kind: Any = self.family.config
         unknown = sorted(set(options) - {field.name for field in fields(kind)})
         if unknown:
             raise ValueError(
@@ -63,7 +67,7 @@ class Architecture:
 
     def build(self, options: Mapping[str, Any], model_options: ModelOptions) -> Any:
         """The untrained `keras.Model` of the family's config with `options` (see `config`)."""
-        return FAMILIES[self.family].build(self.config(options), model_options)
+        return self.family.build(self.config(options), model_options)
 
 
 _HE, _HAUSER = "He et al. 2015, arXiv 1512.03385", "Hauser 2019, arXiv 1902.04106, Eq. (13)"
@@ -118,7 +122,7 @@ _DEFAULT_PRESETS = {
 
 
 def _row(
-    family: str,
+    family: Family,
     builder: str,
     options: dict[str, Any],
     side: int,
@@ -139,14 +143,14 @@ def _row(
     return Architecture(name, builder, family, options, side, parameters, reference, preset)
 
 
-def _more_parameters(family: str, options: dict[str, Any], operator: Operator) -> int:
+def _more_parameters(family: Family, options: dict[str, Any], operator: Operator) -> int:
     """How many parameters a net has more with an operator than with plain convolutions."""
-    shapes = FAMILIES[family].operator_shapes
+    shapes = family.operator_shapes
     if shapes is None:
         return 0
     return sum(
         operator.parameters(*shape) - OPERATORS["conv"].parameters(*shape)
-        for shape in shapes(FAMILIES[family].config(**options))
+        for shape in shapes(family.config(**options))
     )
 
 
@@ -156,35 +160,36 @@ ARCHITECTURES = {
         *(
             row
             for operator in OPERATORS.values()
+            if operator.prefix is not None
             for row in (
                 *(
-                    _row("resnet", f"ResNet{depth}", {"num_blocks": n, "block": block}, 224,
+                    _row(RESNET, f"ResNet{depth}", {"num_blocks": n, "block": block}, 224,
                          count, _HE, operator)
                     for depth, n, block, count in _RESNETS
                 ),
                 *(
-                    _row("preact_resnet", f"PreActResNet{depth}", {"num_blocks": n}, 32,
+                    _row(PREACT_RESNET, f"PreActResNet{depth}", {"num_blocks": n}, 32,
                          count, _HAUSER, operator)
                     for depth, n, count in _PREACT_RESNETS
                 ),
             )
         ),
         *(
-            _row("plain_net", builder, options, side, counts[0], reference, OPERATORS["conv"])
+            _row(PLAIN_NET, builder, options, side, counts[0], reference, OPERATORS["conv"])
             for builder, options, side, counts, reference in _PLAIN_NETS
         ),
         *(
-            _row("refined_plain_net", f"Refined{builder}", {**options, **_STEPS}, side, counts[1],
+            _row(REFINED_PLAIN_NET, f"Refined{builder}", {**options, **_STEPS}, side, counts[1],
                  f"{reference}; {_LI}", OPERATORS["conv"])
             for builder, options, side, counts, reference in _PLAIN_NETS
         ),
         *(
-            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}", {"num_blocks": n}, 224, count,
+            _row(HYPERBOLIC_RESNET, f"HyperbolicResNet{depth}", {"num_blocks": n}, 224, count,
                  f"{_LIU}, Eq. (3)")
             for depth, n, count in _HYPERBOLIC_RESNETS
         ),
         *(
-            _row("hyperbolic_resnet", f"HyperbolicResNet{depth}",
+            _row(HYPERBOLIC_RESNET, f"HyperbolicResNet{depth}",
                  {"num_blocks": n, **_SMALL_HYPERBOLIC}, 32, count,
                  f"{_LIU}, Eq. (1)-(2) as a sum of products")
             for depth, n, count in _SMALL_HYPERBOLIC_RESNETS

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keras_pdenets.builders import FAMILIES, Preprocessing
+from keras_pdenets.builders import Preprocessing
 from keras_pdenets.presets.architectures import ARCHITECTURES, Architecture
 from keras_pdenets.utils.atomic import write_file
 from keras_pdenets.utils.checks import lookup, matching
@@ -61,7 +61,7 @@ class Checkpoint:
             )
         row = self.row
         stem = {**row.options, **self.options}.get("stem")
-        if "stem" in FAMILIES[row.family].options and not stem:
+        if "stem" in row.family.options and not stem:
             raise ValueError(
                 f"`options` of a checkpoint of {row.builder} must name its `stem`: the input's "
                 f"size does not tell it later. Received: options={self.options}"

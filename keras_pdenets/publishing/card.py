@@ -57,7 +57,7 @@ def _metadata(preset, row):
         license=preset.licences["weights"].lower(),
         datasets=[hub_name],
         metrics=["accuracy"],
-        tags=["keras_pdenets", "partial-differential-equations", row.family.replace("_", "-")],
+        tags=["keras_pdenets", "partial-differential-equations", row.family.name.replace("_", "-")],
         model_name=preset.name,
         eval_results=[
             EvalResult(

@@ -91,8 +91,8 @@ class SearchSpace(Record):
         check_dataset(self.dataset)
         check_precision(self.dtype, self.jit_compile)
         row = lookup("architecture", self.architecture, ARCHITECTURES)
-        if row.family not in SEARCHABLE:
-            names = [n for n, r in ARCHITECTURES.items() if r.family in SEARCHABLE]
+        if row.family.name not in SEARCHABLE:
+            names = [n for n, r in ARCHITECTURES.items() if r.family.name in SEARCHABLE]
             raise ValueError(
                 "`architecture` must be of a family whose shortcuts are all identities, so that "
                 f"every block can be measured: {', '.join(names)}. "

@@ -1,0 +1,44 @@
+"""What a family of nets is: its config, the function that builds it, the signature of its builders.
+
+A public builder is a row of the table with the signature of its family: type checkers and
+`inspect.signature` read it there. `None` (`"default"` where None is an answer) leaves an option of
+the family as the row or the checkpoint has it.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from keras_pdenets.blocks.operators import options_documented
+from keras_pdenets.builders.common import ModelOptions
+
+Weights: TypeAlias = str | os.PathLike[str] | None
+Folder: TypeAlias = str | os.PathLike[str] | None
+Shape: TypeAlias = Sequence[int | None] | None
+Activation: TypeAlias = str | Callable[[Any], Any] | None
+OperatorOptions: TypeAlias = Mapping[str, Any] | None
+
+STEM_OPTIONS = {"stem": '`"cifar"`, `"imagenet"`, or None: by input size, or the checkpoint\'s.'}
+OPERATOR_OPTIONS = {"operator_options": options_documented()}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of nets, at the end of the file that builds it.
+
+    Args:
+        name: Its name, which stands on the cards of its checkpoints.
+        config: Its frozen dataclass of architecture arguments.
+        build: Function of a config and `ModelOptions` that returns a `keras.Model`.
+        signature: A function without a body: the arguments of its public builders.
+        options: Fields of the config among these, with their documentation.
+        operator_shapes: Function of a config: channels and filters of every 3x3 operator.
+    """
+
+    name: str
+    config: Callable[..., Any]
+    build: Callable[[Any, ModelOptions], Any]
+    signature: Callable[..., Any]
+    options: dict[str, str]
+    operator_shapes: Callable[[Any], list[tuple[int, int]]] | None = None

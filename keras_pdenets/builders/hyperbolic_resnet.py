@@ -103,6 +103,16 @@ class HyperbolicResNetConfig:
             )
 
     @property
+    def blocks(self):
+        """Number of blocks."""
+        return sum(self.num_blocks)
+
+    @property
+    def depth(self):
+        """Layers one behind the other."""
+        return 2 * self.blocks
+
+    @property
     def symmetric(self):
         """Whether the channels of a stage can be mixed by any invertible matrix."""
         return FORMS[self.equation].symmetric

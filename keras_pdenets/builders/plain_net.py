@@ -71,6 +71,16 @@ class PlainNetConfig:
                 f"Received: promote={self.promote!r}, steps=None"
             )
 
+    @property
+    def blocks(self):
+        """Number of layers of the operator."""
+        return sum(self.num_layers)
+
+    @property
+    def depth(self):
+        """Layers one behind the other."""
+        return self.blocks * (2 + (self.steps or 1))
+
 
 def build_plain_net(config, options):
     """The `keras.Model` of a `PlainNetConfig` with the given `ModelOptions`."""

@@ -7,6 +7,7 @@ from typing import Any
 from keras_pdenets.blocks.steps import BLOCK_SCHEMES, Step
 from keras_pdenets.builders.common import check_depth
 from keras_pdenets.builders.remat import REMAT_OPTIONS
+from keras_pdenets.operators.flows import SCHEMES
 from keras_pdenets.utils.checks import as_number
 
 STEP_OPTIONS = {
@@ -72,6 +73,16 @@ class ResidualConfig:
         """Expand `num_blocks` to one number for each section; check the steps."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         check_steps(self)
+
+    @property
+    def blocks(self):
+        """Number of blocks."""
+        return sum(self.num_blocks)
+
+    @property
+    def depth(self):
+        """Layers one behind the other: a sum and an activation for each slope of a block."""
+        return 2 * self.blocks * len(getattr(SCHEMES.get(self.scheme), "weights", (1,)))
 
 
 def check_steps(config):

@@ -134,9 +134,8 @@ def _check_config(checkpoint: Checkpoint, header: Header) -> None:
         raise ValueError(f"filters {widths} for {stages} stages.")
     if not all(_is_positive(n) for n in widths):
         raise ValueError(f"filters {widths}.")
-    blocks = sum(getattr(config, "num_blocks", None) or config.num_layers)
-    if 2 * blocks > len(header.tensors):  # each has two weights at the least
-        raise ValueError(f"{blocks} blocks, more than the file has tensors for.")
+    if 2 * config.blocks > len(header.tensors):  # each has two weights at the least
+        raise ValueError(f"{config.blocks} blocks, more than the file has tensors for.")
 
 
 def _check_tensors(checkpoint: Checkpoint, header: Header) -> None:

@@ -8,11 +8,10 @@ import keras
 
 from keras_pdenets.builders import ModelOptions
 from keras_pdenets.hub.variable_names import own_variables
-from keras_pdenets.operators.flows import SCHEMES
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
-# Layers one behind the other, a block being a sum and an activation for each slope of its scheme:
-# 256 blocks take seconds to build. Keras walks along the graph by recursion, 1000 layers at most.
+# Layers one behind the other: 256 blocks take seconds to build, and Keras walks along the graph by
+# recursion, 1000 layers at most.
 MOST_DEPTH = 512
 
 
@@ -46,12 +45,7 @@ def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
 
 
 def _check_depth(checkpoint: Checkpoint) -> None:
-    config = checkpoint.row.config(checkpoint.options)
-    if hasattr(config, "num_layers"):
-        depth = sum(config.num_layers) * (2 + (config.steps or 1))
-    else:
-        slopes = getattr(SCHEMES.get(getattr(config, "scheme", "")), "weights", (1,))
-        depth = 2 * sum(config.num_blocks) * len(slopes)
+    depth = checkpoint.row.config(checkpoint.options).depth
     if depth > MOST_DEPTH:
         raise ValueError(
             f"a net of {depth} layers one behind the other; from a file come up to {MOST_DEPTH}. A "

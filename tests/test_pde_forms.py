@@ -10,6 +10,7 @@ from keras_pdenets.analysis import path_integral
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.operators import (
     PDE_STENCILS,
+    STENCILS,
     derivative_factors,
     pde_basis,
     pde_orthonormal_basis,
@@ -82,16 +83,62 @@ def test_coefficients_of_the_quadratic_form_are_those_of_the_paper(normalize):
 
 
 @pytest.mark.once
-def test_the_start_of_the_linear_form_has_the_second_moment_of_he():
+@pytest.mark.parametrize("form", ["linear", "stencils"])
+def test_the_start_of_the_free_forms_has_the_second_moment_of_he(form):
     channels, squares = 8, []
     for seed in range(1000):
-        layer = PDEConv2D(4, form="linear", seed=seed)
+        layer = PDEConv2D(4, form=form, seed=seed)
         layer.build((None, 8, 8, channels))
         squares.append(_numpy(layer.assemble_kernel()) ** 2)
     mean = np.mean(squares, axis=0).sum(axis=(0, 1))  # E|K|^2 of every pair, over the draws
     # Six squared normal numbers, 1,000 draws, 32 pairs: a relative standard error of 0.0032.
     assert mean.mean() == pytest.approx(2 / channels, rel=0.015)
     assert np.abs(mean * channels / 2 - 1).max() < 5 * (2 / 6 / 1000) ** 0.5
+
+
+@pytest.mark.parametrize("form", ["linear", "stencils"])
+@pytest.mark.parametrize("terms", [["id"], ["dy", "dx", "id"], [s.name for s in STENCILS]])
+def test_a_layer_of_other_terms_holds_their_stencils_only_and_starts_as_he(form, terms):
+    layer = _built(64, 32, form=form, terms=terms, seed=2)
+    kernel = _numpy(layer.assemble_kernel())
+    rows = [s for s in STENCILS if s.name in terms]
+    assert layer.terms == tuple(s.name for s in rows)
+    factors = _numpy(layer.coefficients())
+    wanted = sum(
+        np.multiply.outer(s.kernel / s.scale, factor)
+        for s, factor in zip(rows, factors, strict=True)
+    )
+    np.testing.assert_allclose(kernel, wanted, atol=10 * TOLERANCE)
+    # 2,048 pairs: the relative standard error of the mean square is 0.03 for one term.
+    assert (kernel**2).sum((0, 1)).mean() * 64 / 2 == pytest.approx(1, abs=0.12)
+    assert PDEConv2D.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("form", ["linear", "stencils"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_nine_terms_are_the_convolution(form, strides):
+    layer = _built(form=form, strides=strides, terms=[s.name for s in STENCILS])
+    wanted = np.random.default_rng(0).normal(size=(3, 3, 3, 5))
+    basis = layer._basis().reshape(9, 9)
+    numbers = np.linalg.solve(basis.T, wanted.reshape(9, -1)).reshape(9, 3, 5)
+    layer.coordinates.assign(numbers)
+    conv = keras.layers.Conv2D(5, 3, strides, "valid", dtype=DTYPE)
+    images = keras.ops.convert_to_tensor(np.random.default_rng(1).normal(size=(2, 8, 8, 3)), DTYPE)
+    padded = keras.ops.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    conv.build(padded.shape)
+    conv.kernel.assign(wanted)
+    np.testing.assert_allclose(
+        _numpy(layer(images)), _numpy(conv(padded)), atol=10 * TOLERANCE, rtol=10 * TOLERANCE
+    )
+
+
+def test_signed_diffusion_is_eq_44_with_the_sign_of_sigma():
+    layer, printed = _built(form="signed", seed=1), _built(seed=1)
+    found, wanted = _numpy(layer.coefficients()), _numpy(printed.coefficients())
+    signs = np.sign(_numpy(layer.sigma))
+    assert (signs < 0).any()
+    np.testing.assert_allclose(found[:2], wanted[:2] * signs, rtol=TOLERANCE)
+    np.testing.assert_allclose(found[2:], wanted[2:], rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -165,8 +212,14 @@ def test_the_kernel_of_the_linear_form_is_assembled_in_float32(boundary, dtype):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"form": "liner"}, "the nearest is linear. Received: form='liner'"),
-        ({"form": None}, "`form` must be one of quadratic, linear"),
+        ({"form": "liner"}, "the nearest are linear, signed; .* Received: 'liner'"),
+        ({"form": None}, "`form` must be one of 4 known names"),
+        ({"form": ["linear"]}, "`form` must be one of 4 known names"),
+        ({"terms": ["dx"]}, r"`terms` must be None for form='quadratic'.*terms=\['dx'\]"),
+        ({"form": "linear", "terms": "dx"}, "`terms` must be a list of names of stencils"),
+        ({"form": "linear", "terms": ["dxz"]}, "the nearest are dx, dxy, dxx; .* Received: 'dxz'"),
+        ({"form": "linear", "terms": []}, r"`terms` must hold one stencil .*terms=\(\)"),
+        ({"form": "stencils", "terms": ["dx", "dx"]}, "each once. Received: terms=.'dx', 'dx'"),
         ({"form": "linear", "normalize": True}, "`normalize` must be False for form='linear'"),
     ],
 )

@@ -56,6 +56,7 @@ OPERATORS = {
                 **_BOUNDARY,
                 "normalize": "true derivatives in place of the printed stencils",
                 "form": '`"quadratic"`, or `"linear"` for six free factors',
+                "terms": "which stencils, for free factors",
             },
             lambda channels, filters: 6 * channels * filters,
             "PDE",

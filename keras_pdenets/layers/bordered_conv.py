@@ -42,11 +42,11 @@ class BorderedConv2D(OnImages):
     def linear_map(self):
         """The layer without its bias."""
         return LinearMap(
-            self.terms, (3, 3), (self.strides,) * 2, depthwise=self.depthwise,
+            self.kernels_by_term, (3, 3), (self.strides,) * 2, depthwise=self.depthwise,
             boundary=self.boundary, varies=self.varies,
         )  # fmt: skip
 
-    def terms(self):
+    def kernels_by_term(self):
         """The kernels of each term of the map; those after the first count coordinates."""
         return (self.kernels(),)
 

@@ -76,7 +76,7 @@ class DepthwiseStencil2D(BorderedConv2D):
         channels = self.filters // self.depth_multiplier
         return (ops.broadcast_to(self.kernel, (3, 3, channels, self.depth_multiplier)),)
 
-    def terms(self):
+    def kernels_by_term(self):
         """The stencils as they are stored: once, where all channels share them."""
         return ((self.kernel,),)
 

@@ -1,36 +1,41 @@
 """The learnable second-order differential operator."""
 
-import difflib
-
 import keras
+import numpy as np
 from keras import ops
 
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.operators.pde import (
+    PDE_TERMS,
+    check_terms,
     derivative_factors,
     pde_basis,
     pde_initial_scales,
     pde_orthonormal_basis,
 )
-from keras_pdenets.utils.checks import check_flag
+from keras_pdenets.utils.checks import check_flag, lookup
 
-FORMS = ("quadratic", "linear")
+# Whether a form has products of sigma, b and c, or free numbers.
+_PRODUCTS = {"quadratic": True, "signed": True, "linear": False, "stencils": False}
+FORMS = tuple(_PRODUCTS)
 
 
-def check_form(form, normalize):
-    """Return `form`, or raise ValueError with the nearest name."""
-    if form not in FORMS:
-        near = difflib.get_close_matches(str(form), FORMS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"`form` must be one of {', '.join(FORMS)}; the nearest is {near}. "
-            f"Received: form={form!r}"
-        )
+def check_form(form, terms, normalize):
+    """Return the form and its terms, or raise ValueError."""
+    products = lookup("form", form, _PRODUCTS)
     if form == "linear" and normalize:
         raise ValueError(
             "`normalize` must be False for form='linear', whose numbers belong to no stencil: "
             "`coefficients()` gives those of the true derivatives. Received: normalize=True"
         )
-    return form
+    if terms is None:
+        return form, None
+    if products:
+        raise ValueError(
+            f"`terms` must be None for form={form!r}: Eq. (44) has six. The other forms take any "
+            f"stencils. Received: terms={terms!r}"
+        )
+    return form, check_terms(terms)
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -54,6 +59,12 @@ class PDEConv2D(BorderedConv2D):
     which holds every operator of Eq. (44), with as many parameters. They are trained as
     coordinates in an orthonormal basis of the six stencils (`operators.pde_orthonormal_basis`), so
     that weight decay and optimizer see the kernel itself; `coefficients` gives the six factors.
+    Two more forms are there for comparison: `"signed"` is Eq. (44) with
+    $\sigma |\sigma|$ in place of $\sigma^2$, `"stencils"` has the factors of the six stencils
+    themselves as its parameters.
+
+    The free forms take other `terms` as well: fewer, or $\partial_{xxy}$, $\partial_{xyy}$ and
+    $\partial_{xxyy}$, with which the nine span all 3x3 kernels, those of `Conv2D`.
 
     Deviations from the paper: stencils are cross-correlations `[-1, 0, 1]` (the paper's
     `[1, 0, -1]` is a true convolution; the class of operators is the same); the initialisation,
@@ -65,9 +76,11 @@ class PDEConv2D(BorderedConv2D):
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
         normalize: False: the stencils as printed, without the factors 1/2. True: true
-            derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20). For the quadratic
-            form only.
-        form: `"quadratic"` (Eq. 44) or `"linear"` (six free factors).
+            derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20). Not for the linear
+            form.
+        form: `"quadratic"` (Eq. 44), `"linear"` (free factors), `"signed"` or `"stencils"`.
+        terms: Names of the k stencils, of `"dxx"`, `"dyy"`, `"dxy"`, `"dx"`, `"dy"`, `"id"`,
+            `"dxxy"`, `"dxyy"` and `"dxxyy"`; None: the first six, those of Eq. (44).
         use_bias: Whether to add a trainable constant to each filter.
         data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
         seed: Seed of the initial values, or None.
@@ -96,6 +109,7 @@ class PDEConv2D(BorderedConv2D):
         boundary="zero",
         normalize=False,
         form="quadratic",
+        terms=None,
         use_bias=True,
         data_format=None,
         seed=None,
@@ -103,61 +117,90 @@ class PDEConv2D(BorderedConv2D):
     ):
         super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
         self.normalize = check_flag("normalize", normalize)
-        self.form = check_form(form, self.normalize)
+        self.form, self.terms = check_form(form, terms, self.normalize)
+        self.stencils = self.terms or PDE_TERMS
 
     def add_kernels(self, channels):
         """The parameters of the operators."""
         shape = (channels, self.filters)
-        if self.form == "linear":
-            # E|K|^2 = 6 / (3 n) = 2 / n, as of He's kernels: the basis is orthonormal.
-            scale = (1.0 / (3.0 * channels)) ** 0.5
-            self.coordinates = self._add("kernel_coordinates", (6, *shape), scale, 0)
+        if not _PRODUCTS[self.form]:
+            self.coordinates = self._add_coordinates(len(self.stencils), shape)
             return
         scales = pde_initial_scales(channels, self.normalize)
         self.sigma, self.b, self.c = (
-            self._add(name, (2, *shape), scale, index)
+            self._add(name, (2, *shape), self._normal(scale, index))
             for index, (name, scale) in enumerate(zip(("sigma", "b", "c"), scales, strict=True))
         )
 
-    def _add(self, name, shape, scale, index):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=keras.initializers.RandomNormal(stddev=scale, seed=self.seed_of(index)),
-            # Sums and products of parameters lose half of bfloat16's digits: the kernel is
-            # assembled in float32.
-            autocast=False,
-        )
+    def _add_coordinates(self, count, shape):
+        # E|K|^2 = k * 2 / (k n) = 2 / n, as of He's kernels: the basis is orthonormal.
+        start = self._normal((2.0 / (count * shape[0])) ** 0.5, 0)
+        if self.form == "stencils":  # the same kernels, in other coordinates
+            start = _changed(start, self._basis().reshape(count, 9), self.stencils)
+        return self._add("kernel_coordinates", (count, *shape), start)
+
+    def _normal(self, scale, index):
+        return keras.initializers.RandomNormal(stddev=scale, seed=self.seed_of(index))
+
+    def _add(self, name, shape, initializer):
+        # Sums and products of parameters lose half of bfloat16's digits: the kernel is assembled
+        # in float32.
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def coefficients(self):
         r"""Factors of $\partial_{xx}, \partial_{yy}, \partial_{xy}, \partial_x, \partial_y, 1$.
 
         They are those of the true derivatives, for a grid spacing of 1 pixel, whatever the form.
+        A layer with other `terms` gives those of its own, in the order of `operators.STENCILS`.
 
         Returns:
-            Tensor of shape (6, input channels, filters), in the variables' dtype.
+            Tensor of shape (6 or k, input channels, filters), in the variables' dtype.
+
+        Example:
+        >>> import keras_pdenets
+        >>> layer = keras_pdenets.layers.PDEConv2D(8, form="linear", terms=["dxx", "dyy", "id"])
+        >>> layer.build((None, 5, 5, 2))
+        >>> tuple(layer.coefficients().shape)
+        (3, 2, 8)
         """
-        basis, numbers = self._expansion()
-        change = ops.cast(derivative_factors(basis), numbers.dtype)
+        numbers = self._numbers()
+        change = ops.cast(derivative_factors(self._basis(), self.stencils), numbers.dtype)
         return ops.einsum("jk,kno->jno", change, numbers)
 
     def assemble_kernel(self):
         """The 3x3 kernel, of shape (3, 3, input channels, filters), in the variables' dtype."""
-        basis, numbers = self._expansion()
+        numbers = self._numbers()
         # matmul and tensordot would round float64 to float32 on torch.
-        return ops.einsum("khw,kno->hwno", ops.cast(basis, numbers.dtype), numbers)
+        return ops.einsum("khw,kno->hwno", ops.cast(self._basis(), numbers.dtype), numbers)
 
-    def _expansion(self):
-        """Six kernels, and what each of them is multiplied by for every pair."""
+    def _basis(self):
+        """Kernels, shape (k, 3, 3), in NumPy."""
         if self.form == "linear":
-            return pde_orthonormal_basis(), ops.convert_to_tensor(self.coordinates)
+            return pde_orthonormal_basis(self.stencils)
+        return pde_basis(self.normalize, self.stencils)
+
+    def _numbers(self):
+        """What each of them is multiplied by for every pair; shape (k, inputs, filters)."""
+        if not _PRODUCTS[self.form]:
+            return ops.convert_to_tensor(self.coordinates)
         s, b, c = (ops.convert_to_tensor(w) for w in (self.sigma, self.b, self.c))
+        diffusion = ops.square(s) if self.form == "quadratic" else s * ops.abs(s)
         # (2, n, o) -> (6, n, o), the order of the rows of PDE_STENCILS
-        products = ops.concatenate(
-            [ops.square(s), ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
+        return ops.concatenate(
+            [diffusion, ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
         )
-        return pde_basis(self.normalize), products
 
     def kernels(self):
         """One."""
         return (self.assemble_kernel(),)
+
+
+def _changed(start, stencils, terms):
+    """An initialiser of factors of stencils, from one of coordinates in the orthonormal basis."""
+    orthonormal = pde_orthonormal_basis(terms).reshape(-1, 9)
+    change = np.linalg.solve(stencils @ stencils.T, stencils @ orthonormal.T)
+
+    def draw(shape, dtype=None):
+        return ops.einsum("jk,kno->jno", ops.cast(change, dtype), start(shape, dtype))
+
+    return draw

@@ -83,7 +83,7 @@ class PolynomialConv2D(BorderedConv2D):
         """Whether the coordinates of a place count."""
         return self.degree > 0
 
-    def terms(self):
+    def kernels_by_term(self):
         """One for each kernel."""
         return tuple((kernel,) for kernel in (self.kernel, *self.slope_kernels))
 

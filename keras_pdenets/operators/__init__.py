@@ -7,5 +7,6 @@ from keras_pdenets.operators.pde import pde_initial_scales as pde_initial_scales
 from keras_pdenets.operators.pde import pde_kernel as pde_kernel
 from keras_pdenets.operators.pde import pde_orthonormal_basis as pde_orthonormal_basis
 from keras_pdenets.operators.stencils import PDE_STENCILS as PDE_STENCILS
+from keras_pdenets.operators.stencils import STENCILS as STENCILS
 from keras_pdenets.operators.stencils import Stencil as Stencil
 from keras_pdenets.operators.stopping import stopping_rule as stopping_rule

@@ -1,60 +1,89 @@
 """The second-order operator of a PDE layer: its kernel, its reference and its initial scales."""
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 
-from keras_pdenets.operators.stencils import PDE_STENCILS, moment_weights
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.operators.stencils import PDE_STENCILS, STENCILS, moment_weights
+from keras_pdenets.utils.checks import check_integer, lookup
+from keras_pdenets.utils.text import shown
+
+PDE_TERMS = tuple(stencil.name for stencil in PDE_STENCILS)
+_ALL_TERMS = {stencil.name: stencil for stencil in STENCILS}
 
 
-def pde_basis(normalize: bool = False) -> np.ndarray:
-    r"""The six stencils of Eq. (44), Yin et al. 2019, arXiv 1904.07568, stacked.
+def check_terms(terms: Iterable[str]) -> tuple[str, ...]:
+    """Return names of stencils in the order of `STENCILS`, or raise ValueError."""
+    if isinstance(terms, str) or not isinstance(terms, Iterable):
+        raise ValueError(
+            "`terms` must be a list of names of stencils, such as "
+            f"[{', '.join(map(repr, PDE_TERMS))}]. Received: terms={shown(terms)}"
+        )
+    terms = tuple(terms)
+    for term in terms:
+        lookup("terms", term, _ALL_TERMS)
+    if not terms or len(set(terms)) < len(terms):
+        raise ValueError(
+            f"`terms` must hold one stencil at least, and each once. Received: terms={terms}"
+        )
+    return tuple(name for name in _ALL_TERMS if name in terms)
+
+
+def pde_basis(normalize: bool = False, terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
+    r"""The six stencils of Eq. (44), Yin et al. 2019, arXiv 1904.07568, stacked, or other ones.
 
     Args:
         normalize: False: the stencils as the paper prints them. True: true derivatives with the
             factors 1/2 of Eq. (18)-(20), that is
             $\tfrac12\partial_{xx}$, $\tfrac12\partial_{yy}$, $\partial_{xy}$, $\partial_x$,
             $\partial_y$, 1.
+        terms: Names of k of the nine stencils, in the order of `STENCILS`.
 
     Returns:
-        Array of shape (6, 3, 3), cross-correlation kernels `[row, column]`.
+        Array of shape (k, 3, 3), cross-correlation kernels `[row, column]`.
     """
-    kernels = np.stack([s.kernel for s in PDE_STENCILS])
+    stencils = [_ALL_TERMS[name] for name in terms]
+    kernels = np.stack([s.kernel for s in stencils])
     if not normalize:
         return kernels
-    factor = [0.5 if sum(s.derivative) == 2 and s.scale == 1 else 1 / s.scale for s in PDE_STENCILS]
-    return kernels * np.reshape(factor, (6, 1, 1))
+    factor = [0.5 if sum(s.derivative) == 2 and s.scale == 1 else 1 / s.scale for s in stencils]
+    return kernels * np.reshape(factor, (-1, 1, 1))
 
 
 @functools.cache
-def pde_orthonormal_basis() -> np.ndarray:
-    r"""An orthonormal basis of the kernels that the six stencils span.
+def pde_orthonormal_basis(terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
+    r"""An orthonormal basis of the kernels that the six stencils span, or k others.
+
+    Args:
+        terms: As in `pde_basis`.
 
     Returns:
-        Array Q of shape (6, 3, 3), read-only: $\langle Q_j, Q_k \rangle = \delta_{jk}$. The first
-        k of its kernels span what the first k stencils do, so that it is the same on every machine.
+        Array Q of shape (k, 3, 3), read-only: $\langle Q_j, Q_k \rangle = \delta_{jk}$. Its first
+        kernels span what as many first stencils do, so that it is the same on every machine.
     """
-    q, r = np.linalg.qr(pde_basis().reshape(6, 9).T)
-    basis = (q * np.sign(np.diag(r))).T.reshape(6, 3, 3)
+    kernels = pde_basis(terms=terms)
+    q, r = np.linalg.qr(kernels.reshape(-1, 9).T)
+    basis = (q * np.sign(np.diag(r))).T.reshape(kernels.shape)
     basis.setflags(write=False)
     return basis
 
 
-def derivative_factors(basis: np.ndarray) -> np.ndarray:
-    r"""What kernels in the span of the six stencils are made of, for a grid spacing of 1 pixel.
+def derivative_factors(basis: np.ndarray, terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
+    r"""What kernels in the span of stencils are made of, for a grid spacing of 1 pixel.
 
     By Taylor's theorem the factor of $\partial_x^m \partial_y^n$ is the moment
-    $\sum_{i,j} K_{ij}\, x_j^m y_i^n / (m!\, n!)$, which is 0 for the five other stencils.
+    $\sum_{i,j} K_{ij}\, x_j^m y_i^n / (m!\, n!)$, which is 0 for the other stencils.
 
     Args:
         basis: Kernels, an array of shape (k, 3, 3).
+        terms: Names of the j stencils, as in `pde_basis`.
 
     Returns:
-        Array of shape (6, k): factors of $\partial_{xx}, \partial_{yy}, \partial_{xy},
-        \partial_x, \partial_y, 1$.
+        Array of shape (j, k): for the six stencils the factors of $\partial_{xx}, \partial_{yy},
+        \partial_{xy}, \partial_x, \partial_y, 1$.
     """
-    moments = np.stack([moment_weights(*s.derivative) for s in PDE_STENCILS])
+    moments = np.stack([moment_weights(*_ALL_TERMS[name].derivative) for name in terms])
     return np.einsum("jhw,khw->jk", moments, basis)
 
 

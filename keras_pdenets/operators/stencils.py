@@ -72,13 +72,17 @@ class Stencil:
 
 _CENTRE, _SECOND, _FIRST = (0.0, 1.0, 0.0), (1.0, -2.0, 1.0), (-1.0, 0.0, 1.0)
 
-# The order of the rows is the order of the products in `pde.pde_coefficients`.
+# The order of the first six rows is the order of the products in `pde.pde_coefficients`.
 # The first differences are not halved in Yin et al.: they are 2x (mixed: 4x) the derivative.
-PDE_STENCILS = (
+STENCILS = (
     Stencil("dxx", column=_CENTRE, row=_SECOND, derivative=(2, 0), scale=1.0, order=2),
     Stencil("dyy", column=_SECOND, row=_CENTRE, derivative=(0, 2), scale=1.0, order=2),
     Stencil("dxy", column=_FIRST, row=_FIRST, derivative=(1, 1), scale=4.0, order=2),
     Stencil("dx", column=_CENTRE, row=_FIRST, derivative=(1, 0), scale=2.0, order=2),
     Stencil("dy", column=_FIRST, row=_CENTRE, derivative=(0, 1), scale=2.0, order=2),
     Stencil("id", column=_CENTRE, row=_CENTRE, derivative=(0, 0), scale=1.0, order=2),
+    Stencil("dxxy", column=_FIRST, row=_SECOND, derivative=(2, 1), scale=2.0, order=2),
+    Stencil("dxyy", column=_SECOND, row=_FIRST, derivative=(1, 2), scale=2.0, order=2),
+    Stencil("dxxyy", column=_SECOND, row=_SECOND, derivative=(2, 2), scale=1.0, order=2),
 )
+PDE_STENCILS = STENCILS[:6]  # those of Eq. (44); the three others complete the 3x3 kernels

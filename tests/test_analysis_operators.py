@@ -64,7 +64,7 @@ def test_action_is_that_of_a_loop(normalize, tmp_path):
     assert report.action[-1] == pytest.approx(action, rel=1e-12)
     assert (report.left_out, left_out) == (1, 1)
     assert "2 PDE layers" in str(report)
-    assert "1 of 12 operators left out" in str(report)
+    assert "1 of 12 equations along x or y left out" in str(report)
     report.write_csv(tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

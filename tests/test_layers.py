@@ -128,7 +128,8 @@ def test_config_is_complete(make):
     values = {"filters": 3, "strides": 2, "boundary": "reflect", "use_bias": False, "seed": 7}
     values |= {"data_format": "channels_first", "normalize": True, "mid_filters": 2}
     values |= {"depth_multiplier": 3, "shared": True, "equation": 6, "multiplier": 5}
-    values |= {"shared_stencil": False, "degree": 0, "train_norm": False, "form": "quadratic"}
+    values |= {"shared_stencil": False, "degree": 0, "train_norm": False, "form": "stencils"}
+    values |= {"terms": ("dx", "id")}
     names = set(inspect.signature(make.__init__).parameters) - {"self", "kwargs"}
     layer = make(**{name: values[name] for name in names}, name="a", dtype="mixed_bfloat16")
     config = layer.get_config()

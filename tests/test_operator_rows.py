@@ -7,6 +7,7 @@ import pytest
 
 from keras_pdenets.blocks.operators import OPERATORS
 from keras_pdenets.blocks.parts import Parts
+from keras_pdenets.layers.pde_conv import FORMS
 from keras_pdenets.presets import ARCHITECTURES
 
 # Trainable parameters for 10 classes, small stem, 3 channels: plain, PDE, decomposed.
@@ -37,13 +38,20 @@ def test_a_row_describes_its_layer(name):
     layer.build((None, 8, 8, 3))
     assert layer.count_params() == row.parameters(3, 5)
     assert set(row.options) <= set(layer.get_config())
-    names = {weight.name for weight in layer.weights}
+    names = {weight.name for made in _of_every_form(row) for weight in made.weights}
     assert set(row.coefficients) <= names
     assert all("kernel" in other for other in names - set(row.coefficients))
     x = keras.Input((8, 8, 3))
     net = keras.Model(x, Parts(name).operator_conv(x, 5, 2, "conv"))
     assert sum(math.prod(v.shape) for v in net.trainable_variables) == row.parameters(3, 5)
     assert net.output_shape == (None, 4, 4, 5)
+
+
+def _of_every_form(row):
+    for options in [{"form": form} for form in FORMS] if "form" in row.options else [{}]:
+        layer = row.layer(5, use_bias=False, **options)
+        layer.build((None, 8, 8, 3))
+        yield layer
 
 
 def test_operators_and_options_that_do_not_exist_are_named():

@@ -7,18 +7,27 @@ from conftest import BACKEND, NUMPY_PADDING, build, fill, shifted, to_format
 
 import keras_pdenets
 from keras_pdenets.analysis import path_integral
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.operators import (
     PDE_STENCILS,
     STENCILS,
     derivative_factors,
+    discriminant,
+    nearest_eq44,
     pde_basis,
+    pde_coefficients,
+    pde_kernel,
     pde_orthonormal_basis,
 )
-from keras_pdenets.transforms import fold, to_linear_form
+from keras_pdenets.presets import Checkpoint
+from keras_pdenets.training.models import build_model
+from keras_pdenets.transforms import fold, to_linear_form, to_quadratic_form
 
 DTYPE, TOLERANCE = ("float32", 1e-5) if BACKEND == "jax" else ("float64", 1e-12)
 LINEAR = {"operator_options": {"form": "linear"}}
+QUADRATIC = {"operator_options": {"form": "quadratic"}}
 
 
 def _numpy(tensor):
@@ -156,6 +165,103 @@ def test_a_net_of_eq_44_has_the_same_outputs_in_the_linear_form(normalize):
     assert new.count_params() == model.count_params()
 
 
+def test_the_discriminant_is_zero_for_products_alone():
+    rng = np.random.default_rng(0)
+    s, b, c = rng.normal(size=(3, 2, 500))
+    coefficients = pde_coefficients(s, b, c)
+    np.testing.assert_allclose(discriminant(coefficients), 0, atol=1e-15)
+    coefficients[2] += (
+        0.1  # another mixed derivative: no product any more where there is a reaction
+    )
+    assert (np.abs(discriminant(coefficients)) > 1e-6).mean() > 0.95
+    assert discriminant(np.array([1.0, 1, 1, 0, 0, 1])) == 0.5
+    assert discriminant(np.zeros(6)) == 0
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_nearest_operator_of_eq_44_to_one_of_them_is_itself(normalize):
+    s, b, c = np.random.default_rng(0).normal(size=(3, 2, 30, 40))
+    kernels = pde_kernel(s, b, c, normalize)
+    found = nearest_eq44(kernels, normalize)
+    np.testing.assert_allclose(pde_kernel(*found, normalize), kernels, atol=1e-13)
+    first = found[1] * (1 if normalize else 2) / 2**0.5  # of an orthonormal first difference
+    lengths = np.sqrt(found[2] ** 2 + first**2)
+    np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-10)
+
+
+def test_no_small_change_of_sigma_b_and_c_comes_nearer():
+    rng = np.random.default_rng(0)
+    kernels = np.einsum("khw,kn->hwn", pde_orthonormal_basis(), rng.normal(size=(6, 200)))
+    found = np.stack(nearest_eq44(kernels))
+
+    def error(parameters):
+        return ((pde_kernel(*parameters) - kernels) ** 2).sum((0, 1))
+
+    for _ in range(100):
+        moved = found + rng.normal(size=found.shape) * rng.choice([1e-3, 1e-2, 1e-1])
+        assert (error(moved) >= error(found) - 1e-12).all()
+    # It also beats the projection of the coefficients, one by one.
+    d = np.einsum("jk,kn->jn", derivative_factors(pde_orthonormal_basis()),
+                  np.einsum("khw,hwn->kn", pde_orthonormal_basis(), kernels))  # fmt: skip
+    u, sizes, v = np.linalg.svd(np.moveaxis([[d[5], d[4] / 2], [d[3] / 2, d[2] / 4]], 2, 0))
+    x, y = u[..., 0] * sizes[:, :1] ** 0.5, v[:, 0] * sizes[:, :1] ** 0.5
+    clipped = (
+        np.maximum(d[:2], 0) ** 0.5,
+        np.stack([x[:, 1], y[:, 1]]),
+        np.stack([x[:, 0], y[:, 0]]),
+    )
+    assert (error(found) <= error(clipped) + 1e-9).mean() > 0.99
+
+
+def test_a_linear_net_of_eq_44_comes_back_to_the_quadratic_form():
+    model = fill(build("pde_preact_resnet20", config={"num_blocks": 1, **QUADRATIC}))
+    linear = to_linear_form(model)
+    new, errors = to_quadratic_form(linear)
+    assert errors.keys() == {x.name for x in model.layers if isinstance(x, PDEConv2D)}
+    assert max(errors.values()) < 1e-6
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    before, after = (net.predict(images, verbose=0) for net in (model, new))
+    np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+
+
+def test_path_integral_says_which_operators_are_of_eq_44():
+    quadratic, linear = (
+        build("pde_preact_resnet20", config={"num_blocks": 1, "operator_options": {"form": form}})
+        for form in ("quadratic", "linear")
+    )
+    found = path_integral(quadratic)
+    assert all(layer.of_eq44.all() for layer in found.layers)
+    total = sum(layer.of_eq44.size for layer in found.layers)
+    assert str(found).endswith(f"{total} of {total} operators are of Eq. (44)")
+    assert str(path_integral(linear)).endswith(f"; 0 of {total} operators are of Eq. (44)")
+    assert all(layer.of_eq44.all() for layer in path_integral(to_linear_form(quadratic)).layers)
+
+
+def test_path_integral_of_operators_without_diffusion_is_refused():
+    options = {"form": "linear", "terms": ["dx", "dy", "id"]}
+    model = build("pde_preact_resnet20", config={"num_blocks": 1, "operator_options": options})
+    with pytest.raises(
+        ValueError, match=r"with diffusion, sigma\^2 > 0: .* 6 PDE layers have none"
+    ):
+        path_integral(model)
+
+
+@pytest.mark.once
+def test_a_file_of_another_form_is_refused_with_the_way_to_convert_it(tmp_path):
+    for form, other, way in (
+        ("linear", "quadratic", "and `transforms.to_quadratic_form`"),
+        ("quadratic", "linear", "and `transforms.to_linear_form`"),
+        ("stencils", "signed", "takes the file. Nothing"),
+    ):
+        checkpoint = Checkpoint("pde_preact_resnet20", (16, 16, 3), 10, {
+            "num_blocks": 1, "operator_options": {"form": form}})  # fmt: skip
+        config = {"num_blocks": 1, "operator_options": {"form": other}}
+        write_weights(build_model(checkpoint), tmp_path / form, checkpoint)
+        model = build("pde_preact_resnet20", config=config)
+        with pytest.raises(WeightsError, match=f"the form '{form}', the model's '{other}'.*{way}"):
+            load_weights(model, tmp_path / form)
+
+
 @pytest.mark.once
 def test_models_and_branches_inside_are_converted_too():
     net = build("pde_preact_resnet20", config={"num_blocks": 1, "leak": 0.2, "filters": [4, 4, 4]})
@@ -229,7 +335,9 @@ def test_errors_name_the_form(options, message):
 
 
 def test_what_cannot_be_converted_is_refused():
-    with pytest.raises(ValueError, match=r"in the quadratic form\. Received: 'dense'"):
+    with pytest.raises(
+        ValueError, match=r"in another form than the linear one\. Received: 'dense'"
+    ):
         to_linear_form(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="dense"))
 
 

@@ -6,15 +6,12 @@ import numpy as np
 
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.layers import PDEConv2D
-from keras_pdenets.layers.precision import as_float64
-from keras_pdenets.operators import (
-    derivative_factors,
-    pde_basis,
-    pde_coefficients,
-    pde_orthonormal_basis,
-)
+from keras_pdenets.operators import PDE_STENCILS, derivative_factors
+from keras_pdenets.operators.eq44 import discriminant
 from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.tables import write_rows
+
+_ROUNDING = 1e-5  # of weights in 32 bits; the discriminant of a random operator is some 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +27,8 @@ class LayerAction:
         growth: c.
         kinetic: T at the given velocity.
         potential: V.
+        discriminant: $d\,d_{xy} - d_x d_y$ over the sum of the squares of the four, of shape
+            (input channels, filters); 0 where the operator is one of Eq. (44).
     """
 
     name: str
@@ -38,6 +37,7 @@ class LayerAction:
     growth: np.ndarray
     kinetic: np.ndarray
     potential: np.ndarray
+    discriminant: np.ndarray
 
     @property
     def lagrangian(self):
@@ -48,6 +48,12 @@ class LayerAction:
     def left_out(self):
         """Number of operators without energies."""
         return int((~(self.variance > 0)).sum())
+
+    @property
+    def of_eq44(self):
+        """Which operators have sigma, b and c for the plane; shape (input channels, filters)."""
+        lowest = -_ROUNDING * np.abs(self.variance).max()
+        return (self.variance >= lowest).all(axis=0) & (np.abs(self.discriminant) <= _ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +113,12 @@ class PathIntegral:
 
     def __str__(self) -> str:
         """Action and what was left out, in a line."""
-        operators = sum(layer.variance.size for layer in self.layers)
+        lines = sum(layer.variance.size for layer in self.layers)
+        in_plane = sum(int(layer.of_eq44.sum()) for layer in self.layers)
         return (
             f"{len(self.layers)} PDE layers, action {self.action[-1]:.4g} at velocity "
-            f"{self.velocity:g}; {self.left_out} of {operators} operators left out "
-            "(sigma^2 is not positive)"
+            f"{self.velocity:g}; {self.left_out} of {lines} equations along x or y left out "
+            f"(sigma^2 is not positive); {in_plane} of {lines // 2} operators are of Eq. (44)"
         )
 
 
@@ -128,6 +135,16 @@ def path_integral(model, velocity=0.0):
     `PDEConv2D` is that equation on images that change along x alone, and another one along y: the
     factors of $\partial_{xx}$, $\partial_x$ and 1 in its operator are $\tfrac12\sigma^2$, b and c.
     Without `normalize` the stencils are multiples of the derivatives; that is counted in.
+
+    In the plane sigma, b and c exist only where the operator is one of Eq. (44): where no diffusion
+    is negative and
+
+    $$d\,d_{xy} = d_x d_y$$
+
+    (`operators.discriminant`: reaction, transport and mixed derivative are then one product
+    $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$). Every quadratic layer is; operators of the free
+    forms are in general not, and their energies are those along x and along y alone. The report
+    counts them.
 
     Energies need $\sigma^2 > 0$. Where it is not, they are NaN, and the report says how many
     operators were left out. $1/\sigma^2$ has no mean over operators whose $\sigma$ is normally
@@ -146,7 +163,8 @@ def path_integral(model, velocity=0.0):
         A `PathIntegral`.
 
     Raises:
-        ValueError: If the model has no graph or no PDE layer, or `velocity` is not finite.
+        ValueError: If the model has no graph or no PDE layer, no operator of it has a positive
+            $\sigma^2$, or `velocity` is not finite.
 
     Example:
     >>> import keras_pdenets
@@ -162,7 +180,13 @@ def path_integral(model, velocity=0.0):
             "`model` must have PDE layers (`layers.PDEConv2D`): their sigma, b and c make the "
             f"energies. Received: {model.name!r} without any"
         )
-    return PathIntegral(velocity, tuple(_energies(layer, velocity) for layer in layers))
+    found = PathIntegral(velocity, tuple(_energies(layer, velocity) for layer in layers))
+    if not any((layer.variance > 0).any() for layer in found.layers):
+        raise ValueError(
+            "`model` must have operators with diffusion, sigma^2 > 0: without it no path has an "
+            f"energy. Received: {model.name!r}, whose {len(layers)} PDE layers have none"
+        )
+    return found
 
 
 def _energies(layer, velocity):
@@ -176,16 +200,20 @@ def _energies(layer, velocity):
         growth,
         kinetic=(velocity + drift) ** 2 / (2.0 * variance_there),
         potential=growth - 0.5 * np.log(variance_there),
+        discriminant=discriminant(_factors(layer)),
     )
 
 
 def line_equation(layer):
     r"""$\sigma^2$, b and c of a PDE layer along x and y, each of shape (2, inputs, filters)."""
-    # In 64 bits, and not through the layer's own tensors: a sigma of 0 must give 0 here too.
-    if layer.form == "linear":
-        basis, numbers = pde_orthonormal_basis(), as_float64(layer.coordinates)
-    else:
-        basis = pde_basis(layer.normalize)
-        numbers = pde_coefficients(*(as_float64(w) for w in (layer.sigma, layer.b, layer.c)))
-    d = np.einsum("jk,kno->jno", derivative_factors(basis), numbers)
+    d = _factors(layer)
     return 2.0 * d[[0, 1]], d[[3, 4]], d[[5, 5]]
+
+
+def _factors(layer):
+    # In 64 bits, and not from the kernel: a sigma of 0 must give 0 here too, and so must a term
+    # that the layer does not have.
+    basis, numbers = layer.exact_expansion()
+    found = np.einsum("jk,kno->jno", derivative_factors(basis, layer.stencils), numbers)
+    by_name = dict(zip(layer.stencils, found, strict=True))
+    return np.stack([by_name.get(s.name, np.zeros(numbers.shape[1:])) for s in PDE_STENCILS])

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from keras_pdenets.layers.decomposed_conv import DecomposedConv2D
-from keras_pdenets.layers.pde_conv import PDEConv2D
+from keras_pdenets.layers.pde_conv import COEFFICIENTS, PDEConv2D
 from keras_pdenets.layers.polynomial_conv import PolynomialConv2D
 
 
@@ -61,7 +61,7 @@ OPERATORS = {
             lambda channels, filters: 6 * channels * filters,
             "PDE",
             _YIN,
-            ("sigma", "b", "c"),
+            COEFFICIENTS,
         ),
         Operator(
             "decomposed",

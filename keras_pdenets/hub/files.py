@@ -20,6 +20,7 @@ from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.load_report import LoadReport as LoadReport
 from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.hub.weight_file import LENGTH_BYTES, Header, WeightFile
+from keras_pdenets.layers.pde_conv import form_in
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.checks import check_flag, check_path
@@ -241,5 +242,18 @@ def _mismatch(path: Path, model: Any, paths: Set[str], keys: Set[str]) -> str:
     return (
         f"{path} belongs to another model than {model.name!r}: {len(missing)} variables are not in "
         f"the file (such as {', '.join(missing[:3]) or '-'}), {len(extra)} entries of the file "
-        f"are not in the model (such as {', '.join(extra[:3]) or '-'}). Nothing was loaded."
+        f"are not in the model (such as {', '.join(extra[:3]) or '-'}). "
+        f"{_other_form(paths, keys)}Nothing was loaded."
+    )
+
+
+def _other_form(paths: Set[str], keys: Set[str]) -> str:
+    ours, theirs = form_in(paths), form_in(keys)
+    if None in (ours, theirs) or ours == theirs:
+        return ""
+    ways = {"linear": "to_linear_form", "quadratic": "to_quadratic_form"}
+    convert = f", and `transforms.{ways[ours]}` turns it into yours" if ours in ways else ""
+    return (
+        f"Its PDE layers have the form {theirs!r}, the model's {ours!r}: a model built with "
+        f"operator_options={{'form': {theirs!r}}} takes the file{convert}. "
     )

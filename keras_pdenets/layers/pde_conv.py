@@ -5,24 +5,32 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.pde import (
     PDE_TERMS,
     check_terms,
     derivative_factors,
     pde_basis,
+    pde_coefficients,
     pde_initial_scales,
     pde_orthonormal_basis,
 )
 from keras_pdenets.utils.checks import check_flag, lookup
 
-# Whether a form has products of sigma, b and c, or free numbers.
-_PRODUCTS = {"quadratic": True, "signed": True, "linear": False, "stencils": False}
-FORMS = tuple(_PRODUCTS)
+# The names of the weights of each form. They differ, lest one be loaded for the other.
+_WEIGHTS = {
+    "quadratic": ("sigma", "b", "c"),
+    "signed": ("signed_sigma", "b", "c"),
+    "linear": ("kernel_coordinates",),
+    "stencils": ("kernel_factors",),
+}
+FORMS = tuple(_WEIGHTS)
+COEFFICIENTS = tuple(dict.fromkeys(_WEIGHTS["quadratic"] + _WEIGHTS["signed"]))
 
 
 def check_form(form, terms, normalize):
     """Return the form and its terms, or raise ValueError."""
-    products = lookup("form", form, _PRODUCTS)
+    names = lookup("form", form, _WEIGHTS)
     if form == "linear" and normalize:
         raise ValueError(
             "`normalize` must be False for form='linear', whose numbers belong to no stencil: "
@@ -30,12 +38,21 @@ def check_form(form, terms, normalize):
         )
     if terms is None:
         return form, None
-    if products:
+    if len(names) > 1:
         raise ValueError(
             f"`terms` must be None for form={form!r}: Eq. (44) has six. The other forms take any "
             f"stencils. Received: terms={terms!r}"
         )
     return form, check_terms(terms)
+
+
+def form_in(names):
+    """The form of PDE layers among names of variables, or None."""
+    last = [name.rpartition("/")[2] for name in names]
+    for form, (first, *_) in _WEIGHTS.items():
+        if any(name.startswith(first) for name in last):
+            return form
+    return None
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -123,21 +140,23 @@ class PDEConv2D(BorderedConv2D):
     def add_kernels(self, channels):
         """The parameters of the operators."""
         shape = (channels, self.filters)
-        if not _PRODUCTS[self.form]:
-            self.coordinates = self._add_coordinates(len(self.stencils), shape)
+        names = _WEIGHTS[self.form]
+        if len(names) == 1:
+            self.coordinates = self._add_coordinates(names[0], len(self.stencils), shape)
             return
         scales = pde_initial_scales(channels, self.normalize)
         self.sigma, self.b, self.c = (
             self._add(name, (2, *shape), self._normal(scale, index))
-            for index, (name, scale) in enumerate(zip(("sigma", "b", "c"), scales, strict=True))
+            for index, (name, scale) in enumerate(zip(names, scales, strict=True))
         )
 
-    def _add_coordinates(self, count, shape):
+    def _add_coordinates(self, name, count, shape):
         # E|K|^2 = k * 2 / (k n) = 2 / n, as of He's kernels: the basis is orthonormal.
         start = self._normal((2.0 / (count * shape[0])) ** 0.5, 0)
         if self.form == "stencils":  # the same kernels, in other coordinates
             start = _changed(start, self._basis().reshape(count, 9), self.stencils)
-        return self._add("kernel_coordinates", (count, *shape), start)
+        name = "_".join((name, *(self.terms or ())))
+        return self._add(name, (count, *shape), start)
 
     def _normal(self, scale, index):
         return keras.initializers.RandomNormal(stddev=scale, seed=self.seed_of(index))
@@ -181,7 +200,7 @@ class PDEConv2D(BorderedConv2D):
 
     def _numbers(self):
         """What each of them is multiplied by for every pair; shape (k, inputs, filters)."""
-        if not _PRODUCTS[self.form]:
+        if len(_WEIGHTS[self.form]) == 1:
             return ops.convert_to_tensor(self.coordinates)
         s, b, c = (ops.convert_to_tensor(w) for w in (self.sigma, self.b, self.c))
         diffusion = ops.square(s) if self.form == "quadratic" else s * ops.abs(s)
@@ -189,6 +208,17 @@ class PDEConv2D(BorderedConv2D):
         return ops.concatenate(
             [diffusion, ops.stack([b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])]
         )
+
+    def exact_expansion(self):
+        """The kernels that those of all pairs are sums of, and their factors, in 64 bits.
+
+        Returns:
+            NumPy arrays of shape (k, 3, 3) and (k, input channels, filters).
+        """
+        if len(_WEIGHTS[self.form]) == 1:
+            return self._basis(), as_float64(self.coordinates)
+        parameters = (as_float64(w) for w in (self.sigma, self.b, self.c))
+        return self._basis(), pde_coefficients(*parameters, signed=self.form == "signed")
 
     def kernels(self):
         """One."""

@@ -1,5 +1,7 @@
 """The mathematics, in NumPy: no Keras here."""
 
+from keras_pdenets.operators.eq44 import discriminant as discriminant
+from keras_pdenets.operators.eq44 import nearest_eq44 as nearest_eq44
 from keras_pdenets.operators.pde import derivative_factors as derivative_factors
 from keras_pdenets.operators.pde import pde_basis as pde_basis
 from keras_pdenets.operators.pde import pde_coefficients as pde_coefficients

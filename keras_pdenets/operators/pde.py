@@ -87,7 +87,9 @@ def derivative_factors(basis: np.ndarray, terms: tuple[str, ...] = PDE_TERMS) ->
     return np.einsum("jhw,khw->jk", moments, basis)
 
 
-def pde_coefficients(sigma: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def pde_coefficients(
+    sigma: np.ndarray, b: np.ndarray, c: np.ndarray, signed: bool = False
+) -> np.ndarray:
     r"""Coefficients $(\sigma_1^2, \sigma_2^2, b_1b_2, b_1c_2, b_2c_1, c_1c_2)$ of the six stencils.
 
     The four last ones are the product $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$, so only five
@@ -97,13 +99,13 @@ def pde_coefficients(sigma: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndar
         sigma: Array of shape (2, ...): $\sigma_1, \sigma_2$.
         b: Array of the same shape: $b_1, b_2$.
         c: Array of the same shape: $c_1, c_2$.
+        signed: Whether $\sigma |\sigma|$ stands in place of $\sigma^2$.
 
     Returns:
         Array of shape (6, ...).
     """
-    return np.stack(
-        [sigma[0] ** 2, sigma[1] ** 2, b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]]
-    )
+    diffusion = sigma * np.abs(sigma) if signed else sigma**2
+    return np.stack([*diffusion, b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])
 
 
 def pde_kernel(

@@ -8,6 +8,7 @@ from keras_pdenets.transforms.fold import fold as fold
 from keras_pdenets.transforms.folding import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms.operations import count_operations as count_operations
 from keras_pdenets.transforms.pde_forms import to_linear_form as to_linear_form
+from keras_pdenets.transforms.pde_forms import to_quadratic_form as to_quadratic_form
 from keras_pdenets.transforms.refine import RefineReport as RefineReport
 from keras_pdenets.transforms.refine import refine as refine
 from keras_pdenets.transforms.resample import ResampleReport as ResampleReport

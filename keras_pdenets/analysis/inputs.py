@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.builders.pixels import warn_of_small_pixels
+from keras_pdenets.builders.pixels import check_images as check_images
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.utils.checks import check_integer
 
@@ -19,33 +19,6 @@ def check_model(model):
             f"`model` must have one input. Received: model {model.name!r} with {len(flat.inputs)}"
         )
     return flat
-
-
-def check_images(flat, images, warn=True):
-    """The images as the array that the model takes; pixels of 0-1 for 0-255 are warned of.
-
-    Raises:
-        ValueError: If there is none, they are of another shape than the model's input, or hold
-            numbers that are not finite.
-    """
-    images = np.asarray(images)
-    wanted = tuple(flat.inputs[0].shape)[1:]
-    if images.dtype.kind not in "biuf":
-        raise ValueError(f"`images` must be an array of numbers. Received: {images.dtype}")
-    if images.ndim != len(wanted) + 1 or any(
-        side not in (None, given) for side, given in zip(wanted, images.shape[1:], strict=True)
-    ):
-        raise ValueError(
-            f"`images` must be of shape {('n', *wanted)}, as the model takes them. "
-            f"Received: shape {images.shape}"
-        )
-    if not len(images):
-        raise ValueError("`images` must hold at least one image. Received: none")
-    if not np.isfinite(images).all():
-        raise ValueError("`images` must be finite. Received: NaN or infinite numbers")
-    if warn:
-        warn_of_small_pixels(flat, images)
-    return images.astype(flat.inputs[0].dtype)
 
 
 def check_labels(flat, labels, count):

@@ -1,4 +1,4 @@
-"""Pixels in 0-1 where a net takes 0-255: seen, and said once."""
+"""Images for a net: their shape, and pixels in 0-1 where it takes 0-255, said once."""
 
 import warnings
 
@@ -33,3 +33,30 @@ def warn_of_small_pixels(model, largest):
             "net with include_preprocessing=False.",
             stacklevel=3,
         )
+
+
+def check_images(flat, images, warn=True, name="images"):
+    """The images as the array that the model takes; pixels of 0-1 for 0-255 are warned of.
+
+    Raises:
+        ValueError: If there is none, they are of another shape than the model's input, or hold
+            numbers that are not finite.
+    """
+    images = np.asarray(images)
+    wanted = tuple(flat.inputs[0].shape)[1:]
+    if images.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must be an array of numbers. Received: {images.dtype}")
+    if images.ndim != len(wanted) + 1 or any(
+        side not in (None, given) for side, given in zip(wanted, images.shape[1:], strict=True)
+    ):
+        raise ValueError(
+            f"`{name}` must be of shape {('n', *wanted)}, as the model takes them. "
+            f"Received: shape {images.shape}"
+        )
+    if not len(images):
+        raise ValueError(f"`{name}` must hold at least one image. Received: none")
+    if not np.isfinite(images).all():
+        raise ValueError(f"`{name}` must be finite. Received: NaN or infinite numbers")
+    if warn:
+        warn_of_small_pixels(flat, images)
+    return images.astype(flat.inputs[0].dtype)

@@ -1,5 +1,7 @@
 """From one model to another."""
 
+from keras_pdenets.transforms.convert import ConvertReport as ConvertReport
+from keras_pdenets.transforms.convert import convert as convert
 from keras_pdenets.transforms.deepening import deepen as deepen
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze

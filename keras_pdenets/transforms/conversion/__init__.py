@@ -1,0 +1,1 @@
+"""Convolutions of a trained net as operators of another kind, by least squares on their outputs."""

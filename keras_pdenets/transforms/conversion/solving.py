@@ -1,0 +1,107 @@
+"""The layers of a net in turn: each solved on its own inputs in the converted net so far."""
+
+import math
+import warnings
+
+import keras
+import numpy as np
+
+from keras_pdenets.layers.precision import as_float64
+from keras_pdenets.transforms.conversion import patches
+from keras_pdenets.transforms.conversion.least_squares import NormalEquations
+from keras_pdenets.transforms.conversion.twin import Twin, convolution_like, corrected_norm
+
+
+class Conversion:
+    """Solves the layers of a net one after the other.
+
+    Args:
+        graph: `Graph` of the net, without models inside it.
+        forms: The form of each target, by identity of its call.
+        ridge: Weight of the start, relative to the mean energy of the features.
+        places: Places of outputs that a layer is fitted on, at most.
+        seed: Seed of the choice of places.
+        store: Function of a form's number, with `load` and `save`, or None.
+    """
+
+    def __init__(self, graph, forms, ridge, places, seed):
+        self.graph, self.forms = graph, forms
+        self.ridge, self.places, self.seed = ridge, places, seed
+        self.solved, self.norms, self.errors = {}, {}, {}
+
+    def run(self, data, batch_size, verbose):
+        """Make all calls in both nets."""
+        twin = Twin(self.graph, data, batch_size)
+        bar = keras.utils.Progbar(len(self.forms), verbose=0 if verbose == 0 else 1)
+        for call in self._needed():
+            changed = None
+            if id(call) in self.forms:
+                changed = self._solve(twin, call)
+                bar.add(1)
+            elif _is_norm(call):
+                changed = corrected_norm(twin, call)
+                if changed is not None:
+                    self.norms[id(call)] = changed
+            twin.advance(call, changed)
+
+    def _needed(self):
+        """The calls up to the last that changes."""
+        last = max(i for i, c in enumerate(self.graph.calls) if id(c) in self.forms or _is_norm(c))
+        return self.graph.calls[: last + 1]
+
+    def _solve(self, twin, call):
+        form = self.forms[id(call)]
+        pairs = twin.pairs(call.inputs[0])
+        normal = normal_equations(form, pairs, self.places, (self.seed, len(self.solved)))
+        solution = form.solve(normal, self.ridge)
+        constant = normal.constant(solution)
+        self.errors[id(call)] = normal.error(solution)
+        self.solved[id(call)] = form.target, form, constant
+        return convolution_like(call.layer, call.inputs[0], form.kernel(), constant)
+
+
+def normal_equations(form, pairs, places, seed):
+    """The normal equations of a layer.
+
+    Args:
+        form: What it becomes.
+        pairs: Its inputs in the original net and in the converted one, batch by batch.
+        places: Places of its outputs that are drawn, at most; never less than twice the unknowns.
+        seed: Seed of the draw.
+    """
+    layer = form.target.layer
+    *_, filters = form.target.shape
+    kernel = as_float64(layer.kernel).reshape(-1, filters)
+    normal = NormalEquations(form.unknowns, filters, layer.use_bias)
+    images = [tuple(patches.to_images(layer, x) for x in _distinct(pair)) for pair in pairs]
+    grids = [patches.grid_of(layer, batch[0]) for batch in images]
+    wanted = max(places, 2 * form.unknowns)
+    _warn_of_few(form, grids, wanted)
+    drawn = patches.draw_places(grids, wanted, np.random.default_rng(seed))
+    for batch, chosen in zip(images, drawn, strict=True):
+        pieces = [patches.patches(layer, part, chosen) for part in batch]
+        for found in zip(*pieces, strict=True):
+            old, new = found[0][1], found[-1][1]
+            # (places, points, n) -> (places, points n), the order of the kernel
+            normal.add(form.features(new), old.reshape(len(old), -1) @ kernel)
+    return normal.finish()
+
+
+def _distinct(pair):
+    return pair[:1] if pair[0] is pair[1] else pair
+
+
+def _is_norm(call):
+    return type(call.layer) is keras.layers.BatchNormalization
+
+
+def _warn_of_few(form, grids, wanted):
+    places = sum(map(math.prod, grids))
+    if places < form.unknowns:
+        each = math.prod(grids[0][1:])
+        warnings.warn(
+            f"Layer {form.target.name!r} has {form.unknowns} unknowns for each filter and {places} "
+            f"places of its outputs in `data`: give {math.ceil(form.unknowns / each)} images at "
+            "least. What they do not tell is taken from the nearest kernel.",
+            stacklevel=5,
+        )

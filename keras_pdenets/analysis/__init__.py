@@ -5,6 +5,8 @@ from keras_pdenets.analysis.action import path_integral as path_integral
 from keras_pdenets.analysis.block_changes import BlockChanges as BlockChanges
 from keras_pdenets.analysis.block_changes import drop_blocks as drop_blocks
 from keras_pdenets.analysis.block_changes import swap_blocks as swap_blocks
+from keras_pdenets.analysis.equations import OperatorDescription as OperatorDescription
+from keras_pdenets.analysis.equations import describe_operators as describe_operators
 from keras_pdenets.analysis.fourier import FourierSymbols as FourierSymbols
 from keras_pdenets.analysis.fourier import fourier_symbols as fourier_symbols
 from keras_pdenets.analysis.gradient_norms import GradientNorms as GradientNorms

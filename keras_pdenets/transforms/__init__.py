@@ -1,7 +1,10 @@
 """From one model to another."""
 
+from keras_pdenets.transforms.conversion.distilling import distil as distil
+from keras_pdenets.transforms.convert import ConversionPlan as ConversionPlan
 from keras_pdenets.transforms.convert import ConvertReport as ConvertReport
 from keras_pdenets.transforms.convert import convert as convert
+from keras_pdenets.transforms.convert import plan_conversion as plan_conversion
 from keras_pdenets.transforms.deepening import deepen as deepen
 from keras_pdenets.transforms.fine_tuning import features as features
 from keras_pdenets.transforms.fine_tuning import freeze as freeze

@@ -2,25 +2,28 @@
 
 import time
 
-import keras
 import numpy as np
 
-from keras_pdenets.builders.pixels import check_images
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.transforms.conversion import distilling
 from keras_pdenets.transforms.conversion.counting import count_layer, count_net
 from keras_pdenets.transforms.conversion.forms import FORMS
+from keras_pdenets.transforms.conversion.inputs import check_data, check_operators, targets_of
+from keras_pdenets.transforms.conversion.planning import ConversionPlan as ConversionPlan
+from keras_pdenets.transforms.conversion.planning import check_budget, form_of
 from keras_pdenets.transforms.conversion.rebuilding import Rebuild
 from keras_pdenets.transforms.conversion.report import ConvertedLayer
 from keras_pdenets.transforms.conversion.report import ConvertReport as ConvertReport
-from keras_pdenets.transforms.conversion.solving import Conversion
-from keras_pdenets.transforms.conversion.targets import OPERATORS, choice_of, find_targets
-from keras_pdenets.utils.checks import check_choice, check_integer, check_number
+from keras_pdenets.transforms.conversion.solving import Conversion, measure
+from keras_pdenets.transforms.conversion.store import Store, key_of
+from keras_pdenets.transforms.conversion.targets import OPERATORS, choice_of
+from keras_pdenets.utils.checks import check_integer, check_number
 
 
 def convert(
-    model, operator="pde", data=None, layers=None, share=1.0, held_out=None, places=30_000,
-    ridge=1e-4, batch_size=100, seed=0, verbose="auto",
+    model, operator="pde", data=None, layers=None, share=1.0, budget=None, distil=0, held_out=None,
+    places=30_000, ridge=1e-4, batch_size=100, seed=0, folder=None, verbose="auto",
 ):  # fmt: skip
     r"""Turn the 3x3 convolutions of a trained net into another operator, without training.
 
@@ -46,16 +49,23 @@ def convert(
             (they are unfolded). It is not changed.
         operator: `"pde"`: `PDEConv2D(form="linear")`, two thirds of the numbers. `"decomposed"`:
             `DecomposedConv2D`, or two convolutions of Keras for larger odd kernels, with fewer
-            operations.
+            operations. Both, as a tuple: what the budget chooses.
         data: Images as the model takes them, some hundreds, without labels.
         layers: Which convolutions: None (all that can be), names, a pattern such as `"stage2*"`,
             or a function of a layer.
         share: Channels between the two convolutions of a decomposed layer, relative to its filters.
+        budget: What may remain, as of `ConversionPlan.choose`: 0.6 for three fifths of the net's
+            operations, `{"parameters": 0.8}`, or `{"error": 0.05}`; what each layer becomes, and
+            how wide, is then chosen by the least error (`plan_conversion`), in place of `share`.
+        distil: Epochs of training to the outputs of the original afterwards, on `data`, which
+            should then be thousands (`transforms.distil`, which has more arguments).
         held_out: Images, or a pair of images and labels, to compare both nets on, or None.
         places: Places of its outputs that a layer is fitted on, at most.
         ridge: $\lambda$, relative to the mean energy of the features.
         batch_size: Examples in a batch.
         seed: Seed of the choice of places.
+        folder: Folder for the layers that are solved: with the same arguments a conversion goes on
+            where it was stopped. None: nothing is written.
         verbose: 0: no progress bar.
 
     Returns:
@@ -63,8 +73,8 @@ def convert(
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional or has no such
-            convolution, `data` are of another shape, not finite or all alike, or the model's
-            outputs for them are not finite.
+            convolution, `data` are of another shape, not finite or all alike, the model's outputs
+            for them are not finite, or the budget cannot be met (the least is named).
 
     Example:
     >>> import keras_pdenets
@@ -76,57 +86,117 @@ def convert(
     (6, (2304, 1536))
     """
     started = time.monotonic()
-    check_choice("operator", operator, OPERATORS)
+    operators = check_operators(operator)
     check_number("share", share, "in (0, 1]", lambda number: 0 < number <= 1)
-    check_number("ridge", ridge, "above 0", lambda number: number > 0)
-    check_integer("places", places, 1)
-    check_integer("batch_size", batch_size, 1)
-    flat = flatten(model)
-    images = check_data(flat, data)
-    graph = read_graph(flat)
-    targets, left = find_targets(graph, operator, choice_of(layers))
-    forms = {id(target.call): FORMS[operator](target, share) for target in targets}
-    work = Conversion(graph, forms, ridge, places, seed)
-    work.run(images, batch_size, verbose)
-    new = Rebuild(work.solved, work.norms).model(model, graph)
+    epochs = check_integer("distil", distil, 0)
+    if budget is None and len(operators) > 1:
+        raise ValueError("`operator` must be one without a `budget`, which chooses.")
+    if budget is not None:
+        check_budget(budget)
+    job = _Job(model, data, operators, layers, places, ridge, batch_size, seed, verbose)
+    if budget is None:
+        forms = {key: FORMS[operators[0]](t, share) for key, (t, _) in job.targets.items()}
+    else:
+        forms = job.forms_within(budget)
+    key = key_of(job.flat, job.images, forms.values(), places, ridge, seed)
+    store = Store(folder, key)
+    work = Conversion(job.graph, forms, ridge, places, seed, store)
+    with store.opened():
+        work.run(job.images, batch_size, verbose)
+    new = Rebuild(work.solved, work.norms).model(model, job.graph)
+    if epochs:
+        distilling.distil(new, model, job.images, epochs, seed=seed, verbose=verbose)
     counts = [count_layer(form) for form in forms.values()]
     converted = tuple(
         ConvertedLayer(
-            form.target.name, operator, getattr(form, "middle", None), work.errors[key],
+            form.target.name, form.name, getattr(form, "middle", None), work.errors[key],
             count.parameters, count.operations,
         )
         for (key, form), count in zip(forms.items(), counts, strict=True)
     )  # fmt: skip
     agreement, accuracy = compare(model, new, held_out, batch_size)
     return new, ConvertReport(
-        converted, left, (model.count_params(), new.count_params()), count_net(graph, counts),
-        len(work.norms), agreement, accuracy, time.monotonic() - started,
+        converted, job.left, (model.count_params(), new.count_params()),
+        count_net(job.graph, counts), len(work.norms), agreement, accuracy,
+        time.monotonic() - started,
     )  # fmt: skip
 
 
-def check_data(flat, data):
-    """The images as an array that the model takes.
+def plan_conversion(
+    model, data, operator=OPERATORS, layers=None, places=30_000, ridge=1e-4, batch_size=100, seed=0,
+    verbose="auto",
+):  # fmt: skip
+    """Measure what every layer could become, before anything is changed.
+
+    Each layer is solved on its inputs in the original net: as an operator, and decomposed with
+    `planning.SHARES` of its filters between. One pass over the net, with the normal equations of
+    the pixels, $(9n)^2$ numbers.
+
+    Args:
+        model: As of `convert`, like all the others.
+        data: See there.
+        operator: One, or several.
+        layers: See there.
+        places: See there.
+        ridge: See there.
+        batch_size: See there.
+        seed: See there.
+        verbose: See there.
+
+    Returns:
+        A `ConversionPlan`, a table; its `choose(budget)` says what `convert` does with a budget.
 
     Raises:
-        ValueError: If they are none, or the model has several inputs, or fails on them.
+        ValueError: As `convert`.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.transforms import plan_conversion
+    >>> model = keras_pdenets.PreActResNet20(weights="hub")
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> plan = plan_conversion(model, images[:50], layers="stage0_block0*", verbose=0)
+    >>> [option.operator for option in plan.layers["stage0_block0_conv0"]][:3]
+    ['left', 'pde', 'decomposed']
     """
-    if len(flat.inputs) != 1:
-        raise ValueError(
-            f"`model` must have one input. Received: {flat.name!r} with {len(flat.inputs)}"
-        )
-    images = check_images(flat, data, name="data")
-    if np.ptp(images) == 0:
-        raise ValueError(
-            "`data` must be images that differ: on constant ones every operator is the same. "
-            f"Received: {images.flat[0]:g} everywhere"
-        )
-    outputs = keras.tree.flatten(flat.predict_on_batch(images[:2]))
-    if not all(np.isfinite(output).all() for output in outputs):
-        raise ValueError(
-            f"`model` must give finite outputs for `data`. Received: {flat.name!r}, whose outputs "
-            "have NaN or infinity: its weights have diverged, or `data` are far from theirs"
-        )
-    return images
+    operators = check_operators(operator)
+    return _Job(model, data, operators, layers, places, ridge, batch_size, seed, verbose).plan()
+
+
+class _Job:
+    """What `convert` and `plan_conversion` share: the checked arguments, and the net's graph."""
+
+    def __init__(self, model, data, operators, layers, places, ridge, batch_size, seed, verbose):
+        check_number("ridge", ridge, "above 0", lambda number: number > 0)
+        check_integer("places", places, 1)
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
+        self.flat = flatten(model)
+        self.images = check_data(self.flat, data)
+        self.graph = read_graph(self.flat)
+        self.targets, self.left = targets_of(self.graph, operators, choice_of(layers))
+        self._options = ridge, places, seed, batch_size, verbose
+
+    def plan(self):
+        """The `ConversionPlan`."""
+        options = measure(self.graph, self.targets, self.images, *self._options)
+        whole = count_net(self.graph, [])
+        return ConversionPlan(options, self.left, self.flat.count_params(), whole and whole[0])
+
+    def forms_within(self, budget):
+        """The forms of the layers that a budget changes."""
+        chosen, forms = self.plan().choose(budget), {}
+        for key, (target, _) in self.targets.items():
+            option = chosen[target.name]
+            if option.operator == "left":
+                self.left[target.name] = "kept by the budget"
+            else:
+                forms[key] = form_of(target, option)
+        if not forms:
+            raise ValueError(
+                "`budget` must leave something to convert: with it every layer stays as it is. "
+                f"Received: budget={budget!r}"
+            )
+        return forms
 
 
 def compare(model, new, held_out, batch_size):

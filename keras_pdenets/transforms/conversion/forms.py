@@ -18,6 +18,8 @@ def common(layer):
 class PDEForm:
     """Six free coordinates for every pair of channels; all of a layer are solved for together.
 
+    `arrays` has what was found.
+
     Args:
         target: The `Target`.
         share: Of no meaning here.
@@ -28,6 +30,7 @@ class PDEForm:
     def __init__(self, target, share=None):
         self.target = target
         *_, self.channels, self.filters = target.shape
+        self.arrays = {}
         # (6, 3, 3) -> (6, 9)
         self._basis = pde_orthonormal_basis().reshape(6, 9)
 
@@ -54,12 +57,13 @@ class PDEForm:
         """Find the coordinates; the start is the nearest operator to the kernel."""
         kernel = as_float64(self.target.layer.kernel).reshape(9, -1)
         start = (self._basis @ kernel).reshape(-1, self.filters)
-        self._solution = ridge_solve(normal.gram, normal.cross, start, ridge)
-        return self._solution
+        solution = ridge_solve(normal.gram, normal.cross, start, ridge)
+        self.arrays = {"coordinates": solution}
+        return solution
 
     def kernel(self):
         """The kernel, (3, 3, n, o)."""
-        coordinates = self._solution.reshape(6, -1)
+        coordinates = self.arrays["coordinates"].reshape(6, -1)
         return (self._basis.T @ coordinates).reshape(3, 3, self.channels, self.filters)
 
     def layer(self):
@@ -69,14 +73,15 @@ class PDEForm:
             old.filters, old.strides[0], form="linear", use_bias=old.use_bias, name=old.name,
             **common(old),
         )  # fmt: skip
-        return [new], [[self._solution.reshape(6, self.channels, self.filters)]]
+        return [new], [[self.arrays["coordinates"].reshape(6, self.channels, self.filters)]]
 
 
 class DecomposedForm:
     r"""A kernel along the rows, then one along the columns: $K_{h w n o} = \sum_m U_{wnm} V_{hmo}$.
 
     The start is the singular value decomposition of the kernel, its rows weighted with the root of
-    the covariance of the inputs; V by least squares on the outputs, then U and V in turn.
+    the covariance of the inputs; V by least squares on the outputs, then U and V in turn. `arrays`
+    has what was found.
 
     Args:
         target: The `Target`.
@@ -88,6 +93,7 @@ class DecomposedForm:
     def __init__(self, target, share=1.0):
         self.target = target
         self.height, self.width, self.channels, self.filters = target.shape
+        self.arrays = {}
         most = min(self.width * self.channels, self.height * self.filters)
         self.middle = max(1, min(round(share * self.filters), most))
 
@@ -114,11 +120,11 @@ class DecomposedForm:
     def solve(self, normal, ridge, sweeps=2):
         """Find both kernels."""
         gram = normal.gram.reshape(self.height, self.unknowns // self.height, self.height, -1)
-        self._rows, start = self._decompose(gram)
-        self._columns = self._solve_columns(normal, start, ridge)
+        self.arrays["rows"], start = self._decompose(gram)
+        self.arrays["columns"] = self._solve_columns(normal, start, ridge)
         for _ in range(sweeps):
             self._improve_rows(normal)
-            self._columns = self._solve_columns(normal, self._columns, ridge)
+            self.arrays["columns"] = self._solve_columns(normal, self.arrays["columns"], ridge)
         return self._whole()
 
     def _decompose(self, gram):
@@ -144,12 +150,12 @@ class DecomposedForm:
         return columns.reshape(shape).transpose(1, 0, 2).reshape(-1, self.filters)
 
     def _solve_columns(self, normal, start, ridge):
-        spread = np.kron(np.eye(self.height), self._rows)
+        spread = np.kron(np.eye(self.height), self.arrays["rows"])
         return ridge_solve(spread.T @ normal.gram @ spread, spread.T @ normal.cross, start, ridge)
 
     def _improve_rows(self, normal, steps=10):
         """Conjugate gradients on U, whose own normal equations would be too many."""
-        columns = self._columns.reshape(self.height, self.middle, self.filters)
+        columns = self.arrays["columns"].reshape(self.height, self.middle, self.filters)
 
         def back(matrix):
             # (h, w n, o), (h, m, o) -> (w n, m)
@@ -168,15 +174,15 @@ class DecomposedForm:
                 break
             curved = back(normal.gram @ spread(step))
             length = size / max(float(np.vdot(step, curved)), 1e-300)
-            self._rows = self._rows + length * step
+            self.arrays["rows"] = self.arrays["rows"] + length * step
             rest = rest - length * curved
             size, before = float(np.vdot(rest, rest)), size
             step = rest + (size / before) * step
 
     def _whole(self):
         """(h w n, o)."""
-        columns = self._columns.reshape(self.height, self.middle, self.filters)
-        return np.concatenate([self._rows @ side for side in columns])
+        columns = self.arrays["columns"].reshape(self.height, self.middle, self.filters)
+        return np.concatenate([self.arrays["rows"] @ side for side in columns])
 
     def kernel(self):
         """The kernel, (h, w, n, o)."""
@@ -185,8 +191,8 @@ class DecomposedForm:
     def layer(self):
         """The new layer or layers, and what their weights will be besides a bias."""
         old = self.target.layer
-        rows = self._rows.reshape(1, self.width, self.channels, self.middle)
-        columns = self._columns.reshape(self.height, 1, self.middle, self.filters)
+        rows = self.arrays["rows"].reshape(1, self.width, self.channels, self.middle)
+        columns = self.arrays["columns"].reshape(self.height, 1, self.middle, self.filters)
         if self.target.alignment is not None:
             new = DecomposedConv2D(
                 old.filters, self.middle, old.strides[0], use_bias=old.use_bias, name=old.name,

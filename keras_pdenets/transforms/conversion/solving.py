@@ -8,7 +8,9 @@ import numpy as np
 
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.conversion import patches
+from keras_pdenets.transforms.conversion.forms import DecomposedForm
 from keras_pdenets.transforms.conversion.least_squares import NormalEquations
+from keras_pdenets.transforms.conversion.planning import options_of
 from keras_pdenets.transforms.conversion.twin import Twin, convolution_like, corrected_norm
 
 
@@ -21,11 +23,11 @@ class Conversion:
         ridge: Weight of the start, relative to the mean energy of the features.
         places: Places of outputs that a layer is fitted on, at most.
         seed: Seed of the choice of places.
-        store: Function of a form's number, with `load` and `save`, or None.
+        store: `Store` of the layers that are solved.
     """
 
-    def __init__(self, graph, forms, ridge, places, seed):
-        self.graph, self.forms = graph, forms
+    def __init__(self, graph, forms, ridge, places, seed, store):
+        self.graph, self.forms, self.store = graph, forms, store
         self.ridge, self.places, self.seed = ridge, places, seed
         self.solved, self.norms, self.errors = {}, {}, {}
 
@@ -50,14 +52,49 @@ class Conversion:
         return self.graph.calls[: last + 1]
 
     def _solve(self, twin, call):
-        form = self.forms[id(call)]
-        pairs = twin.pairs(call.inputs[0])
-        normal = normal_equations(form, pairs, self.places, (self.seed, len(self.solved)))
-        solution = form.solve(normal, self.ridge)
-        constant = normal.constant(solution)
-        self.errors[id(call)] = normal.error(solution)
+        form, index = self.forms[id(call)], len(self.solved)
+        known = self.store.load(index)
+        if known is None:
+            pairs = twin.pairs(call.inputs[0])
+            normal = normal_equations(form, pairs, self.places, (self.seed, index))
+            solution = form.solve(normal, self.ridge)
+            known = {"constant": normal.constant(solution), "error": normal.error(solution)}
+            self.store.save(index, known | form.arrays)
+        else:
+            form.arrays = {name: known[name] for name in known if name not in ("constant", "error")}
+        constant = known["constant"]
+        self.errors[id(call)] = float(known["error"])
         self.solved[id(call)] = form.target, form, constant
         return convolution_like(call.layer, call.inputs[0], form.kernel(), constant)
+
+
+def measure(graph, targets, images, ridge, places, seed, batch_size, verbose):
+    """The options of layers by their names, each on its inputs in the original net.
+
+    Args:
+        graph: `Graph` of the net.
+        targets: (`Target`, names of its operators) by identity of the calls.
+        images: Inputs of the net.
+        ridge: As of `Conversion`, like the next two.
+        places: See there.
+        seed: See there.
+        batch_size: Examples in a batch.
+        verbose: 0: no progress bar.
+    """
+    twin, found = Twin(graph, images, batch_size), {}
+    bar = keras.utils.Progbar(len(targets), verbose=0 if verbose == 0 else 1)
+    for call in graph.calls:
+        if len(found) == len(targets):
+            break
+        if id(call) in targets:
+            target, operators = targets[id(call)]
+            pairs = twin.pairs(call.inputs[0])
+            on_pixels = DecomposedForm(target)
+            normal = normal_equations(on_pixels, pairs, places, (seed, len(found)))
+            found[target.name] = options_of(target, operators, normal, ridge)
+            bar.add(1)
+        twin.advance(call)
+    return found
 
 
 def normal_equations(form, pairs, places, seed):

@@ -1,0 +1,28 @@
+"""Pictures of conversions."""
+
+from keras_pdenets.plots.figure import finish, new_figure, save_figure
+
+
+def plot_conversion(reports, path, title=""):
+    """Write a picture of the error of each converted layer along the depth of the net.
+
+    Args:
+        reports: A `transforms.ConvertReport`, or a dictionary of several by name.
+        path: The PNG file.
+        title: Line above the picture.
+
+    Raises:
+        ImportError: If matplotlib is missing; the message says how to install it.
+    """
+    reports = reports if isinstance(reports, dict) else {"": reports}
+    figure = new_figure(8, 4, title)
+    axes = figure.subplots()
+    for name, report in reports.items():
+        # Errors of exact layers are 0, which a logarithm has not.
+        errors = [max(layer.error, 1e-12) for layer in report.layers]
+        axes.semilogy(range(len(errors)), errors, "o-", label=name)
+    longest = max(reports.values(), key=lambda report: len(report.layers))
+    axes.set_xticks(range(len(longest.layers)), [x.name for x in longest.layers], rotation=90)
+    axes.tick_params(axis="x", labelsize=6)
+    finish(axes, ylabel="error of the outputs / their energy")
+    save_figure(figure, path)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from conftest import BACKEND
 
+from keras_pdenets.data.pipelines import ImageSet
+from keras_pdenets.data.sources.arrays import from_arrays
 from keras_pdenets.presets import Checkpoint
 from keras_pdenets.training import Phase, Recipe, train, trainer
 from keras_pdenets.training.distributed import workers
@@ -46,8 +48,6 @@ if __name__ == "__main__":
 
 def fit(devices, clip=None):
     """Loss, accuracy and weights of a net without batch norm after ten steps."""
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     data = rng.uniform(-1, 1, (100, 8, 8, 1)).astype("float32"), rng.integers(0, 10, 100)
     with use_devices(devices, (fit, {"devices": devices, "clip": clip})) as group:
@@ -71,7 +71,7 @@ def fit(devices, clip=None):
             )
             model.optimizer.build(model.trainable_variables)
         group.average_gradients(model.optimizer)
-        batches = group.split(tf.data.Dataset.from_tensor_slices(data).batch(20))
+        batches = group.split(ImageSet(from_arrays(*data)).batches(20))
         fitted = model.fit(batches, epochs=2, shuffle=False, verbose=0)
         logs = group.mean({key: values[-1] for key, values in fitted.history.items()})
         weights = [keras.ops.convert_to_numpy(v).tolist() for v in model.variables]

@@ -77,11 +77,10 @@ def _quantize(model, source, options, name, split):
 
     training = DataSource(name, f"train[:{options.images}]", options.data_dir)
     test = DataSource(name, split, options.data_dir)
-    images = np.concatenate([batch.numpy() for batch, _ in training.batches(100)])
+    images = np.concatenate([np.asarray(batch) for batch, _ in training.batches(100)])
     warn_of_small_pixels(model, images)
     print(quantize_int8(source, options.out, images))
-    pairs = [(x.numpy(), y.numpy()) for x, y in test.batches(500)]
-    images, labels = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
+    images, labels = map(np.concatenate, zip(*test.batches(500), strict=True))
     before, after = (accuracy_of(path, images, labels) for path in (source, options.out))
     print(
         f"accuracy on {len(images)} images of {name}, {split}: {before:.2f} % in float, "

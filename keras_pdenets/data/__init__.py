@@ -1,4 +1,4 @@
-"""Real image data: TFDS pipelines, augmentation, and a sample that needs no download."""
+"""Real image data: sets of TFDS, folders, arrays, and a sample that needs no download."""
 
 from keras_pdenets.data.pipelines import DataSource as DataSource
 from keras_pdenets.data.pipelines import class_names as class_names

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from keras_pdenets.data.sources.source import SomeOf
+
 _NAME = re.compile(r"([^\[\]]+)(?:\[(-?\d*):(-?\d*)(?::(\d*))?\])?")
 
 
@@ -27,55 +29,41 @@ def split_name(name):
     return base, slice(*(int(bound) if bound else None for bound in bounds))
 
 
-def chosen_labels(name, features, classes):
-    """The labels that a slice takes out of a TFDS set, in their order."""
-    if features.classes is None:
+def chosen_labels(name, names, classes):
+    """The labels that a slice takes out of the named classes of a set, in their order."""
+    if names is None:
         raise ValueError(
             f"`name` cannot have a slice of the labels behind it: {name} does not say how many "
             f"classes it has. Received: {classes}"
         )
-    labels = range(features.classes)[classes]
+    labels = range(len(names))[classes]
     if not labels:
         raise ValueError(
-            f"`name` must leave at least one of the {features.classes} classes of {name}. "
+            f"`name` must leave at least one of the {len(names)} classes of {name}. "
             f"Received: {classes}"
         )
     return labels
 
 
-def select_classes(builder, features, split, classes, tf, tfds):
-    """The examples of some classes as a `tf.data.Dataset`, with the labels 0, 1, ...
+def select_classes(source, name, classes):
+    """The images of some classes, with the labels 0, 1, ...
 
-    The files of TFDS hold the classes mixed, so that every pass reads all of them, but decodes
-    only the images that it keeps. No metadata say how many those are: they are counted, in one
-    more pass. Images without a label (-1) are of no class.
+    The labels of all images are read for it, the images are not. Images without a label (-1) are
+    of no class.
 
     Args:
-        builder: The TFDS builder.
-        features: Its image and label.
-        split: Split in TFDS's notation.
+        source: The `Source`.
+        name: Name of the set.
         classes: Slice of the labels.
-        tf: TensorFlow.
-        tfds: TensorFlow Datasets.
     """
-    labels = chosen_labels(builder.name, features, classes)
-    new_labels = np.full(features.classes + 1, -1, "int64")  # the last one: without a label
+    names = source.class_names
+    labels = chosen_labels(name, names, classes)
+    new_labels = np.full(len(names) + 1, -1, "int64")  # the last one: without a label
     new_labels[labels] = np.arange(len(labels))
-    encoded = builder.as_dataset(
-        split=split, decoders={features.image_key: tfds.decode.SkipDecoding()}
-    )
-
-    def renumber(example):
-        label = tf.cast(example[features.label_key], "int64")
-        place = tf.where(label < 0, tf.constant(features.classes, "int64"), label)
-        return example[features.image_key], tf.gather(new_labels, place)
-
-    encoded = encoded.map(renumber).filter(lambda image, label: label >= 0)
-    count = int(encoded.reduce(np.int64(0), lambda n, example: n + 1))
-    if count == 0:
-        raise ValueError(f"The split {split!r} of {builder.name} holds no image of {classes}.")
-    decoded = encoded.map(
-        lambda image, label: (features.image.decode_example(image), label),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    return decoded.apply(tf.data.experimental.assert_cardinality(count))
+    found = np.array([source.read_label(index) for index in range(len(source))])
+    renumbered = new_labels[np.where(found < 0, len(names), found)]
+    indices = np.flatnonzero(renumbered >= 0)
+    if not len(indices):
+        raise ValueError(f"{source.name} holds no image of {classes}.")
+    chosen = tuple(names[label] for label in labels)
+    return SomeOf(source, indices, renumbered[indices], chosen)

@@ -1,5 +1,6 @@
 """The runs of an experiment, a `Protocol` or a `Sweep`: those that are missing, one by one."""
 
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -118,8 +119,8 @@ def _first_steps(recipe, source, steps):
         recipe.batch_size, recipe.image_size(0), recipe.flip, recipe.crop, recipe.seed
     )
     losses = [
-        float(model.train_on_batch(images.numpy(), labels.numpy())[0])
-        for images, labels in batches.take(steps)
+        float(model.train_on_batch(images, labels)[0])
+        for images, labels in itertools.islice(batches, steps)
     ]
     if not np.all(np.isfinite(losses)):
         raise RuntimeError(f"The loss of {recipe.preset} is not finite: {losses}")

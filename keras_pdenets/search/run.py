@@ -20,7 +20,7 @@ PROJECT, TRIALS, RESULT = "trials", "trials.csv", "result.json"
 def load_split(space, split, data_dir=None):
     """Images (float32, 0-255) and labels of a split, as arrays."""
     source = DataSource(space.dataset, split, data_dir)
-    batches = list(source.batches(1000, space.image_size).as_numpy_iterator())
+    batches = source.batches(1000, space.image_size)
     images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     return images, labels
 

@@ -110,7 +110,7 @@ def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
 
 def _some_images(source, size):
     """The first images of a data set, as the net gets them."""
-    return next(iter(source.batches(64, size)))[0].numpy()
+    return source.batches(64, size)[0][0]
 
 
 def _resume(model, recipe, folder):

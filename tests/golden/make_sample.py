@@ -21,7 +21,7 @@ from keras_pdenets.training.models import build_model
 weights = Path(sys.argv[1])
 model = build_model(read_checkpoint(weights))
 load_weights(model, weights)
-batches = [(x.numpy(), y.numpy()) for x, y in DataSource("fashion_mnist", "test").batches(500)]
+batches = DataSource("fashion_mnist", "test").batches(500)
 images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
 logits = np.asarray(keras.ops.convert_to_numpy(model.predict(images, batch_size=500, verbose=0)))
 probabilities = np.exp(logits - logits.max(1, keepdims=True))

@@ -25,7 +25,7 @@ class DeviceGroup:
         """Let an optimizer see the gradient of the whole batch."""
 
     def split(self, batches):
-        """This process's share of a `tf.data` pipeline of whole batches."""
+        """This process's share of `data.Batches`, which are whole."""
         return batches
 
     def start_alike(self, model):

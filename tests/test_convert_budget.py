@@ -6,7 +6,9 @@ import pytest
 from conftest import fill
 
 import keras_pdenets
+from keras_pdenets import cli
 from keras_pdenets.analysis import describe_operators
+from keras_pdenets.data import load_pictures
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.plots import plot_conversion
 from keras_pdenets.transforms import convert, count_operations, distil, fold, plan_conversion
@@ -206,3 +208,44 @@ def test_the_picture_shows_the_error_along_the_depth(net, tmp_path):
     rows = (tmp_path / "report.csv").read_text().splitlines()
     assert rows[0].startswith("layer,operator,middle,error,parameters")
     assert len(rows) == 4
+
+
+# The command.
+
+
+@pytest.mark.once
+def test_the_command_converts_a_file(tmp_path, capsys):
+    net, pictures = _net(), tmp_path / "pictures"
+    net.save(tmp_path / "net.keras")
+    pictures.mkdir()
+    for index, image in enumerate(np.random.default_rng(0).uniform(0, 255, (12, 14, 9, 3))):
+        keras.utils.save_img(pictures / f"{index}.png", image, scale=False)
+    out = tmp_path / "thin.keras"
+    words = [
+        "convert", str(tmp_path / "net.keras"), "--data", str(pictures), "--images", "10",
+        "--operator", "decomposed", "--budget", "0.7", "--out", str(out),
+        "--csv", str(tmp_path / "layers.csv"), "--plot", str(tmp_path / "errors.png"),
+    ]  # fmt: skip
+    assert cli.main(words) == 0
+    assert "convolutions converted" in capsys.readouterr().out
+    new = keras.saving.load_model(out)
+    kinds = {type(layer).__name__ for layer in new.layers}
+    assert "DecomposedConv2D" in kinds
+    assert (tmp_path / "layers.csv").exists()
+    assert (tmp_path / "errors.png").exists()
+    # An array as the model takes it; errors before the work, and no file.
+    np.save(tmp_path / "images.npy", _images(5))
+    assert load_pictures(tmp_path / "images.npy", (10, 10, 3), 3).shape == (3, 10, 10, 3)
+    assert load_pictures(pictures, (6, 7, 1)).shape == (12, 6, 7, 1)
+    assert load_pictures(pictures, (3, 6, 7), 2, "channels_first").shape == (2, 3, 6, 7)
+    assert cli.main([*words[:-6], "--out", str(tmp_path / "net.h5")]) == 1
+    assert "`out` must be a .keras file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="`path` must hold pictures"):
+        load_pictures(_empty(tmp_path), (6, 6, 3))
+    with pytest.raises(ValueError, match="only for images of known sides"):
+        load_pictures(pictures, (None, None, 3))
+
+
+def _empty(folder):
+    (folder / "empty").mkdir()
+    return folder / "empty"

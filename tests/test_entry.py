@@ -20,6 +20,7 @@ from keras_pdenets.benchmark.suites import SUITES
 from keras_pdenets.cli import arguments
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.search.choose import ORACLES
+from keras_pdenets.transforms.conversion.targets import OPERATORS
 from keras_pdenets.utils import backends
 
 pytestmark = pytest.mark.once
@@ -91,6 +92,7 @@ def test_choices_are_those_of_the_tables():
     assert set(arguments.FORMATS) == set(FORMATS)
     assert set(arguments.ORACLES) == set(ORACLES)
     assert set(arguments.SUITES) == set(SUITES)
+    assert arguments.OPERATORS == OPERATORS
     assert {suite.mode for suite in SUITES.values()} == set(arguments.MODES)
     text = PARSERS[("export",)].format_help()
     assert "{tf_saved_model,onnx,litert,openvino,torch}" in text

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import keras_pdenets
-from keras_pdenets.cli import benchmark, depth, experiments, export, publish
+from keras_pdenets.cli import benchmark, convert, depth, experiments, export, publish
 from keras_pdenets.cli.arguments import add_command, check_reads, path, positive, wrap
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 from keras_pdenets.utils.text import printable
@@ -49,6 +49,7 @@ def make_parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_training(commands)
     depth.add_commands(commands)
+    convert.add_commands(commands)
     export.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)

@@ -9,6 +9,7 @@ from pathlib import Path
 FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")
 MODES = ("inference", "training")
 ORACLES = ("depth", "grid", "random", "bayesian", "hyperband")
+OPERATORS = ("pde", "decomposed")
 SUITES = ("folded", "training", "training50", "peers")
 
 

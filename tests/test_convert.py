@@ -12,6 +12,7 @@ from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
 from keras_pdenets.operators import pde_orthonormal_basis
 from keras_pdenets.transforms import convert, fold, to_linear_form
 from keras_pdenets.transforms.conversion.least_squares import NormalEquations, ridge_solve
+from keras_pdenets.transforms.conversion.solving import Conversion
 
 LINEAR = {"operator_options": {"form": "linear"}}
 
@@ -241,6 +242,31 @@ def test_the_seed_decides_which_places_are_looked_at():
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.abs(kernels[0] - kernels[2]).max() > 1e-6
+
+
+def _outputs(model, data):
+    tensors = [model.get_layer(name).output for name in ("first", "last", "sum")]
+    return keras.Model(model.input, tensors).predict(data, verbose=0)
+
+
+def test_a_layer_makes_up_for_the_shortcut_that_is_added_to_it(monkeypatch):
+    layers, x = keras.layers, keras.Input((10, 10, 3))
+    first = layers.Conv2D(6, 3, padding="same", name="first")(x)
+    last = layers.Conv2D(6, 3, padding="same", name="last")(layers.ReLU(name="relu")(first))
+    model = fill(keras.Model(x, layers.Add(name="sum")([first, last])))
+    data = _images(60, (10, 10))
+    wanted, errors = _outputs(model, data)[-1], []
+    for alone in (False, True):
+        if alone:
+            monkeypatch.setattr(Conversion, "_beside", lambda *arguments: None)
+        new, report = convert(model, data=data, verbose=0)
+        shortcut, _, found = _outputs(new, data)
+        errors.append(float(((found - wanted) ** 2).sum()))
+        if not alone:
+            aim = wanted - shortcut
+            energy = float(((aim - aim.mean((0, 1, 2))) ** 2).sum())
+            np.testing.assert_allclose(report.layers[1].error, errors[0] / energy, rtol=1e-3)
+    assert errors[0] < 0.9 * errors[1]
 
 
 @pytest.mark.parametrize("layers", ["b*", ["b0", "b1"], lambda layer: layer.name in ("b0", "b1")])

@@ -72,8 +72,8 @@ def draws(options):
     before = accuracy(model, test)
     for operator, layers, seeds in (
         ("pde", LAYERS, 5),
-        ("pde", None, 1),
         ("decomposed", LAYERS, 2),
+        ("pde", None, 1),
     ):
         for seed in range(seeds):
             new, report = convert(model, operator, some(images, seed), layers, seed=seed, verbose=0)

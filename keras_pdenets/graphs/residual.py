@@ -80,7 +80,7 @@ def block_graphs(graph: Graph) -> list[tuple[ResidualBlock, Graph]]:
 def residual_blocks(graph: Graph) -> list[ResidualBlock]:
     """As `find_blocks`, in the graph of a model."""
     found, section, last = [], -1, None
-    for call in filter(_adds_two_of_a_kind, graph.calls):
+    for call in filter(adds_two_of_a_kind, graph.calls):
         pair = _shortcut(graph, *call.inputs)
         if pair is None:
             continue
@@ -121,7 +121,7 @@ def _starts_section(graph, kind, shortcut, total, last):
     return before != shape and not (kind == "subsample" and same_width)
 
 
-def _adds_two_of_a_kind(call):
+def adds_two_of_a_kind(call):
     """Whether a call is the sum of two tensors of one shape."""
     shapes = [tuple(tensor.shape) for tensor in call.inputs]
     # keras.layers.Add and the operation behind `+` share the name.

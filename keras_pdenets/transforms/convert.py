@@ -34,8 +34,10 @@ def convert(
     those before it; K is its kernel, S what the operator makes of the pixels: six derivatives of
     every channel (`operator="pde"`), or three-point rows and columns (`"decomposed"`). All
     channels are solved together and take over from one another what a single kernel of the new
-    kind cannot express. $A_0$ is the nearest kernel. Least squares on outputs of layers is Zhang et
-    al. 2015, arXiv 1505.06798; the operators are those of Yin et al. 2019, arXiv 1904.07568.
+    kind cannot express. $A_0$ is the nearest kernel. Where a shortcut is added to the outputs at
+    once, as in pre-activation nets, the layer makes up for what that has become too: its aim is the
+    sum in the original net. Least squares on outputs of layers is Zhang et al. 2015, arXiv
+    1505.06798; the operators are those of Yin et al. 2019, arXiv 1904.07568.
 
     Statistics of batch norms take the change of their inputs' statistics from the first net to the
     second on `data` (the usual re-estimation would add the noise of a few images).

@@ -14,7 +14,8 @@ class ConvertedLayer:
         name: Its name.
         operator: `"pde"` or `"decomposed"`.
         middle: Channels between the two convolutions of a decomposed one, or None.
-        error: Energy of the error of its outputs, relative to theirs in the original net.
+        error: Energy of the error of its outputs (behind a shortcut that is added at once: of the
+            sum), relative to that of the outputs it aims at.
         parameters: Numbers of its kernels, before and after.
         operations: Its operations for one example, two for each product, before and after; None
             where sizes are open.

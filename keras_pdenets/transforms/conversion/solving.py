@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_pdenets.graphs.residual import adds_two_of_a_kind
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.conversion import patches
 from keras_pdenets.transforms.conversion.forms import DecomposedForm
@@ -55,8 +56,8 @@ class Conversion:
         form, index = self.forms[id(call)], len(self.solved)
         known = self.store.load(index)
         if known is None:
-            pairs = twin.pairs(call.inputs[0])
-            normal = normal_equations(form, pairs, self.places, (self.seed, index))
+            pairs, beside = twin.pairs(call.inputs[0]), self._beside(twin, call)
+            normal = normal_equations(form, pairs, self.places, (self.seed, index), beside)
             solution = form.solve(normal, self.ridge)
             known = {"constant": normal.constant(solution), "error": normal.error(solution)}
             self.store.save(index, known | form.arrays)
@@ -66,6 +67,14 @@ class Conversion:
         self.errors[id(call)] = float(known["error"])
         self.solved[id(call)] = form.target, form, constant
         return convolution_like(call.layer, call.inputs[0], form.kernel(), constant)
+
+    def _beside(self, twin, call):
+        """What is added to the outputs of a call in both nets, where it is known, or None."""
+        readers = self.graph.readers.get(id(call.outputs[0]), [])
+        if len(readers) != 1 or not adds_two_of_a_kind(readers[0]):
+            return None
+        others = [t for t in readers[0].inputs if t is not call.outputs[0]]
+        return twin.pairs(others[0]) if others and twin.knows(others[0]) else None
 
 
 def measure(graph, targets, images, ridge, places, seed, batch_size, verbose):
@@ -97,7 +106,7 @@ def measure(graph, targets, images, ridge, places, seed, batch_size, verbose):
     return found
 
 
-def normal_equations(form, pairs, places, seed):
+def normal_equations(form, pairs, places, seed, beside=None):
     """The normal equations of a layer.
 
     Args:
@@ -105,6 +114,8 @@ def normal_equations(form, pairs, places, seed):
         pairs: Its inputs in the original net and in the converted one, batch by batch.
         places: Places of its outputs that are drawn, at most; never less than twice the unknowns.
         seed: Seed of the draw.
+        beside: What is added to its outputs in both nets, batch by batch, or None: the layer makes
+            up for the difference.
     """
     layer = form.target.layer
     *_, filters = form.target.shape
@@ -115,13 +126,26 @@ def normal_equations(form, pairs, places, seed):
     wanted = max(places, 2 * form.unknowns)
     _warn_of_few(form, grids, wanted)
     drawn = patches.draw_places(grids, wanted, np.random.default_rng(seed))
-    for batch, chosen in zip(images, drawn, strict=True):
+    for batch, chosen, other in zip(images, drawn, beside or [None] * len(drawn), strict=True):
+        apart = _difference(layer, other, chosen)
         pieces = [patches.patches(layer, part, chosen) for part in batch]
         for found in zip(*pieces, strict=True):
-            old, new = found[0][1], found[-1][1]
+            (part, old), (_, new) = found[0], found[-1]
             # (places, points, n) -> (places, points n), the order of the kernel
-            normal.add(form.features(new), old.reshape(len(old), -1) @ kernel)
+            wanted = old.reshape(len(old), -1) @ kernel
+            normal.add(form.features(new), wanted if apart is None else wanted + apart[part])
     return normal.finish()
+
+
+def _difference(layer, pair, places):
+    """First value less second at some places of the outputs; None where there is none."""
+    if pair is None or pair[0] is pair[1]:
+        return None
+    # (b, h, w, o) -> (places, o)
+    old, new = (
+        x.reshape(-1, x.shape[-1])[places] for x in (patches.to_images(layer, t) for t in pair)
+    )
+    return old.astype("float64") - new
 
 
 def _distinct(pair):

@@ -33,6 +33,10 @@ class Twin:
         """The values of a symbolic tensor in both nets, batch by batch."""
         return [known[id(tensor)] for known in self.batches]
 
+    def knows(self, tensor):
+        """Whether a symbolic tensor has its values now."""
+        return id(tensor) in self.batches[0]
+
     def differs(self, call):
         """Whether a call reads anything that is not the same in both."""
         return any(old is not new for t in call.inputs for old, new in self.pairs(t))

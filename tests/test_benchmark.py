@@ -189,6 +189,7 @@ def test_a_report_names_the_gpu(tmp_path):
 
 
 @pytest.mark.once
+@pytest.mark.slow
 def test_operations_of_nets_are_those_counted_by_hand():
     net = build("pde_preact_resnet20", 8, 1, config={"num_blocks": 1, "filters": (4, 8, 8)})
     folded, _ = fold(net)

@@ -42,6 +42,7 @@ def test_both_forms_agree(strides, data_format, dtype):
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_folded_nets_have_any_form(form, strides, padding, data_format, monkeypatch, tmp_path):
     if form == "torch" and BACKEND == "tensorflow":
         pytest.skip("TensorFlow has no channels_first on a CPU")

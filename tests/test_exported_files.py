@@ -188,6 +188,7 @@ def test_onnx_files_read_no_other_folder(tmp_path):
             open_exported(folder / "net.onnx")
 
 
+@pytest.mark.slow
 def test_the_documents_say_that_a_saved_model_can_write(tmp_path):
     tf = importlib.import_module("tensorflow")
     mark = tmp_path / "mark"

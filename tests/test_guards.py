@@ -67,6 +67,7 @@ def test_a_nan_batch_is_survived():
 
 
 @pytest.mark.once
+@pytest.mark.slow
 def test_a_schedule_is_cut_too():
     schedule = keras.optimizers.schedules.PolynomialDecay(0.01, 1000, 0.01)
     guard = RecoverFromDivergence(factor=0.5)

@@ -393,6 +393,7 @@ def test_texts_of_the_client_lose_their_secrets():
 # --- the whole way -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_anybodys_net_is_built_and_loaded(hub, data):
     keras.utils.set_random_seed(0)
     model = keras_pdenets.PDEPreActResNet20(weights=f"{ADDRESS}@{hub.commit_hash}")

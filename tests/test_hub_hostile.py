@@ -204,6 +204,7 @@ def _tree(folder):
 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("row", list(_params()))
+@pytest.mark.slow
 def test_hostile_answers(row, tmp_path, monkeypatch, caplog):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".bashrc").write_text("mine\n")

@@ -251,6 +251,7 @@ def test_parameters_are_those_of_the_paper(config, counts):
         assert wanted is None or found - head + 513 * classes == wanted
 
 
+@pytest.mark.slow
 def test_activations_stand_where_they_should():
     def places(**config):
         model = build("hyperbolic_resnet18", config=config)
@@ -315,6 +316,7 @@ def _grown(activation, scale):
 
 @pytest.mark.once
 @pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.slow
 def test_without_clipping_the_net_blows_up(activation):
     assert np.isfinite(_grown(activation, 1.0)[0]).all()
     assert not np.isfinite(_grown(activation, 1.5)[0]).all()
@@ -322,6 +324,7 @@ def test_without_clipping_the_net_blows_up(activation):
 
 @pytest.mark.once
 @pytest.mark.parametrize("activation", ["hardtanh", "hardball", "softball"])
+@pytest.mark.slow
 def test_clipped_nets_stay_finite(activation):
     sizes, features = _grown(activation, 8.0)
     limit = 1.0 if activation == "hardtanh" else math.sqrt(128)

@@ -140,6 +140,7 @@ def test_errors_of_plain_nets(options, message):
         build("refined_plain_net20", config=options)
 
 
+@pytest.mark.slow
 def test_a_refined_plain_net_is_what_refine_makes(images):
     plain = fill(build("plain_net20"))
     refined, _ = keras_pdenets.transforms.refine(plain, steps=2, promote="depthwise")

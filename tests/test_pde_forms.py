@@ -92,6 +92,7 @@ def test_coefficients_of_the_quadratic_form_are_those_of_the_paper(normalize):
 
 
 @pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["linear", "stencils"])
 def test_the_start_of_the_free_forms_has_the_second_moment_of_he(form):
     channels, squares = 8, []

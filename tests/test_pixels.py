@@ -78,6 +78,7 @@ def small_sample(monkeypatch):
 
 
 @without_jax
+@pytest.mark.slow
 def test_commands_warn(small_sample, tmp_path, capsys):
     small = r"No pixel of the images is above 1"
     net = build("preact_resnet20", 28, 1, config={"num_blocks": 1})

@@ -184,6 +184,7 @@ def _fresh(hub, backend, commit, native, wanted):
     return [float(np.abs(np.array(values) - wanted).max()) for values in found]
 
 
+@pytest.mark.slow
 def test_a_corrupted_read_back_leaves_no_tag_and_no_row(hub):
     hub.fail("flip", "/_cdn/", 100)
     with pytest.raises(IntegrityError, match="was not tagged; the same command looks again"):

@@ -257,6 +257,7 @@ def test_first_steps_of_every_net(path, capsys, tmp_path):
         assert {name: count for name, (count, _) in found.items()} == wanted
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_wrong(capsys, tmp_path):
     with tfds.testing.mock_data(num_examples=3):
         assert main(["zoo", "dry-run", str(YIN), "--data-dir", str(tmp_path)]) == 1

@@ -163,6 +163,7 @@ def test_no_bound_is_violated_in_random_nets():
     assert np.median(guesses) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_bounds_of_a_ball_hold_all_over_it():
     model, data = random_net(np.random.default_rng(3))
     refined, report = refine(model, 3, max_step=0.5, data=data)

@@ -131,6 +131,7 @@ def test_bad_arguments(options, match):
 
 
 @pytest.mark.once
+@pytest.mark.slow
 def test_too_many_steps_in_a_row_are_refused():
     with pytest.raises(ValueError, match="more layers in a row than Python lets Keras follow"):
         refine(net(), 200, linear="flow")

@@ -34,6 +34,7 @@ def test_promoted_steps_that_leak_are_not_called_exact():
     assert report.bounds.posteriori is not None
 
 
+@pytest.mark.slow
 def test_an_input_that_is_broadcast_counts_more():
     a, p = keras.Input((8, 8, 2)), keras.Input((1, 1, 2))
     model = keras.Model([a, p], layers.Add()([a, layers.ReLU()(p)]))

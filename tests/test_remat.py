@@ -67,6 +67,7 @@ def test_blocks_keep_their_precision_under_a_mixed_global_policy(images):
     assert losses[1] == pytest.approx(losses[0], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_of_the_same_kind(images, tmp_path):
     model = fill(build("preact_resnet20", config={**SMALL, "remat": True}))
     model.save(tmp_path / "model.keras")

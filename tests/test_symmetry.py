@@ -80,6 +80,7 @@ def test_intersections_of_groups():
         ({"equation": 3}, ["positive monomial", "signed permutation", "signed permutation"]),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_the_group_of_every_form(config, expected):
     model = _net(**config)
     found = keras_pdenets.symmetry_group(model)

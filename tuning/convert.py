@@ -184,7 +184,14 @@ def speed(options):
 
     images, _ = load("train")
     model, few, rows = resnet(), some(images, 0), []
-    new, report = convert(model, "decomposed", few, LAYERS, budget=0.6, verbose=0)
+    how, layers = {"budget": 0.6}, LAYERS
+    if options.net == "resnet18":  # wide, with random weights: times do not depend on them
+        model = keras_pdenets.ResNet18(
+            weights=None, input_shape=(32, 32, 3), classes=10, stem="cifar"
+        )
+        few = np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3)).astype("float32")
+        how, layers = {"share": 0.9, "places": 1}, "stage*_conv*"
+    new, report = convert(model, "decomposed", few, layers, **how, verbose=0)
     nets = {"original": model, "converted": new}
     batch = few[:32].astype("float32")
     runs = {}
@@ -206,12 +213,12 @@ def speed(options):
         old, fresh = (np.median(times[runtime, name][2:]) for name in nets)
         left = round(report.operations[1] / report.operations[0], 3)
         rows.append(
-            {"runtime": runtime, "operations": left,
-             "original_ms": round(old, 2), "converted_ms": round(fresh, 2),
-             "ratio": round(fresh / old, 3), "rounds": options.rounds, "batch": len(batch)}
+            {"net": options.net, "runtime": runtime, "operations": left,
+             "original_ms": round(float(old), 2), "converted_ms": round(float(fresh), 2),
+             "ratio": round(float(fresh / old), 3), "rounds": options.rounds, "batch": len(batch)}
         )  # fmt: skip
         print(rows[-1], flush=True)
-    write(options, "speed", rows)
+    write(options, f"speed_{options.net}", rows)
 
 
 def kernels(options):
@@ -266,6 +273,7 @@ def main():
     parser.add_argument("--operator", default="pde")
     parser.add_argument("--budget", type=float)
     parser.add_argument("--nets", nargs="+", default=APPLICATIONS, choices=APPLICATIONS)
+    parser.add_argument("--net", default="resnet20", choices=("resnet20", "resnet18"))
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=60)

@@ -131,8 +131,8 @@ def plan_conversion(
     """Measure what every layer could become, before anything is changed.
 
     Each layer is solved on its inputs in the original net: as an operator, and decomposed with
-    `planning.SHARES` of its filters between. One pass over the net, with the normal equations of
-    the pixels, $(9n)^2$ numbers.
+    `planning.SHARES` of its filters between (`convert` comes a little lower). One
+    pass over the net, with the normal equations of the pixels, $(9n)^2$ numbers.
 
     Args:
         model: As of `convert`, like all the others.

@@ -150,8 +150,14 @@ class DecomposedForm:
         return columns.reshape(shape).transpose(1, 0, 2).reshape(-1, self.filters)
 
     def _solve_columns(self, normal, start, ridge):
-        spread = np.kron(np.eye(self.height), self.arrays["rows"])
-        return ridge_solve(spread.T @ normal.gram @ spread, spread.T @ normal.cross, start, ridge)
+        along = self._on_rows(normal.gram, self.arrays["rows"])
+        gram = self._on_rows(along.T, self.arrays["rows"])
+        cross = self._on_rows(normal.cross.T, self.arrays["rows"]).T
+        return ridge_solve((gram + gram.T) / 2, cross, start, ridge)
+
+    def _on_rows(self, matrix, rows):
+        """(k, h w n), (w n, m) -> (k, h m): a matrix times the rows' kernel at every height."""
+        return (matrix.reshape(-1, len(rows)) @ rows).reshape(len(matrix), -1)
 
     def _improve_rows(self, normal, steps=10):
         """Conjugate gradients on U, whose own normal equations would be too many."""
@@ -162,17 +168,17 @@ class DecomposedForm:
             matrix = matrix.reshape(self.height, -1, self.filters)
             return sum(part @ side.T for part, side in zip(matrix, columns, strict=True))
 
-        def spread(rows):
-            return np.concatenate([rows @ side for side in columns])
+        def curve(rows):
+            return back(self._on_rows(normal.gram, rows) @ self.arrays["columns"])
 
-        rest = back(normal.cross - normal.gram @ self._whole())
+        rest = back(normal.cross) - curve(self.arrays["rows"])
         step, size = rest, float(np.vdot(rest, rest))
         # Of an exact start nothing but rounding is left, which is no direction.
         least = 1e-16 * float(np.sum(back(normal.cross) ** 2))
         for _ in range(steps):
             if size <= least:
                 break
-            curved = back(normal.gram @ spread(step))
+            curved = curve(step)
             length = size / max(float(np.vdot(step, curved)), 1e-300)
             self.arrays["rows"] = self.arrays["rows"] + length * step
             rest = rest - length * curved

@@ -123,15 +123,17 @@ def options_of(target, operators, normal, ridge, shares=SHARES):
     found = [Option("left", None, 0.0, *costs)]
     if "pde" in operators:
         derivatives = _on_derivatives(normal, target)
-        found.append(_option(PDEForm(target), None, derivatives, ridge))
+        found.append(_option(PDEForm(target), None, derivatives, ridge=ridge))
     for share in shares if "decomposed" in operators else ():
-        found.append(_option(DecomposedForm(target, share), share, normal, ridge))
+        # Half the turns of `convert`, which are slow for many channels.
+        form = DecomposedForm(target, share)
+        found.append(_option(form, share, normal, ridge=ridge, sweeps=1))
     return tuple(found)
 
 
-def _option(form, share, normal, ridge):
+def _option(form, share, normal, **options):
     count = count_layer(form)
-    error = normal.error(form.solve(normal, ridge))
+    error = normal.error(form.solve(normal, **options))
     operations = count.operations and count.operations[1]
     return Option(form.name, share, error, count.parameters[1], operations)
 

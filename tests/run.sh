@@ -41,6 +41,7 @@ if [ $tier != rest ]; then
     .venv/bin/ruff format --check .
     .venv/bin/lint-imports
     .venv/bin/mypy keras_pdenets
+    .venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
     tests torch -m "not slow" "$@"
     # The smallest of each family, one process for each backend: half of it is their imports.
     if [ $part = 0 ]; then

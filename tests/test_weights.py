@@ -333,6 +333,18 @@ def test_the_checkout_is_used_where_its_bytes_are_the_pinned_ones(preset, file, 
     assert _found(preset) == (path, "checkout")
 
 
+def test_the_package_comes_after_the_checkout(preset, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PACKAGE_WEIGHTS", tmp_path / "package")
+    path = _put(tmp_path / "package" / "small", file.read_bytes())
+    assert _found(preset) == (path, "package")
+    _put(tmp_path / "checkout" / "small", file.read_bytes())
+    assert WeightsSource.of(preset).resolve().place == "checkout"
+    path.write_bytes(_flipped(file))
+    (tmp_path / "checkout" / "small" / "model.safetensors").unlink()
+    with pytest.raises(keras_pdenets.IntegrityError, match=r"package.small.model\.safetensors"):
+        WeightsSource.of(preset).resolve()
+
+
 def test_the_mirror_comes_first(preset, file, tmp_path, monkeypatch):
     _put(tmp_path / "checkout" / "small", file.read_bytes())
     monkeypatch.setenv(sources.MIRROR_VARIABLE, str(tmp_path / "mirror"))

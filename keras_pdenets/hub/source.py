@@ -19,6 +19,7 @@ from keras_pdenets.utils.text import printable
 _LOG = logging.getLogger("keras_pdenets")
 MIRROR_VARIABLE = "KERAS_PDENETS_WEIGHTS_DIR"
 CHECKOUT_WEIGHTS = Path(__file__).parents[2] / "weights"
+PACKAGE_WEIGHTS = Path(__file__).parents[1] / "weights"  # of an installed wheel
 WEIGHTS_FILE = "model.safetensors"
 
 
@@ -125,7 +126,8 @@ class WeightsSource:
 
         Of a preset there is an order of sources, each checked by SHA-256: the folder in
         `KERAS_PDENETS_WEIGHTS_DIR` (other bytes there are an error); `weights/` of a checkout; the
-        Hub's cache; the Hub. Nothing is asked of the network where the bytes are at hand.
+        installed package, whose wheel brings the small checkpoints; the Hub's cache; the Hub.
+        Nothing is asked of the network where the bytes are at hand.
 
         A repository has no pinned hash: the bytes must be those that the Hub announces. A whole
         commit that is cached needs no network; a branch or tag is looked up each time, and where
@@ -151,11 +153,13 @@ class WeightsSource:
                 return found
             if path.is_file():
                 raise IntegrityError(_refusal(preset, [path], f"of {MIRROR_VARIABLE}"))
-        path = Path(self.weights_folder or CHECKOUT_WEIGHTS) / preset.name / preset.file
-        if found := _with_pinned_bytes(path, preset, "checkout"):
-            return found
-        if path.is_file():
-            tried.append(path)
+        checkout = Path(self.weights_folder or CHECKOUT_WEIGHTS)
+        for folder, place in ((checkout, "checkout"), (PACKAGE_WEIGHTS, "package")):
+            path = folder / preset.name / preset.file
+            if found := _with_pinned_bytes(path, preset, place):
+                return found
+            if path.is_file():
+                tried.append(path)
         if preset.revision is None:
             kind = IntegrityError if tried else WeightsError
             raise kind(_refusal(preset, tried, "it is not on the Hub yet"))

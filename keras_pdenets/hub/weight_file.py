@@ -65,7 +65,8 @@ class WeightFile:
     Args:
         path: The file.
         name: What a report calls it; None: its path.
-        place: What a preset was found in: `"mirror"`, `"checkout"`, `"cache"` or `"hub"`.
+        place: What a preset was found in: `"mirror"`, `"checkout"`, `"package"`, `"cache"`,
+            `"hub"`.
         digest: Hash that its bytes must have, as the Hub names them (see `digests.matches`).
 
     Raises:

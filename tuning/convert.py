@@ -6,7 +6,7 @@ python tuning/convert.py distil --epochs 1 # trained to the outputs of the origi
 python tuning/convert.py applications      # nets of keras.applications: error, time, memory
 python tuning/convert.py speed             # ONNX Runtime and TensorFlow, in turn
 python tuning/convert.py kernels           # kernels on this backend, to be compared with others'
-python tuning/convert.py table             # table.md and curve.png from these files
+python tuning/convert.py table             # table.md from these files
 
 Files of `tuning/results/convert`, or of the folder after --out. Fashion-MNIST from TFDS; images for
 conversions are of the training split, accuracies of the 10,000 test images.
@@ -244,7 +244,7 @@ def kernels(options):
 
 
 def table(options):
-    """All files as one page of Markdown, and the curve."""
+    """All files as one page of Markdown."""
     lines = ["# Conversions", "", "Written by `python tuning/convert.py table`.", ""]
     for path in sorted(options.out.glob("*.csv")):
         rows = read_rows(path)

@@ -20,7 +20,7 @@ def _pde_net(normalize, draws):
     """Two PDE layers, 1 -> 2 -> 2 channels, with given sigma, b and c."""
     inputs = x = keras.Input((4, 4, 1))
     for i, draw in enumerate(draws):
-        layer = layers.PDEConv2D(2, normalize=normalize, name=f"pde{i}")
+        layer = layers.PDEConv2D(2, normalize=normalize, form="quadratic", name=f"pde{i}")
         x = layer(x)
         for variable, value in zip((layer.sigma, layer.b, layer.c), draw, strict=True):
             variable.assign(value)
@@ -115,7 +115,7 @@ def test_a_layer_without_diffusion_adds_nothing_to_the_action():
 def test_pde_layers_are_found_in_order_and_inside_models():
     model = _pde_net(True, _draws())
     inputs = keras.Input((4, 4, 1))
-    last = layers.PDEConv2D(1, name="last")
+    last = layers.PDEConv2D(1, form="quadratic", name="last")
     outer = keras.Model(inputs, last(model(keras.layers.ReLU()(inputs))))
     assert [layer.name for layer in path_integral(outer).layers] == ["pde0", "pde1", "last"]
     # The path that drifts along costs no kinetic energy.

@@ -32,7 +32,10 @@ GOLDEN_NAMES = [
 ]
 # Golden logits of a row with other options.
 GOLDEN_CONFIGS = {
-    "linear_pde_preact_resnet20": ("pde_preact_resnet20", {"operator_options": {"form": "linear"}}),
+    "quadratic_pde_preact_resnet20": (
+        "pde_preact_resnet20",
+        {"operator_options": {"form": "quadratic"}},
+    ),
 }
 # The nets of the tests that are no contracts of one family.
 SMALL_NAMES = [*GOLDEN_NAMES[:6], "hyperbolic_resnet20", "refined_plain_net20"]  # fmt: skip

@@ -83,7 +83,7 @@ def test_the_linear_layer_equals_finite_differences(boundary, strides, data_form
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_coefficients_of_the_quadratic_form_are_those_of_the_paper(normalize):
-    layer = _built(normalize=normalize)
+    layer = _built(normalize=normalize, form="quadratic")
     s, b, c = map(_numpy, (layer.sigma, layer.b, layer.c))
     half, two, four = (0.5, 1, 1) if normalize else (1, 2, 4)
     wanted = [half * s[0] ** 2, half * s[1] ** 2, four * b[0] * b[1], two * b[0] * c[1],
@@ -143,7 +143,7 @@ def test_nine_terms_are_the_convolution(form, strides):
 
 
 def test_signed_diffusion_is_eq_44_with_the_sign_of_sigma():
-    layer, printed = _built(form="signed", seed=1), _built(seed=1)
+    layer, printed = _built(form="signed", seed=1), _built(form="quadratic", seed=1)
     found, wanted = _numpy(layer.coefficients()), _numpy(printed.coefficients())
     signs = np.sign(_numpy(layer.sigma))
     assert (signs < 0).any()
@@ -153,7 +153,7 @@ def test_signed_diffusion_is_eq_44_with_the_sign_of_sigma():
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_net_of_eq_44_has_the_same_outputs_in_the_linear_form(normalize):
-    options = {"normalize": normalize, "boundary": "replicate"}
+    options = {"form": "quadratic", "normalize": normalize, "boundary": "replicate"}
     model = fill(
         build("pde_preact_resnet20", config={"num_blocks": 1, "operator_options": options})
     )
@@ -265,7 +265,8 @@ def test_a_file_of_another_form_is_refused_with_the_way_to_convert_it(tmp_path):
 
 @pytest.mark.once
 def test_models_and_branches_inside_are_converted_too():
-    net = build("pde_preact_resnet20", config={"num_blocks": 1, "leak": 0.2, "filters": [4, 4, 4]})
+    config = {"num_blocks": 1, "leak": 0.2, "filters": [4, 4, 4], **QUADRATIC}
+    net = build("pde_preact_resnet20", config=config)
     x = keras.Input((16, 16, 3))
     model = keras.Model(x, keras.layers.Dense(2)(net(x)))
     new = to_linear_form(model)
@@ -322,7 +323,10 @@ def test_the_kernel_of_the_linear_form_is_assembled_in_float32(boundary, dtype):
         ({"form": "liner"}, "the nearest are linear, signed; .* Received: 'liner'"),
         ({"form": None}, "`form` must be one of 4 known names"),
         ({"form": ["linear"]}, "`form` must be one of 4 known names"),
-        ({"terms": ["dx"]}, r"`terms` must be None for form='quadratic'.*terms=\['dx'\]"),
+        (
+            {"form": "quadratic", "terms": ["dx"]},
+            r"`terms` must be None for form='quadratic'.*terms=\['dx'\]",
+        ),
         ({"form": "linear", "terms": "dx"}, "`terms` must be a list of names of stencils"),
         ({"form": "linear", "terms": ["dxz"]}, "the nearest are dx, dxy, dxx; .* Received: 'dxz'"),
         ({"form": "linear", "terms": []}, r"`terms` must hold one stencil .*terms=\(\)"),
@@ -346,4 +350,4 @@ def test_the_config_of_the_linear_form_is_complete():
     config = PDEConv2D(3, form="linear", seed=7).get_config()
     assert config["form"] == "linear"
     assert PDEConv2D.from_config(config).get_config() == config
-    assert keras_pdenets.layers.PDEConv2D(3).form == "quadratic"
+    assert keras_pdenets.layers.PDEConv2D(3).form == "linear"

@@ -264,11 +264,11 @@ def test_decay_leaves_norms_and_the_quadratic_form_alone():
         optimizer.build(model.trainable_variables)
         return {v.name for v in model.trainable_variables if optimizer._use_weight_decay(v)}
 
+    assert decayed() == {"kernel", "kernel_coordinates"}
+    options = {**CHECKPOINT.options, "operator_options": {"form": "quadratic"}}
+    model = build_model(dataclasses.replace(CHECKPOINT, options=options))
     assert decayed() == {"kernel"}
     assert decayed(decay_pde=True) == {"kernel", "sigma", "b", "c"}
-    options = {**CHECKPOINT.options, "operator_options": {"form": "linear"}}
-    model = build_model(dataclasses.replace(CHECKPOINT, options=options))
-    assert decayed() == {"kernel", "kernel_coordinates"}
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():

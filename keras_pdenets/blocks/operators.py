@@ -55,7 +55,7 @@ OPERATORS = {
             {
                 **_BOUNDARY,
                 "normalize": "true derivatives in place of the printed stencils",
-                "form": '`"quadratic"`, or `"linear"` for six free factors',
+                "form": '`"linear"`: six free factors, or `"quadratic"`: Eq. (44)',
                 "terms": "which stencils, for free factors",
             },
             lambda channels, filters: 6 * channels * filters,

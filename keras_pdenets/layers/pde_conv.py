@@ -67,8 +67,8 @@ class PDEConv2D(BorderedConv2D):
     Eq. (44), Yin et al. 2019, arXiv 1904.07568, summed over the input channels. The six
     parameters of a pair are trainable: 6 in place of the 9 of `Conv2D`. x runs along the columns,
     y along the rows, the grid spacing is 1 pixel. That is `form="quadratic"`: diffusion is never
-    negative, and the four last factors are products of four numbers. With `form="linear"` all six
-    are free,
+    negative, and the four last factors are products of four numbers. With `form="linear"`, the
+    default, all six are free,
 
     $$d_{xx} \partial_{xx} + d_{yy} \partial_{yy} + d_{xy} \partial_{xy} + d_x \partial_x
       + d_y \partial_y + d$$
@@ -76,6 +76,8 @@ class PDEConv2D(BorderedConv2D):
     which holds every operator of Eq. (44), with as many parameters. They are trained as
     coordinates in an orthonormal basis of the six stencils (`operators.pde_orthonormal_basis`), so
     that weight decay and optimizer see the kernel itself; `coefficients` gives the six factors.
+    It is the default because nets of it learn as well as those of full convolutions, which nets of
+    Eq. (44) do not (`tuning/results/zoo/fashion_mnist_20_pde`).
     Two more forms are there for comparison: `"signed"` is Eq. (44) with
     $\sigma |\sigma|$ in place of $\sigma^2$, `"stencils"` has the factors of the six stencils
     themselves as its parameters.
@@ -83,9 +85,10 @@ class PDEConv2D(BorderedConv2D):
     The free forms take other `terms` as well: fewer, or $\partial_{xxy}$, $\partial_{xyy}$ and
     $\partial_{xxyy}$, with which the nine span all 3x3 kernels, those of `Conv2D`.
 
-    Deviations from the paper: stencils are cross-correlations `[-1, 0, 1]` (the paper's
-    `[1, 0, -1]` is a true convolution; the class of operators is the same); the initialisation,
-    which the paper does not give, matches He's second moment (`operators.pde_initial_scales`).
+    Deviations from the paper: the default form; stencils are cross-correlations `[-1, 0, 1]` (the
+    paper's `[1, 0, -1]` is a true convolution; the class of operators is the same); the
+    initialisation, which the paper does not give, matches He's second moment
+    (`operators.pde_initial_scales`).
 
     Args:
         filters: Number of output channels.
@@ -95,7 +98,7 @@ class PDEConv2D(BorderedConv2D):
         normalize: False: the stencils as printed, without the factors 1/2. True: true
             derivatives, $\tfrac12\sigma_1^2\partial_{xx}$ and so on (Eq. 18-20). Not for the linear
             form.
-        form: `"quadratic"` (Eq. 44), `"linear"` (free factors), `"signed"` or `"stencils"`.
+        form: `"linear"` (free factors), `"quadratic"` (Eq. 44), `"signed"` or `"stencils"`.
         terms: Names of the k stencils, of `"dxx"`, `"dyy"`, `"dxy"`, `"dx"`, `"dy"`, `"id"`,
             `"dxxy"`, `"dxyy"` and `"dxxyy"`; None: the first six, those of Eq. (44).
         use_bias: Whether to add a trainable constant to each filter.
@@ -125,7 +128,7 @@ class PDEConv2D(BorderedConv2D):
         strides=1,
         boundary="zero",
         normalize=False,
-        form="quadratic",
+        form="linear",
         terms=None,
         use_bias=True,
         data_format=None,

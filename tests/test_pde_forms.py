@@ -227,8 +227,8 @@ def test_a_linear_net_of_eq_44_comes_back_to_the_quadratic_form():
 
 def test_path_integral_says_which_operators_are_of_eq_44():
     quadratic, linear = (
-        build("pde_preact_resnet20", config={"num_blocks": 1, "operator_options": {"form": form}})
-        for form in ("quadratic", "linear")
+        fill(build("pde_preact_resnet20", config={"num_blocks": 1, **form}))
+        for form in (QUADRATIC, LINEAR)
     )
     found = path_integral(quadratic)
     assert all(layer.of_eq44.all() for layer in found.layers)

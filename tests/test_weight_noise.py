@@ -125,7 +125,8 @@ def test_the_kernels_that_are_disturbed():
     x = inputs = keras.Input((4, 4, 2))
     for i, layer in enumerate((
         layers.PDEConv2D(2, form="quadratic"), layers.DecomposedConv2D(2),
-        layers.PolynomialConv2D(2), layers.QuasiLinear2D(2, multiplier=1), keras.layers.SeparableConv2D(2, 1),
+        layers.PolynomialConv2D(2), layers.QuasiLinear2D(2, multiplier=1),
+        keras.layers.SeparableConv2D(2, 1),
     )):  # fmt: skip
         layer.name = f"layer{i}"
         x = layer(x)

@@ -11,7 +11,7 @@ from keras_pdenets.operators.eq44 import discriminant
 from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.tables import write_rows
 
-_ROUNDING = 1e-5  # of weights in 32 bits; the discriminant of a random operator is some 0.2
+_ROUNDING = 1e-6  # of weights in 32 bits; the discriminant of a random operator is some 0.2
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,8 +132,10 @@ class WeightFile:
     def _data(self) -> bytes:
         head = vars(self).get("_head", b"")
         try:
-            self._file.seek(0)
-            data = self._file.read(self.size)
+            # Not through the buffer of the header, which would hide that the file has changed.
+            with BufferedReader(self._file.raw) as again:
+                again.seek(0)
+                data = again.read(self.size)
         except OSError as error:
             raise WeightsError(f"{self.path} cannot be read: {error}") from None
         finally:

@@ -27,6 +27,7 @@ from keras_pdenets.presets import Checkpoint as Checkpoint
 from keras_pdenets.presets import get_preset as get_preset
 from keras_pdenets.presets import list_models as list_models
 from keras_pdenets.presets import list_presets as list_presets
+from keras_pdenets.training.trainer import train as train
 from keras_pdenets.transforms import features as features
 from keras_pdenets.transforms import fold_block_norms as fold_block_norms
 from keras_pdenets.transforms import freeze as freeze

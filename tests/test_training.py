@@ -20,7 +20,7 @@ from keras_pdenets import WeightsError
 from keras_pdenets.data import DataSource
 from keras_pdenets.presets import Checkpoint, read_presets
 from keras_pdenets.publishing import card, release
-from keras_pdenets.training import Phase, Recipe, evaluate, train, trainer
+from keras_pdenets.training import Phase, Recipe, evaluate, phases, train
 from keras_pdenets.training.models import build_model, compiled_model
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.utils import machine
@@ -157,17 +157,15 @@ def test_one_training_at_a_time_in_a_folder(finished):
 def test_a_run_that_failed_in_its_second_epoch_goes_on(change, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),), **change)
     whole = train(recipe, tmp_path / "whole", verbose=0)
-    run_epoch = trainer._epoch
 
-    def fail(model, recipe, source, test, epoch, *rest):
-        if epoch == 1:
+    def fail(callback, batch, logs=None):
+        if len(callback._run.history) == 1 and batch == 4:
             raise KeyboardInterrupt
-        return run_epoch(model, recipe, source, test, epoch, *rest)
 
-    monkeypatch.setattr(trainer, "_epoch", fail)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "cut", verbose=0)
-    monkeypatch.setattr(trainer, "_epoch", run_epoch)
+    with monkeypatch.context() as patch:
+        patch.setattr(phases.Record, "on_train_batch_end", fail, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "cut", verbose=0)
     assert len(_log(tmp_path / "cut")) == 1
     history = train(recipe, tmp_path / "cut", verbose=0)
     for first, second in zip(history, whole, strict=True):
@@ -223,7 +221,7 @@ def test_a_time_limit_stops_before_an_epoch(tmp_path):
 
 def test_the_next_epoch_is_expected_to_grow_with_its_pixels():
     history = [{"seconds": 10.0, "image_size": 7}] * 3
-    assert trainer._expected_seconds(RECIPE, history) == pytest.approx(40.0)
+    assert phases.expected_seconds(RECIPE, history) == pytest.approx(40.0)
 
 
 def test_a_run_goes_on_with_its_own_recipe_only(finished):

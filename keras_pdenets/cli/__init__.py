@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras_pdenets
 from keras_pdenets.cli import benchmark, convert, depth, experiments, export, publish
-from keras_pdenets.cli.arguments import add_command, check_reads, path, positive, wrap
+from keras_pdenets.cli.arguments import CALLBACKS, add_command, check_reads, path, positive, wrap
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 from keras_pdenets.utils.text import printable
 
@@ -87,6 +87,17 @@ def _add_training(commands):
         help="accelerators to train on, such as 2, all or gpu:2; cpu:2 parts the CPU, for tests",
     )
 
+    train.add_argument(
+        "--data", type=path, help="own images: a folder of folders, one for each class, or an .npz"
+    )
+    train.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out files of --data that are broken"
+    )
+    train.add_argument(
+        "--callback", action="append", default=[], choices=CALLBACKS,
+        help="also this callback of Keras; several times for several",
+    )  # fmt: skip
+
     evaluate = add_command(
         commands, "evaluate", _evaluate,
         "keras-pdenets evaluate --preset pde_resnet20_fashion_mnist --sample",
@@ -118,25 +129,18 @@ def _add_lists(commands):
 # The imports stand inside the functions: Keras takes seconds to load, `--help` should not.
 
 
-def _recipe_file(preset):
-    """The recipe of a preset in this checkout."""
-    from keras_pdenets.hub.source import CHECKOUT_WEIGHTS
-    from keras_pdenets.utils.checks import lookup
-
-    recipes = {path.parent.name: path for path in CHECKOUT_WEIGHTS.glob("*/recipe.json")}
-    if not recipes:
-        raise ValueError(
-            f"There are no recipes in {CHECKOUT_WEIGHTS}: run this in a checkout, or give --recipe."
-        )
-    return lookup("preset", preset, recipes)
-
-
 def _train(options):
     from keras_pdenets.training import Recipe, train
+    from keras_pdenets.training.callbacks.named import named_callbacks
+    from keras_pdenets.training.recipe_files import recipe_file
 
-    recipe = Recipe.from_file(options.recipe or _recipe_file(options.preset))
+    recipe = Recipe.from_file(options.recipe or recipe_file(options.preset))
     out = options.out or Path("runs") / recipe.preset
-    history = train(recipe, out, options.limit_minutes, options.data_dir, devices=options.devices)
+    history = train(
+        recipe, out, options.limit_minutes, options.data_dir, devices=options.devices,
+        data=options.data, callbacks=named_callbacks(options.callback, out),
+        unreadable="skip" if options.skip_unreadable else "error",
+    )  # fmt: skip
     if len(history) < recipe.epochs:
         print(f"{len(history)} of {recipe.epochs} epochs done; the same command resumes.")
     else:

@@ -59,6 +59,13 @@ class ImageSet:
         """Names of the classes in the order of the labels, or None."""
         return self._source.class_names
 
+    @property
+    def classes(self):
+        """Number of classes: those that have a name, or of those in memory the largest label."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return int(self._held.labels.max()) + 1 if self._held.in_memory else 0
+
     def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
         """Batches for one epoch; arguments as in `load_dataset`."""
         crop = check_crop(crop)

@@ -1,4 +1,4 @@
-"""The training run of a recipe: `fit`, epoch by epoch, with the state on disk after each."""
+"""The training run of a recipe: one `fit` for a phase, the state on disk after each epoch."""
 
 import contextlib
 import time
@@ -8,33 +8,33 @@ import keras
 
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.data import DataSource
+from keras_pdenets.data.opening import check_fits, open_data
 from keras_pdenets.hub.files import load_opened, load_weights, read_checkpoint, write_weights
 from keras_pdenets.hub.source import WeightsSource
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
-from keras_pdenets.training.models import build_model, compiled_model
+from keras_pdenets.training.models import build_model
+from keras_pdenets.training.phases import Measure, Record, Run, guards_of
+from keras_pdenets.training.recipe_files import as_recipe
 from keras_pdenets.transforms import deepen
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.tables import write_rows
+from keras_pdenets.utils.text import shown
 
 STATE, LOG, WEIGHTS, RECIPE = "state.safetensors", "log.csv", "model.safetensors", "recipe.json"
 
 
-class _Capture(keras.callbacks.Callback):
-    """Takes the state at the end of the epoch, before `fit` puts averaged weights in its place."""
-
-    values = None
-
-    def __init__(self, group):
-        super().__init__()
-        self._group = group
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._group.merge(self.model)
-        self.values = state.capture(self.model)
-
-
-def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", devices=None):
+def train(
+    recipe,
+    folder=None,
+    limit_minutes=None,
+    data_dir=None,
+    verbose="auto",
+    devices=None,
+    data=None,
+    callbacks=(),
+    unreadable="error",
+):
     """Run a recipe, or resume it where it stopped.
 
     Into `folder` go, after every epoch, each written atomically: `state.safetensors` (all
@@ -47,65 +47,132 @@ def train(recipe, folder, limit_minutes=None, data_dir=None, verbose="auto", dev
     averages are averaged over the devices. A run may go on with another number of devices.
 
     Args:
-        recipe: A `Recipe`.
-        folder: Folder of this run.
+        recipe: A `Recipe`; or the name of a preset with a recipe in this checkout, or the path of a
+            recipe file.
+        folder: Folder of this run; None: `runs/` and the recipe's `preset`.
         limit_minutes: Stop before an epoch that would end after this time.
         data_dir: Folder of TFDS.
         verbose: As in `keras.Model.fit`.
         devices: None: one device, as Keras chooses it. A number or `"all"`: of the accelerators.
             `"gpu:2"`: of this kind. `"cpu:2"`: the CPU as two devices, for tests. Several
             machines: torch, through `torchrun` and with `"all"`; the first process writes.
+        data: None: the recipe's data set. A folder with one folder of images for each class, or
+            with `train` and `test` that have these; an `.npz` file; or two pairs of arrays,
+            `((images, labels), (test_images, test_labels))`.
+        callbacks: Keras callbacks. They see the measures on the recipe's `log_split` as `val_loss`
+            and `val_accuracy`. Their own state does not outlast a kill, but for the rate that
+            `RecoverFromDivergence` has cut. Where one ends the training, the net is written as it
+            is then, and another call goes on.
+        unreadable: `"skip"`: leave out files of a folder that cannot be read.
 
     Returns:
         The log: a list of one dictionary for each epoch.
 
     Raises:
-        ValueError: If there are not so many devices, or they cannot share a batch evenly.
+        ValueError: If there are not so many devices, or they cannot share a batch evenly; if the
+            data do not fit the net.
         InUseError: If another process trains in the folder now (a `RuntimeError`).
         WeightsError: If the folder holds a run of another recipe, or its state is damaged.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> net = {"architecture": "preact_resnet20", "options": {"num_blocks": 1}}
+    >>> net |= {"input_shape": (28, 28, 1), "classes": 10}
+    >>> phases = ({"epochs": 1, "image_size": 7},)
+    >>> recipe = keras_pdenets.training.Recipe("mine", net, "sample", phases, warmup_epochs=0.0)
+    >>> log = keras_pdenets.train(recipe, tempfile.mkdtemp(), verbose=0)
+    >>> sorted(log[0])
+    ['accuracy', 'epoch', 'image_size', 'loss', 'seconds', 'test_accuracy', 'test_loss']
     """
     started = time.monotonic()
+    recipe = as_recipe(recipe)
+    folder = Path("runs", recipe.preset) if folder is None else Path(folder)
+    _check_callbacks(callbacks, devices)
     others = {"recipe": recipe, "folder": folder, "limit_minutes": limit_minutes}
     others |= {"data_dir": data_dir, "verbose": 0, "devices": devices}
+    others |= {"data": data, "unreadable": unreadable}
     with use_devices(devices, (train, others)) as group:
         if recipe.batch_size % group.size:
             raise ValueError(
                 "`batch_size` of a recipe must be divisible by the number of devices. Received: "
                 f"batch_size={recipe.batch_size}, devices={devices!r}, which are {group.size}"
             )
-        folder = Path(folder)
         # The first process of a group writes; the others may be on machines without the folder.
         with locked(folder) if group.first else contextlib.nullcontext():
-            return _train(recipe, folder, started, limit_minutes, data_dir, verbose, group)
+            sources = _open_data(recipe, data, data_dir, unreadable)
+            paths = (folder / STATE, folder / LOG)
+            run = Run(recipe, group, sources, paths, limit_minutes, started)
+            return _train(run, folder, callbacks, verbose if group.first else 0)
 
 
-def _train(recipe, folder, started, limit_minutes, data_dir, verbose, group):
+def _check_callbacks(callbacks, devices):
+    wrong = [c for c in callbacks if not isinstance(c, keras.callbacks.Callback)]
+    if wrong or (callbacks and devices is not None and keras.backend.backend() == "torch"):
+        rule = "be Keras callbacks" if wrong else "be left out with devices= on torch"
+        raise ValueError(f"`callbacks` must {rule}. Received: {shown(wrong or callbacks)}")
+
+
+def _open_data(recipe, data, data_dir, unreadable):
+    """The images to train on and those to measure on, which must fit the net."""
+    if data is None:
+        splits = (recipe.train_split, recipe.log_split)
+        return [DataSource(recipe.dataset, split, data_dir) for split in splits]
+    sources = open_data(data, recipe.checkpoint.input_shape[-1], unreadable)
+    for source in sources:
+        check_fits(source, recipe.checkpoint.input_shape[-1], recipe.checkpoint.classes)
+    return sources
+
+
+def _train(run, folder, callbacks, verbose):
     """The run, as one of the processes of a group."""
+    recipe, group = run.recipe, run.group
     keras.utils.set_random_seed(recipe.seed)
-    source = DataSource(recipe.dataset, recipe.train_split, data_dir)
-    test = DataSource(recipe.dataset, recipe.log_split, data_dir)
+    if run.source.num_examples < recipe.batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most the {run.source.num_examples} images to train on. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
     with group.scope():
-        model = compiled_model(recipe, source)
+        model = run.build()
     if group.first:
-        warn_of_small_pixels(model, _some_images(source, recipe.image_size(0)))
+        warn_of_small_pixels(model, _some_images(run.source, recipe.image_size(0)))
     group.average_gradients(model.optimizer)
-    history = group.share(_resume(model, recipe, folder) if group.first else None)
+    history = run.history = group.share(_resume(model, recipe, folder) if group.first else None)
     group.start_alike(model)
-    while len(history) < recipe.epochs:
-        expected = time.monotonic() - started + _expected_seconds(recipe, history)
-        if group.share(limit_minutes is not None and expected > 60 * limit_minutes):
-            return history
-        shown = verbose if group.first else 0
-        values, row = _epoch(model, recipe, source, test, len(history), shown, group)
-        history.append(row)
-        if group.first:
-            state.write_state(folder / STATE, values, history, recipe)
-            write_rows(folder / LOG, history)
+    run.guards = guards_of(callbacks, model, history)
+    run.stopped = run.must_stop()
+    while len(history) < recipe.epochs and not run.stopped:
+        epochs = run.end_of_phase()
+        _fit_phase(model, run, epochs, callbacks, verbose)
         if recipe.ema and len(history) < recipe.epochs:
-            state.restore(model, values)
-    if group.first:
+            state.restore(model, run.values)
+        if len(history) < epochs:  # a callback has ended it
+            break
+    if group.first and not run.stopped:
         write_weights(model, folder / WEIGHTS, recipe.checkpoint)
     return history
+
+
+def _fit_phase(model, run, epochs, callbacks, verbose):
+    """Train to the end of a phase, in one `fit`."""
+    recipe, source, first = run.recipe, run.source, len(run.history)
+    size = recipe.image_size(first)
+    batches = run.group.split(
+        source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, first)
+    )
+    model.fit(
+        batches,
+        initial_epoch=first,
+        epochs=epochs,
+        shuffle=False,  # the batches are, by seed
+        callbacks=[
+            Measure(run, batches, run.test.batches(500, size)),
+            *callbacks,
+            Record(run, size or source.image_shape[0]),
+        ],
+        verbose=verbose,
+    )
 
 
 def _some_images(source, size):
@@ -135,39 +202,6 @@ def _start(model, start):
         source = build_model(read_checkpoint(file))
         load_opened(source, file)
     deepen(source, model)
-
-
-def _epoch(model, recipe, source, test, epoch, verbose, group):
-    """Train one epoch; return the captured state and the row of the log."""
-    begin = time.monotonic()
-    size = recipe.image_size(epoch)
-    batches = source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, epoch)
-    capture = _Capture(group)
-    fitted = model.fit(
-        group.split(batches),
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        shuffle=False,  # the pipeline does that, by seed
-        callbacks=[capture],
-        verbose=verbose,
-    )
-    logs = group.mean({key: values[-1] for key, values in fitted.history.items()})
-    with group.alone():
-        evaluated = group.to_evaluate(model, lambda: compiled_model(recipe, source))
-        measured = evaluated.evaluate(test.batches(500, size), verbose=0, return_dict=True)
-    row = {"epoch": epoch + 1, "image_size": size or source.image_shape[0]}
-    row |= logs | {f"test_{key}": value for key, value in measured.items()}
-    return capture.values, group.share(row | {"seconds": round(time.monotonic() - begin, 2)})
-
-
-def _expected_seconds(recipe, history):
-    """Length of the next epoch: as the last one, in proportion to the pixels."""
-    if not history:
-        return 0.0
-    last = history[-1]
-    size = recipe.image_size(len(history)) or max(recipe.checkpoint.input_shape[:2])
-    before = recipe.image_size(len(history) - 1) or max(recipe.checkpoint.input_shape[:2])
-    return last["seconds"] * max(1.0, size / before) ** 2
 
 
 def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):

@@ -83,6 +83,7 @@ class RecoverFromDivergence(keras.callbacks.Callback):
         self.factor = check_number("factor", factor, "in (0, 1)", lambda f: 0 < f < 1)
         self.retries = check_integer("retries", retries, 1)
         self.explosion = check_number("explosion", explosion, "above 1", lambda e: e > 1)
+        self._before = 0
         self._start()
 
     def _start(self):
@@ -91,8 +92,27 @@ class RecoverFromDivergence(keras.callbacks.Callback):
         self._good = self._candidate = self._first_loss = self._schedule = None
         self._loss_is_empty = False
 
+    @property
+    def total(self):
+        """Number of recoveries in all trainings of this callback, and in those it goes on with."""
+        return self._before + self.recoveries
+
+    def resume(self, model, recoveries):
+        """Cut the learning rate of a training that goes on, as often as it was cut before.
+
+        Args:
+            model: The compiled model, with a schedule: a variable comes back by itself.
+            recoveries: Number of recoveries before.
+        """
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        base = learning_rate_of(optimizer)
+        if isinstance(base, keras.optimizers.schedules.LearningRateSchedule):
+            optimizer.learning_rate = ScaledSchedule(base, self.factor**recoveries)
+        self._before = recoveries
+
     def on_train_begin(self, logs=None):
         """Start again."""
+        self._before += self.recoveries
         self._start()
 
     def on_train_batch_begin(self, batch, logs=None):

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import keras_pdenets
 from keras_pdenets.cli import benchmark, convert, depth, experiments, export, publish
-from keras_pdenets.cli.arguments import CALLBACKS, add_command, check_reads, path, positive, wrap
+from keras_pdenets.cli.arguments import (
+    CALLBACKS,
+    add_command,
+    check_reads,
+    count,
+    path,
+    positive,
+    wrap,
+)
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 from keras_pdenets.utils.text import printable
 
@@ -106,6 +114,14 @@ def _add_training(commands):
     evaluate.add_argument("--preset", required=True, help="a name that `presets` lists")
     evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
 
+    predict = add_command(
+        commands, "predict", _predict, "keras-pdenets predict resnet20_fashion_mnist shoe.png",
+        help="name what image files show",
+    )  # fmt: skip
+    predict.add_argument("model", help="a preset, or a .keras file")
+    predict.add_argument("images", nargs="+", type=path, help="image files")
+    predict.add_argument("--top", type=count, default=3, help="classes to print for each (3)")
+
     pin = add_command(
         commands, "pin", _pin, 'keras-pdenets pin --run runs/my_net --hardware "NVIDIA H100"',
         help="make a preset of a finished run (for developers)", reads=("run_folder",), data=True,
@@ -165,6 +181,15 @@ def _evaluate(options):
         f"{preset.name} ({file.place}): accuracy {result['accuracy']:.2f} % on {result['images']} "
         f"images; the card says {preset.metrics[claimed]:.2f} %"
     )
+    return 0
+
+
+def _predict(options):
+    from keras_pdenets.training.predicting import predict
+
+    for image, classes in predict(options.model, options.images):
+        shown = ", ".join(f"{printable(n)} {100 * p:.1f} %" for n, p in classes[: options.top])
+        print(f"{printable(str(image), 200)}: {shown}")
     return 0
 
 

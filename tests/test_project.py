@@ -1,6 +1,7 @@
 """The command line, the plots, and what the README says."""
 
 import importlib
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -26,9 +27,43 @@ from keras_pdenets.utils.extras import require
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_readme_has_the_table_of_the_code():
+def _pages():
+    guides = [*(ROOT / "docs" / "guides").glob("*.md"), ROOT / "weights" / "README.md"]
+    return [ROOT / "README.md", ROOT / "tuning" / "results" / "README.md", *guides]
+
+
+def test_the_page_of_the_weights_has_the_table_of_the_code():
+    page = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    assert presets.markdown_table() in page, "run: keras-pdenets models"
+
+
+def test_the_readme_is_short_and_its_table_is_that_of_the_code():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert presets.markdown_table() in readme, "run: keras-pdenets models"
+    assert len(readme.split()) <= 700
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+) \| `(\w+)` \| ([\d.]+) % \|$", readme, re.M)
+    assert len(rows) == 5
+    for builder, count, name, accuracy in rows:
+        preset = keras_pdenets.get_preset(name)
+        assert preset.checkpoint.row.builder == builder
+        assert f"| {count} | `{name}` | {accuracy} % |" in presets.markdown_table()
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in _pages():
+        for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.once
+def test_snippets_of_the_readme_print_what_it_says(capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", readme, re.S)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+        said = [line.rpartition("# ")[2].split(":")[0].removesuffix(" sections")
+                for line in snippet.splitlines() if line.startswith("print(")]  # fmt: skip
+        assert capsys.readouterr().out.splitlines() == said
 
 
 def test_the_public_names_are_those_of_the_table():

@@ -1,4 +1,4 @@
-"""Named lists of cases: the commands behind the figures of the README."""
+"""Named lists of cases: the commands behind the figures of docs/guides/speed.md."""
 
 from dataclasses import dataclass
 

@@ -216,7 +216,7 @@ def check_flat(name: str, value: Any, largest: float = math.inf) -> None:
 
 
 def markdown_table() -> str:
-    """The table of models, as it stands in the README."""
+    """The table of models, as it stands in `weights/README.md`."""
     presets = read_presets()
     lines = ["| builder | operator | trainable parameters | checkpoint | accuracy |"]
     lines.append("|---|---|---:|---|---:|")

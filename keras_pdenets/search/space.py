@@ -34,7 +34,8 @@ class SearchSpace(Record):
         rules: How the depth search grows its net (`GrowthRules`), epsilon among it.
         tracks: Number of choices of operator, width and rate that grow on after the first training.
         start: Start of the residual branches: `"zero"`, `"1/L"` or `"ordinary"`. With the last,
-            the distance of shallow nets depends on their depth, and the rule fails (README).
+            the distance of shallow nets depends on their depth, and the rule fails: see
+            docs/guides/depth.md.
         filters: Width of each section, or None: the architecture's.
         stage_epochs: Epochs of every training of the depth search but the annealed ones.
         anneal_epochs: Epochs at the end of every full training in which the rate falls to 0.

@@ -11,7 +11,8 @@ from keras_pdenets.operators.eq44 import discriminant
 from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.tables import write_rows
 
-_ROUNDING = 1e-6  # of weights in 32 bits; the discriminant of a random operator is some 0.2
+# Of free factors that are stored in 16 bits, relative; those of products are exact.
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +53,7 @@ class LayerAction:
     @property
     def of_eq44(self):
         """Which operators have sigma, b and c for the plane; shape (input channels, filters)."""
-        lowest = -_ROUNDING * np.abs(self.variance).max()
-        return (self.variance >= lowest).all(axis=0) & (np.abs(self.discriminant) <= _ROUNDING)
+        return (self.variance >= 0).all(axis=0) & (np.abs(self.discriminant) <= _ROUNDING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +146,9 @@ def path_integral(model, velocity=0.0):
     forms are in general not, and their energies are those along x and along y alone. The report
     counts them.
 
+    Free factors may have been stored in 16 bits: there a $\sigma^2$ below 0.001 of the operator's
+    size (the root of its six squared factors) is 0, and so is such a discriminant.
+
     Energies need $\sigma^2 > 0$. Where it is not, they are NaN, and the report says how many
     operators were left out. $1/\sigma^2$ has no mean over operators whose $\sigma$ is normally
     distributed, so a layer is summed up by its medians.
@@ -190,7 +193,11 @@ def path_integral(model, velocity=0.0):
 
 
 def _energies(layer, velocity):
+    factors = _factors(layer)
     variance, drift, growth = line_equation(layer)
+    if len(layer.weights) - layer.use_bias == 1:  # free factors
+        least = _ROUNDING * np.sqrt(np.square(factors).sum(axis=0))
+        variance = np.where(np.abs(variance) > least, variance, 0.0)
     defined = variance > 0
     variance_there = np.where(defined, variance, np.nan)
     return LayerAction(
@@ -200,7 +207,7 @@ def _energies(layer, velocity):
         growth,
         kinetic=(velocity + drift) ** 2 / (2.0 * variance_there),
         potential=growth - 0.5 * np.log(variance_there),
-        discriminant=discriminant(_factors(layer)),
+        discriminant=discriminant(factors),
     )
 
 

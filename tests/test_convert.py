@@ -10,11 +10,9 @@ from conftest import build, fill, to_format
 import keras_pdenets
 from keras_pdenets.layers import DecomposedConv2D, PDEConv2D
 from keras_pdenets.operators import pde_orthonormal_basis
-from keras_pdenets.transforms import convert, fold, to_linear_form
+from keras_pdenets.transforms import convert, fold
 from keras_pdenets.transforms.conversion.least_squares import NormalEquations, ridge_solve
 from keras_pdenets.transforms.conversion.solving import Conversion
-
-LINEAR = {"operator_options": {"form": "linear"}}
 
 
 def _numpy(tensor):
@@ -168,13 +166,12 @@ def test_a_folded_pde_net_comes_back():
     plain, _ = fold(pde, portable=True)
     data = _images(50, (16, 16))
     new, report = convert(plain, "pde", data, layers="stage*", verbose=0)
-    linear = to_linear_form(pde)
     assert max(layer.error for layer in report.layers) < 1e-9
     names = {layer.name for layer in report.layers}
-    assert names == {layer.name for layer in linear.layers if type(layer) is PDEConv2D}
+    assert names == {layer.name for layer in pde.layers if type(layer) is PDEConv2D}
     _same_outputs(pde, new, data)
     # The last of a block takes no batch norm in.
-    found, wanted = (_numpy(n.get_layer("stage0_block0_conv1").coordinates) for n in (new, linear))
+    found, wanted = (_numpy(n.get_layer("stage0_block0_conv1").coordinates) for n in (new, pde))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 

@@ -107,12 +107,13 @@ def _files(parser):
 @pytest.mark.parametrize("words", [w for w in COMMANDS if _files(COMMANDS[w])], ids=" ".join)
 def test_a_missing_file_is_named(words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    required = {"export": ["--format", "onnx", "--out", "o"], "pin": ["--hardware", "h"]}
+    required = {"export": ["--format", "onnx", "--out", "o"], "pin": ["--hardware", "h"],
+                "convert": ["--data", str(tmp_path), "--out", "o"]}  # fmt: skip
     for action in _files(COMMANDS[words]):
         others = [str(tmp_path) for other in _files(COMMANDS[words])
                   if not other.option_strings and other is not action]  # fmt: skip
         given = [f"{''.join(action.option_strings[:1])}=~/nofile.json".lstrip("=")]
-        assert cli.main([*words, *others, *given, *required.get(words[0], [])]) == 1
+        assert cli.main([*words, *required.get(words[0], []), *others, *given]) == 1
         error = capsys.readouterr().err
         assert f"`{action.dest}` must be a file or folder that exists" in error
         assert str(tmp_path / "nofile.json") in error

@@ -40,8 +40,9 @@ def image_size(path):
 def opened(file, name=None):
     """An image file of Pillow; whatever goes wrong in the context is an error that names it."""
     image = require("PIL.Image", "images")
+    read = image.open
     try:
-        with image.open(file) as picture:
+        with read(file) as picture:
             yield picture
     # A broken file may raise what its decoder happens to stumble over.
     except (OSError, ValueError, SyntaxError, EOFError, image.DecompressionBombError) as error:

@@ -1,12 +1,14 @@
 """The command line, the plots, and what the README says."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import build
@@ -211,3 +213,25 @@ def test_pictures(tmp_path):
         plot_flow(refined, images[0], ["pool"], tmp_path / "f.png")
     for name in ("a/p.png", "log.png", "k.png", "d.png", "f.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+ROOMS = ["", ".analysis", ".layers", ".operators", ".transforms"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_function_and_layer_has_an_example(room):
+    module = importlib.import_module(f"keras_pdenets{room}")
+    public = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
+    own = {
+        name: value
+        for name, value in public.items()
+        if getattr(value, "__module__", "").startswith("keras_pdenets")
+        and (inspect.isfunction(value) or _is_layer(value))
+    }
+    assert own
+    assert [name for name, value in own.items() if ">>> " not in (value.__doc__ or "")] == []
+
+
+def _is_layer(value):
+    return inspect.isclass(value) and issubclass(value, keras.layers.Layer)

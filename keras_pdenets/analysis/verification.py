@@ -33,6 +33,13 @@ def record_golden(model, images):
     Raises:
         ValueError: If the images are others, or the model has no classifier or more than one input.
         WeightsError: If two variables of the model have the same name.
+
+    Example:
+    >>> import keras_pdenets
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> net = keras_pdenets.load_model("resnet20_fashion_mnist")
+    >>> keras_pdenets.analysis.record_golden(net, images[:2]).logits.shape
+    (2, 10)
     """
     check_keras_model(model)
     images = np.asarray(images)

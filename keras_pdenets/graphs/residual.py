@@ -60,6 +60,12 @@ def find_blocks(model: Any) -> list[ResidualBlock]:
 
     Raises:
         ValueError: If there is none.
+
+    Example:
+    >>> import keras_pdenets
+    >>> blocks = keras_pdenets.analysis.find_blocks(keras_pdenets.PreActResNet20(weights=None))
+    >>> len(blocks)
+    9
     """
     check_keras_model(model)
     return residual_blocks(read_graph(model))

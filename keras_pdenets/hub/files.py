@@ -44,6 +44,17 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
         ValueError: If `path` is no path, or `float16` is neither True nor False.
         WeightsError: If two variables have the same name, as in a model that holds two nets, or a
             value is not finite.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import keras_pdenets
+    >>> path = Path(tempfile.mkdtemp(), "model.safetensors")
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(28, 28, 1), classes=10)
+    >>> record = keras_pdenets.Checkpoint("preact_resnet20", (28, 28, 1), 10)
+    >>> keras_pdenets.write_weights(net, path, record)
+    >>> keras_pdenets.load_model(path).output_shape
+    (None, 10)
     """
     path, float16 = check_path("path", path), check_flag("float16", float16)
     tensors = {}
@@ -115,6 +126,14 @@ def load_weights(
             not fit the model, or the model normalises pixels otherwise than the file's record
             says. In either case the model is as before.
         ValueError: If `path` is no path, or `new_head` or `allow_nonfinite` neither True nor False.
+
+    Example:
+    >>> import keras_pdenets
+    >>> net = keras_pdenets.load_model("resnet20_fashion_mnist")
+    >>> other = keras_pdenets.load_model("resnet20_fashion_mnist")
+    >>> report = keras_pdenets.load_weights(other, net.load_report.path)
+    >>> len(report.loaded) == len(other.weights)
+    True
     """
     path, new_head = check_path("path", path), check_flag("new_head", new_head)
     allow_nonfinite = check_flag("allow_nonfinite", allow_nonfinite)

@@ -55,6 +55,14 @@ def nearest_eq44(
 
     Returns:
         The arrays $\sigma$, b, c, each of shape (2, ...): the first along x, the second along y.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.operators import nearest_eq44, pde_kernel
+    >>> kernel = np.random.default_rng(0).normal(size=(3, 3))
+    >>> error = np.linalg.norm(pde_kernel(*nearest_eq44(kernel)) - kernel)
+    >>> bool(0 < error < np.linalg.norm(kernel))
+    True
     """
     # (row, column, ...) in orthonormal coordinates of each axis, the pair first
     m = np.moveaxis(np.einsum("ih,jw,hw...->ij...", _AXIS, _AXIS, kernels), (0, 1), (-2, -1))

@@ -42,6 +42,11 @@ def pde_basis(normalize: bool = False, terms: tuple[str, ...] = PDE_TERMS) -> np
 
     Returns:
         Array of shape (k, 3, 3), cross-correlation kernels `[row, column]`.
+
+    Example:
+    >>> from keras_pdenets.operators import pde_basis
+    >>> pde_basis(terms=("dxx",))[0, 1].tolist()  # the row of the pixel
+    [1.0, -2.0, 1.0]
     """
     stencils = [_ALL_TERMS[name] for name in terms]
     kernels = np.stack([s.kernel for s in stencils])
@@ -61,6 +66,13 @@ def pde_orthonormal_basis(terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
     Returns:
         Array Q of shape (k, 3, 3), read-only: $\langle Q_j, Q_k \rangle = \delta_{jk}$. Its first
         kernels span what as many first stencils do, so that it is the same on every machine.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.operators import pde_orthonormal_basis
+    >>> basis = pde_orthonormal_basis().reshape(6, 9)
+    >>> bool(np.allclose(basis @ basis.T, np.eye(6)))
+    True
     """
     kernels = pde_basis(terms=terms)
     q, r = np.linalg.qr(kernels.reshape(-1, 9).T)
@@ -82,6 +94,12 @@ def derivative_factors(basis: np.ndarray, terms: tuple[str, ...] = PDE_TERMS) ->
     Returns:
         Array of shape (j, k): for the six stencils the factors of $\partial_{xx}, \partial_{yy},
         \partial_{xy}, \partial_x, \partial_y, 1$.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.operators import derivative_factors, pde_basis
+    >>> np.diag(derivative_factors(pde_basis())).tolist()  # the stencil of dxy is 4 times dxy
+    [1.0, 1.0, 4.0, 2.0, 2.0, 1.0]
     """
     moments = np.stack([moment_weights(*_ALL_TERMS[name].derivative) for name in terms])
     return np.einsum("jhw,khw->jk", moments, basis)
@@ -103,6 +121,12 @@ def pde_coefficients(
 
     Returns:
         Array of shape (6, ...).
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.operators import pde_coefficients
+    >>> pde_coefficients(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([5.0, 6.0])).tolist()
+    [1.0, 4.0, 12.0, 18.0, 20.0, 30.0]
     """
     diffusion = sigma * np.abs(sigma) if signed else sigma**2
     return np.stack([*diffusion, b[0] * b[1], b[0] * c[1], b[1] * c[0], c[0] * c[1]])
@@ -121,6 +145,13 @@ def pde_kernel(
 
     Returns:
         Array of shape (3, 3, input channels, filters).
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.operators import pde_kernel
+    >>> zero, one = np.zeros((2, 1, 1)), np.ones((2, 1, 1))
+    >>> pde_kernel(one, zero, zero)[..., 0, 0].tolist()  # the Laplacian
+    [[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]
     """
     # (6, 3, 3) x (6, n, o) -> (3, 3, n, o)
     return np.tensordot(pde_basis(normalize), pde_coefficients(sigma, b, c), axes=(0, 0))
@@ -147,6 +178,12 @@ def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[fl
 
     Raises:
         ValueError: If `input_channels` is not a positive integer.
+
+    Example:
+    >>> from keras_pdenets.operators import pde_initial_scales
+    >>> s, beta, gamma = pde_initial_scales(64)
+    >>> round((2 * beta**2 + gamma**2) ** 2 + 44 * s**4, 6) == 2 / 64
+    True
     """
     input_channels = check_integer("input_channels", input_channels, 1)
     he = 2.0 / input_channels

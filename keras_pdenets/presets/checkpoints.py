@@ -175,7 +175,13 @@ def list_presets(pattern: str | None = None) -> list[str]:
 
 
 def get_preset(name: str) -> Preset:
-    """The row of a checkpoint, or ValueError with all names, the nearest first."""
+    """The row of a checkpoint, or ValueError with all names, the nearest first.
+
+    Example:
+    >>> import keras_pdenets
+    >>> keras_pdenets.get_preset("pde_resnet20_fashion_mnist").checkpoint.input_shape
+    (28, 28, 1)
+    """
     return lookup("preset", name, read_presets())
 
 

@@ -38,6 +38,15 @@ def distil(
 
     Raises:
         ValueError: If an argument is out of range, or the outputs are no classes.
+
+    Example:
+    >>> import keras_pdenets
+    >>> from keras_pdenets.transforms import distil
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> teacher = keras_pdenets.load_model("resnet20_fashion_mnist")
+    >>> student = keras_pdenets.load_model("pde_resnet20_fashion_mnist")
+    >>> distil(student, teacher, images[:32], batch_size=16, verbose=0) is student
+    True
     """
     epochs = check_integer("epochs", epochs, 1)
     batch_size = min(check_integer("batch_size", batch_size, 1), len(data))

@@ -230,6 +230,14 @@ def test_every_variable_gets_a_gradient():
             assert np.abs(old - keras.ops.convert_to_numpy(variable)).max() > 0, variable.path
 
 
+@pytest.mark.once
+def test_the_documentation_says_what_the_default_weights_are():
+    assert "(the default: `pde_resnet50_fashion_mnist`)" in keras_pdenets.PDEResNet50.__doc__
+    assert "refused, as this architecture has no checkpoint" in keras_pdenets.ResNet18.__doc__
+    with pytest.raises(ValueError, match=r"it has no checkpoint yet\. Use weights=None"):
+        keras_pdenets.ResNet18()
+
+
 def test_preprocessing_normalizes_and_leaves_the_input_alone(images):
     model = build("preact_resnet20", config={"num_blocks": 1})
     normalized = keras.Model(model.input, model.get_layer("preprocessing").output)

@@ -23,6 +23,7 @@ from keras_pdenets.utils.checks import as_shape, check_flag
 
 _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
+_NO_CHECKPOINT = "the default: refused, as this architecture has no checkpoint yet"
 
 
 def application(signature: Callable[_P, Any], name: str) -> Callable[_P, Any]:
@@ -40,6 +41,7 @@ def application(signature: Callable[_P, Any], name: str) -> Callable[_P, Any]:
         reference=row.reference,
         count=row.parameters,
         side=row.side,
+        hub=f"the default: `{row.preset}`" if row.preset else _NO_CHECKPOINT,
         options="\n".join(_documented(*item) for item in row.family.options.items()),
     )
     return builder

@@ -7,8 +7,8 @@ of `keras.applications`, in its order; images have pixels 0-255.
 
 Args:
     include_top: Whether to end in global pooling and a classifier.
-    weights: `"hub"` (this architecture's own checkpoint), a name out of `list_presets()`,
-        `"hf://organisation/repo[@revision]"`, a safetensors file or a folder with
+    weights: `"hub"` ({hub}), a name out of
+        `list_presets()`, `"hf://organisation/repo[@revision]"`, a safetensors file or a folder with
         `model.safetensors`, or None for random weights. Random for None only.
     input_tensor: Symbolic tensor to use as the input.
     input_shape: Shape of an image in the order of `data_format`; sides may be None. Default: the

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pdenets.graphs.graph import has_graph, read_graph
+from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.refinement.chains import is_exact
 from keras_pdenets.transforms.refinement.cutting import apply_chains
 from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz, slope_of
@@ -118,8 +119,8 @@ def _in_order(model, data):
 def _compare(plain, blended, size):
     """The numbers of one output of one chunk."""
     return {
-        "measured": _norms(_array(size.value) - _array(plain)).max(),
-        "estimate": _norms(_array(blended) - _array(plain)).max() / _SHARE,
+        "measured": _norms(as_float64(size.value) - as_float64(plain)).max(),
+        "estimate": _norms(as_float64(blended) - as_float64(plain)).max() / _SHARE,
         "error": size.error if isinstance(size.error, str) else size.error.max(),
         "ball": size.ball if isinstance(size.ball, str) else size.ball[0],
     }
@@ -127,10 +128,6 @@ def _compare(plain, blended, size):
 
 def _larger(a, b):
     return next((x for x in (a, b) if isinstance(x, str)), None) or max(a, b)
-
-
-def _array(value):
-    return np.asarray(ops.convert_to_numpy(value), "float64")
 
 
 def _norms(array):
@@ -184,7 +181,7 @@ class _Rules:
         value = ops.stop_gradient(values[0])
         error, ball = self._propagate(layer, sizes, kwargs, tuple(value.shape))
         if self._errs(layer):
-            own = _norms(_array(value) - _array(layer(*args, **kwargs)))
+            own = _norms(as_float64(value) - as_float64(layer(*args, **kwargs)))
             path = self.plan.paths[id(layer)]
             self.layers[path] = max(self.layers.get(path, 0.0), float(own.max()))
             error = error if isinstance(error, str) else error + own
@@ -218,7 +215,7 @@ class _Rules:
                 return error or unknown, ball or unknown
             error = error or constant * sizes[0].error
             if ball is None:
-                still = _norms(_array(layer(_zeros(sizes[0]))))[0]
+                still = _norms(as_float64(layer(_zeros(sizes[0]))))[0]
                 own, reach = sizes[0].ball
                 ball = (constant * own, constant * reach + still)
             return error, ball
@@ -247,7 +244,7 @@ class _Rules:
             # Both the chain and the activation that it errs from keep distances.
             still = self._refined(layer, _zeros(size), activate=False)
             steepest = self._constant(layer, size)
-            own += activation.leak * (steepest * reach + own + _norms(_array(still))[0])
+            own += activation.leak * (steepest * reach + own + _norms(as_float64(still))[0])
         elif linear is not None:
             own *= slope_of(layer.activation)
         return ball[0] + own, ball[1]

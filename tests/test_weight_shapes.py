@@ -89,7 +89,7 @@ def test_shapes_of_any_size_take_no_memory():
     ],
 )
 def test_what_is_too_deep_is_not_built(name, options):
-    with pytest.raises(ValueError, match="layers one behind the other; from a file come up to 512"):
+    with pytest.raises(ValueError, match="layers in sequence; from a file come up to 512"):
         weight_shapes(Checkpoint(name, (8, 8, 1), 3, options))
 
 

@@ -90,8 +90,8 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
     Raises:
         ValueError: If the model cannot be compared: other inputs, other layers, or another
             precision and no `tolerance`. If `tolerance` is negative or not finite.
-        WeightsError: If weights or golden file cannot be had, or no net can have given the numbers
-            of the golden file, or it has no digest of any of the weights.
+        WeightsError: If weights or golden file cannot be obtained, or no net can have given the
+            numbers of the golden file, or it has no digest of any of the weights.
 
     Example:
     >>> import keras_pdenets

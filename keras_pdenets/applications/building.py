@@ -71,7 +71,7 @@ def load_model(
     Raises:
         TypeError: If the builder has no such argument.
         ValueError: If there is no such preset, or an argument is out of range.
-        WeightsError: If the weights cannot be had or do not fit.
+        WeightsError: If the weights cannot be obtained or do not fit.
 
     Example:
     >>> import keras_pdenets

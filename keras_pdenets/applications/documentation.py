@@ -35,7 +35,7 @@ Returns:
 
 Raises:
     ValueError: If an argument is out of range or contradicts the checkpoint.
-    WeightsError: If the weights cannot be had or do not fit.
+    WeightsError: If the weights cannot be obtained or do not fit.
 
 Example:
 

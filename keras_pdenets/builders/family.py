@@ -30,7 +30,7 @@ class Family:
     Args:
         name: Its name, which stands on the cards of its checkpoints.
         config: Its frozen dataclass of architecture arguments; its `blocks` says how many blocks a
-            net has, its `depth` how many layers one behind the other.
+            net has, its `depth` how many layers in sequence.
         build: Function of a config and `ModelOptions` that returns a `keras.Model`.
         signature: A function without a body: the arguments of its public builders.
         options: Fields of the config among these, with their documentation.

@@ -109,7 +109,7 @@ class HyperbolicResNetConfig:
 
     @property
     def depth(self):
-        """Layers one behind the other."""
+        """Number of layers in sequence."""
         return 2 * self.blocks
 
     @property

@@ -78,7 +78,7 @@ class PlainNetConfig:
 
     @property
     def depth(self):
-        """Layers one behind the other."""
+        """Number of layers in sequence."""
         return self.blocks * (2 + (self.steps or 1))
 
 

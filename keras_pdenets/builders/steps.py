@@ -81,7 +81,7 @@ class ResidualConfig:
 
     @property
     def depth(self):
-        """Layers one behind the other: a sum and an activation for each slope of a block."""
+        """Number of layers in sequence: a sum and an activation for each slope of a block."""
         return 2 * self.blocks * len(getattr(SCHEMES.get(self.scheme), "weights", (1,)))
 
 

@@ -2,7 +2,7 @@
 
 
 class WeightsError(RuntimeError):
-    """Weights cannot be had, read or used; the model was not touched."""
+    """Weights cannot be obtained, read or used; the model was not touched."""
 
 
 class IntegrityError(WeightsError):

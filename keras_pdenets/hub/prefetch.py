@@ -21,7 +21,7 @@ def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
 
     Raises:
         ValueError: If there is no such preset, or an argument is of another kind.
-        WeightsError: If a file cannot be had. With `"all"` the others are fetched first.
+        WeightsError: If a file cannot be obtained. With `"all"` the others are fetched first.
 
     Example:
     >>> import keras_pdenets

@@ -10,7 +10,7 @@ from keras_pdenets.builders import ModelOptions
 from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
-# Layers one behind the other: 256 blocks take seconds to build, and Keras walks along the graph by
+# Layers in sequence: 256 blocks take seconds to build, and Keras walks along the graph by
 # recursion, 1000 layers at most.
 MOST_DEPTH = 512
 
@@ -48,7 +48,7 @@ def _check_depth(checkpoint: Checkpoint) -> None:
     depth = checkpoint.row.config(checkpoint.options).depth
     if depth > MOST_DEPTH:
         raise ValueError(
-            f"a net of {depth} layers one behind the other; from a file come up to {MOST_DEPTH}. A "
+            f"a net of {depth} layers in sequence; from a file come up to {MOST_DEPTH}. A "
             "deeper one can be built with weights=None and filled by load_weights."
         )
 

@@ -23,7 +23,7 @@ class ClipFlowStep(FlowStep):
         low: Lower end.
         high: Upper end, or None.
         promote: None (no weights), `"channel"` (one gain for each channel), `"depthwise"` or
-            `"conv"` (3x3 kernels before and behind the bend). All start as the plain step. Inputs
+            `"conv"` (3x3 kernels on either side of the kink). All start as the plain step. Inputs
             that are no images take `"channel"` for all three.
         data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
         **kwargs: Arguments of `keras.layers.Layer`.

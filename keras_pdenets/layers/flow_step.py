@@ -1,4 +1,4 @@
-"""What the steps of an activation's flow share: weights before and behind the bend."""
+"""What the steps of an activation's flow share: weights on either side of the kink."""
 
 from keras import ops
 

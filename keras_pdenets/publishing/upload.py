@@ -130,7 +130,7 @@ def read_back(repo: str, commit: str, files: dict[str, Path], cache: Path) -> di
 
     Raises:
         IntegrityError: If a file came with other bytes.
-        WeightsError: If one cannot be had without a token.
+        WeightsError: If one cannot be obtained without a token.
     """
     found = {}
     for name, sent in files.items():

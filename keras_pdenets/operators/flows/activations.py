@@ -164,5 +164,5 @@ def largest_slope(activation: Callable[..., np.ndarray]) -> float:
     1.129
     """
     steepest = max(-smallest_slope(lambda z: -activation(z)), -smallest_slope(activation))
-    # The central differences miss a part of that where there is a bend.
+    # The central differences miss a part of that where there is a kink.
     return steepest * (1 + 2e-5)

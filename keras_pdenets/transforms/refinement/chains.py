@@ -29,7 +29,7 @@ class ActivationChain:
 
     Args:
         steps: The layers.
-        slope: Slope of the activation where the steps of a `ClipFlowStep` chain bend it.
+        slope: Slope of the activation where the steps of a `ClipFlowStep` chain have their kink.
     """
 
     steps: list
@@ -53,7 +53,7 @@ class ActivationChain:
         factor = 1.0
         for step in self.steps:
             factor *= 1 - step.rate
-            # It jumped over the bend. A bend on the other side takes it no farther away, as no step
+            # It jumped over the kink. A kink on the other side takes it no farther away, as no step
             # more than mirrors.
             if factor < 0:
                 break

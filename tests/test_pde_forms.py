@@ -10,6 +10,7 @@ from keras_pdenets.analysis import path_integral
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.layers import PDEConv2D
+from keras_pdenets.layers.pde_conv import FORMS
 from keras_pdenets.operators import (
     PDE_STENCILS,
     STENCILS,
@@ -104,6 +105,27 @@ def test_the_start_of_the_free_forms_has_the_second_moment_of_he(form):
     # Six squared normal numbers, 1,000 draws, 32 pairs: a relative standard error of 0.0032.
     assert mean.mean() == pytest.approx(2 / channels, rel=0.015)
     assert np.abs(mean * channels / 2 - 1).max() < 5 * (2 / 6 / 1000) ** 0.5
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", FORMS)
+def test_the_second_moment_over_ten_layers_is_within_a_factor_of_two_of_hes(form):
+    def last(make):
+        found = []
+        for start in range(0, 50, 10):
+            x = np.random.default_rng(start).normal(size=(4, 16, 16, 32)).astype("float32")
+            for seed in range(start, start + 10):
+                x = keras.ops.relu(make(seed)(x))
+            found.append(np.square(_numpy(x)).mean())
+        return np.median(found)
+
+    wanted = last(
+        lambda seed: keras.layers.Conv2D(
+            32, 3, padding="same", kernel_initializer=keras.initializers.HeNormal(seed)
+        )
+    )
+    found = last(lambda seed: PDEConv2D(32, form=form, seed=seed))
+    assert 0.5 < found / wanted < 2
 
 
 @pytest.mark.parametrize("form", ["linear", "stencils"])

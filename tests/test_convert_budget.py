@@ -239,6 +239,18 @@ def test_the_command_converts_a_file(tmp_path, capsys):
     assert load_pictures(tmp_path / "images.npy", (10, 10, 3), 3).shape == (3, 10, 10, 3)
     assert load_pictures(pictures, (6, 7, 1)).shape == (12, 6, 7, 1)
     assert load_pictures(pictures, (3, 6, 7), 2, "channels_first").shape == (2, 3, 6, 7)
+    # As `predict` sees them: turned by their EXIF data.
+    from PIL import Image
+
+    turned = Image.new("RGB", (8, 8), "black")
+    turned.paste("white", (0, 0, 8, 4))
+    exif = turned.getexif()
+    exif[274] = 3  # by half a turn
+    (tmp_path / "turned").mkdir()
+    turned.save(tmp_path / "turned" / "a.jpg", exif=exif, quality=100)
+    (image,) = load_pictures(tmp_path / "turned", (8, 8, 1))
+    assert image[:4].max() < 20
+    assert image[4:].min() > 235
     assert cli.main([*words[:-6], "--out", str(tmp_path / "net.h5")]) == 1
     assert "`out` must be a .keras file" in capsys.readouterr().err
     with pytest.raises(ValueError, match="`path` must hold pictures"):

@@ -3,17 +3,17 @@
 import keras
 import numpy as np
 
+from keras_pdenets.data.resizing import fit_image
+from keras_pdenets.data.sources.files import ENDINGS, read_image
 from keras_pdenets.utils.checks import check_integer, check_path
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def load_pictures(path, shape, count=None, data_format=None):
     """Images without labels: the pictures in a folder and those below it, or a file of an array.
 
     Args:
-        path: A folder of pictures (pixels of 0-255, brought to the size of the model), or a `.npy`
-            file with images as the model takes them.
+        path: A folder of pictures (pixels of 0-255, brought to the size of the model and cut at
+            the centre, as in training), or a `.npy` file with images as the model takes them.
         shape: Shape of one image; sides that are open need a file.
         count: Number of pictures, spread evenly over the sorted names; None: all.
         data_format: Order of the axes in `shape`, or None for Keras' default.
@@ -31,9 +31,11 @@ def load_pictures(path, shape, count=None, data_format=None):
     if path.is_file():
         images = np.load(path, allow_pickle=False)
         return images if count is None else images[: check_integer("count", count, 1)]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
     if not files:
-        raise ValueError(f"`path` must hold pictures ({', '.join(_SUFFIXES)}). Received: {path}")
+        raise ValueError(
+            f"`path` must hold pictures ({', '.join(sorted(ENDINGS))}). Received: {path}"
+        )
     if count is not None and check_integer("count", count, 1) < len(files):
         files = [files[i] for i in np.linspace(0, len(files) - 1, count).round().astype(int)]
     first = (data_format or keras.config.image_data_format()) == "channels_first"
@@ -43,7 +45,5 @@ def load_pictures(path, shape, count=None, data_format=None):
             "`path` may be a folder only for images of known sides with 1 or 3 channels; else "
             f"give a .npy file. Received: inputs of shape {tuple(shape)}"
         )
-    mode = "grayscale" if channels == 1 else "rgb"
-    pictures = (keras.utils.load_img(file, color_mode=mode, target_size=sides) for file in files)
-    order = "channels_first" if first else "channels_last"
-    return np.stack([keras.utils.img_to_array(picture, order, "float32") for picture in pictures])
+    pictures = np.concatenate([fit_image(read_image(file, channels), sides) for file in files])
+    return np.moveaxis(pictures, -1, 1) if first else pictures

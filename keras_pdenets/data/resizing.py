@@ -56,3 +56,14 @@ def to_square(images, size, square):
     height, width = (math.ceil(round(side * scale, 6)) for side in (height, width))
     top, left = (height - size) // 2, (width - size) // 2
     return resize(images, height, width)[:, top : top + size, left : left + size]
+
+
+def fit_image(pixels, sides):
+    """One image (h, w, c) as a batch for a model of sides (height, width), float32.
+
+    A square image shows a square model all that it has, as in the sets of which all are square.
+    """
+    image = pixels[None].astype("float32")
+    if sides[0] == sides[1]:
+        return to_square(image, sides[0], square=image.shape[1] == image.shape[2])
+    return resize(image, *sides)

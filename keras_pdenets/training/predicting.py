@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_pdenets.applications import load_model
-from keras_pdenets.data.resizing import to_square
+from keras_pdenets.data.resizing import fit_image
 from keras_pdenets.data.sources.files import read_image
 from keras_pdenets.presets import get_preset
 from keras_pdenets.utils.json_files import load_json
@@ -55,9 +55,7 @@ def predict(model, paths):
     """
     net, side, names = open_classifier(model)
     for path in paths:
-        image = read_image(path, net.input_shape[-1])[None].astype("float32")
-        if image.shape[1:3] != (side, side):
-            image = to_square(image, side, square=image.shape[1] == image.shape[2])
+        image = fit_image(read_image(path, net.input_shape[-1]), (side, side))
         scores = np.asarray(net.predict(image, verbose=0)[0], "float64")
         if scores.min() < 0 or abs(scores.sum() - 1) > 1e-2:  # logits
             scores = np.exp(scores - scores.max())

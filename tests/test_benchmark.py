@@ -21,7 +21,7 @@ SMALL = {"size": 16, "channels": 1, "classes": 10, "batch": 2, "rounds": 2, "war
 def test_cases_run_in_turn_and_the_report_is_whole(tmp_path, capsys):
     words = ["PDEPreActResNet20+fold@torch", "PreActResNet20@torch"]
     sizes = [f"--{name}={value}" for name, value in SMALL.items()]
-    assert cli.main(["benchmark", *words, *sizes, "--out", str(tmp_path)]) == 0
+    assert cli.main(["dev", "benchmark", *words, *sizes, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     for word in words:
@@ -153,18 +153,18 @@ def test_the_suite_sets_the_mode(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "run_benchmark", run)
     for arguments in (["--suite", "training"], ["--suite", "folded"], ["ResNet18@torch"],
                       ["--suite", "training50", "--mode", "training"]):  # fmt: skip
-        assert cli.main(["benchmark", *arguments]) == 0
+        assert cli.main(["dev", "benchmark", *arguments]) == 0
     assert modes == ["training", "inference", "inference", "training"]
     for arguments, message in (
         (["--suite", "training", "--mode", "inference"], "`--mode` must be training for the suite"),
         (["--suite", "peers", "--backend", "jax"], "`backend` must be None for the suite peers"),
         (["ResNet18@torch", "--backend", "jax"], "`--backend` is for a --suite"),
     ):
-        assert cli.main(["benchmark", *arguments]) == 1
+        assert cli.main(["dev", "benchmark", *arguments]) == 1
         assert message in capsys.readouterr().err
     for arguments in (["--suite", "trainings"], ["--suite", "folded", "--backend", "mxnet"]):
         with pytest.raises(SystemExit, match="2"):
-            cli.main(["benchmark", *arguments])
+            cli.main(["dev", "benchmark", *arguments])
         assert "(choose from" in capsys.readouterr().err
     with pytest.raises(ValueError, match="nearest are training"):
         suite_words("trainings")

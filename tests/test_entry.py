@@ -5,10 +5,13 @@ Nothing here depends on the backend.
 
 import argparse
 import inspect
+import io
 import os
+import re
 import shlex
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import keras_pdenets
 from keras_pdenets import cli, presets
 from keras_pdenets.benchmark.suites import SUITES
 from keras_pdenets.cli import arguments
+from keras_pdenets.cli.waiting import waited, waiting
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.search.choose import ORACLES
 from keras_pdenets.transforms.conversion.targets import OPERATORS
@@ -72,6 +76,56 @@ def test_help_and_version_load_no_keras(tmp_path):
         assert f"usage: {' '.join(('keras-pdenets', *words))}" in run.stdout
 
 
+def test_the_list_of_commands_is_short_and_the_rest_is_below_dev():
+    listed = re.findall(r"^    (\w+) ", PARSERS[()].format_help(), re.M)
+    assert listed == [name for name in arguments.MAIN if name in listed]
+    assert len(listed) >= 8
+    assert {words[0] for words in COMMANDS} == {*listed, "dev"}
+    assert "`keras-pdenets dev --help`" in " ".join(PARSERS[()].format_help().split())
+
+
+@pytest.mark.parametrize(
+    ("line", "some", "never"),
+    [
+        ("keras-pdenets ex", {"export "}, "evaluate "),
+        ("keras-pdenets dev ", {"zoo", "benchmark", "pin"}, "train"),
+        ("keras-pdenets export --format o", {"onnx", "openvino"}, "litert"),
+        ("keras-pdenets evaluate --preset pde_", {"pde_resnet20_fashion_mnist"},
+         "resnet20_fashion_mnist"),
+    ],
+)  # fmt: skip
+def test_the_shell_completes(line, some, never, tmp_path):
+    answer = tmp_path / "answer"
+    run = _python(
+        "-m", "keras_pdenets.cli", _ARGCOMPLETE="1", COMP_LINE=line, COMP_POINT=str(len(line)),
+        _ARGCOMPLETE_STDOUT_FILENAME=str(answer), _ARGCOMPLETE_IFS="\n",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found = set(answer.read_text().split("\n"))
+    assert some <= found
+    assert never not in found
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_silent_command_says_what_it_does(monkeypatch):
+    for stream in (io.StringIO(), _Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        said = threading.Event()
+        monkeypatch.setattr(stream, "flush", said.set)
+        with waiting("Counting", after=0):
+            assert said.wait(60)
+        line = stream.getvalue()
+        assert line == "Counting ...\n" or re.fullmatch(r"\rCounting \.\.\. \d+ s\r +\r", line)
+        with waiting("Nothing", after=60):
+            pass
+        assert list(waited("Nothing", range(3))) == [0, 1, 2]
+        assert stream.getvalue() == line
+
+
 def test_the_version_is_that_of_the_metadata():
     assert keras_pdenets.__version__ == metadata.version("keras-pdenets")
 
@@ -113,7 +167,7 @@ def test_a_missing_file_is_named(words, capsys, monkeypatch, tmp_path):
         others = [str(tmp_path) for other in _files(COMMANDS[words])
                   if not other.option_strings and other is not action]  # fmt: skip
         given = [f"{''.join(action.option_strings[:1])}=~/nofile.json".lstrip("=")]
-        assert cli.main([*words, *required.get(words[0], []), *others, *given]) == 1
+        assert cli.main([*words, *required.get(words[-1], []), *others, *given]) == 1
         error = capsys.readouterr().err
         assert f"`{action.dest}` must be a file or folder that exists" in error
         assert str(tmp_path / "nofile.json") in error
@@ -126,9 +180,9 @@ def test_a_missing_file_is_named(words, capsys, monkeypatch, tmp_path):
         ("train --preset x --limit-minutes nan", "--limit-minutes: must be a number above 0"),
         ("train --recipe=", "--recipe: must not be empty"),
         ("search tuning/fashion_mnist_7px.json --workers -1", "--workers: must be an integer of 0"),
-        ("sweep s.json --steps 0", "--steps: must be an integer of 1 or more. Received: 0"),
-        ("speed all --rounds 1e400", "--rounds: must be an integer of 1 or more"),
-        ("zoo dry-run p.json --batch 99999999999999999999", "--batch: must be an integer of 1"),
+        ("dev sweep s.json --steps 0", "--steps: must be an integer of 1 or more. Received: 0"),
+        ("dev speed all --rounds 1e400", "--rounds: must be an integer of 1 or more"),
+        ("dev zoo dry-run p.json --batch 99999999999999999999", "--batch: must be an integer of 1"),
         ("export --preset x --format tflite --out o", "invalid choice: 'tflite' (choose from"),
         ("search s.json --oracle grids", "invalid choice: 'grids' (choose from"),
         ("verify x --tolerance inf", "--tolerance: must be a number above 0"),
@@ -141,10 +195,10 @@ def test_arguments_out_of_range_are_refused(command, message, capsys):
 
 
 def test_presets_are_listed_by_pattern(capsys):
-    assert cli.main(["presets", "PDE*"]) == 0
+    assert cli.main(["dev", "presets", "PDE*"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == keras_pdenets.list_presets("pde*")
-    assert cli.main(["presets", "nothing"]) == 1
+    assert cli.main(["dev", "presets", "nothing"]) == 1
     error = capsys.readouterr().err
     assert all(name in error for name in keras_pdenets.list_presets())
 
@@ -224,7 +278,7 @@ def test_a_missing_backend_is_explained_at_import():
 
 
 def test_a_missing_backend_is_explained_by_the_command():
-    run = _python("-m", "keras_pdenets.cli", "presets", KERAS_BACKEND="troch")
+    run = _python("-m", "keras_pdenets.cli", "dev", "presets", KERAS_BACKEND="troch")
     assert run.returncode == 1
     assert run.stderr.startswith("keras-pdenets: Keras' backend must be one of")
     assert "the nearest is torch" in run.stderr

@@ -296,7 +296,7 @@ put_into(folder / "README.md", "x", names[0])
 row = Preset("net", recipe.checkpoint, "sample", "test", "f", "0", 1, "o/r", None, {}, {}, {})
 write_preset(row, folder / "presets.json")
 assert read_presets(folder / "presets.json")["net"].checkpoint.class_names == tuple(names)
-assert main(["zoo", "table", str(folder)]) == 0
+assert main(["dev", "zoo", "table", str(folder)]) == 0
 assert main(["train", "--recipe", str(folder / "none\u00e9.json")]) == 1
 """
 

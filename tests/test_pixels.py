@@ -84,7 +84,7 @@ def test_commands_warn(small_sample, tmp_path, capsys):
     net = build("preact_resnet20", 28, 1, config={"num_blocks": 1})
     net.save(tmp_path / "net.keras")
     with pytest.warns(UserWarning, match=small) as caught:
-        assert cli.main(["measure", "--model", str(tmp_path / "net.keras")]) == 0
+        assert cli.main(["dev", "measure", "--model", str(tmp_path / "net.keras")]) == 0
     assert _count(caught) == 1
     checkpoint = {"architecture": "preact_resnet20", "input_shape": [28, 28, 1], "classes": 10,
                   "options": {"num_blocks": 1}}  # fmt: skip

@@ -36,7 +36,7 @@ def _pages():
 
 def test_the_page_of_the_weights_has_the_table_of_the_code():
     page = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
-    assert presets.markdown_table() in page, "run: keras-pdenets models"
+    assert presets.markdown_table() in page, "run: keras-pdenets dev models"
 
 
 def test_the_readme_is_short_and_its_table_is_that_of_the_code():
@@ -118,9 +118,9 @@ def test_a_missing_extra_names_the_command():
 
 
 def test_commands_that_list(capsys):
-    assert cli.main(["models"]) == 0
+    assert cli.main(["dev", "models"]) == 0
     assert "`PDEResNet50`" in capsys.readouterr().out
-    assert cli.main(["presets"]) == 0
+    assert cli.main(["dev", "presets"]) == 0
     assert "pde_resnet50_fashion_mnist" in capsys.readouterr().out
 
 
@@ -186,13 +186,13 @@ def test_measure_prints_writes_and_draws(tmp_path, capsys):
     net.save(tmp_path / "net.keras")
     files = ["--csv", str(tmp_path / "d.csv"), "--plot", str(tmp_path / "d.png")]
     model = ["--model", str(tmp_path / "net.keras")]
-    assert cli.main(["measure", *model, "--epsilon", "0.5", *files]) == 0
+    assert cli.main(["dev", "measure", *model, "--epsilon", "0.5", *files]) == 0
     printed = capsys.readouterr().out
     assert "3 residual blocks, 1000 images" in printed
     assert "blocks for a mean below 0.5: " in printed
     assert len((tmp_path / "d.csv").read_text().splitlines()) == 4
     assert (tmp_path / "d.png").exists()
-    assert cli.main(["measure", *model, "--epsilon", "0"]) == 1
+    assert cli.main(["dev", "measure", *model, "--epsilon", "0"]) == 1
     assert "`epsilon` must be positive" in capsys.readouterr().err
 
 

@@ -191,9 +191,9 @@ def test_recipes_of_finished_runs_are_as_they_were():
 
 def _dry_run(path, capsys, *options, images=200):
     """Losses by net, of the command, on images that TFDS makes up."""
-    command = ["sweep", str(path), "--dry-run"]
+    command = ["dev", "sweep", str(path), "--dry-run"]
     if path in PROTOCOLS:
-        command = ["zoo", "dry-run", str(path)]
+        command = ["dev", "zoo", "dry-run", str(path)]
     with tfds.testing.mock_data(num_examples=images):
         assert main([*command, "--batch", "2", *options]) == 0
     printed = capsys.readouterr().out
@@ -261,9 +261,9 @@ def test_first_steps_of_every_net(path, capsys, tmp_path):
 @pytest.mark.slow
 def test_a_dry_run_says_what_is_wrong(capsys, tmp_path):
     with tfds.testing.mock_data(num_examples=3):
-        assert main(["zoo", "dry-run", str(YIN), "--data-dir", str(tmp_path)]) == 1
+        assert main(["dev", "zoo", "dry-run", str(YIN), "--data-dir", str(tmp_path)]) == 1
         assert "`batch_size` must leave 2 batches of the 3 images" in capsys.readouterr().err
-        assert main(["zoo", "dry-run", str(YIN), "--only", "resnet19"]) == 1
+        assert main(["dev", "zoo", "dry-run", str(YIN), "--only", "resnet19"]) == 1
         assert "`only` must name nets: resnet18, pde18" in capsys.readouterr().err
 
 

@@ -76,7 +76,7 @@ def test_the_commands_that_train(tmp_path):
     said = _run([
         ["train", "--recipe", _write(tmp_path / "r.json", recipe), "--out", out[0]],
         ["evaluate", "--preset", PRESET, "--sample"],
-        ["zoo", "run", _write(tmp_path / "p.json", protocol), "--out", out[1]],
+        ["dev", "zoo", "run", _write(tmp_path / "p.json", protocol), "--out", out[1]],
         ["search", _write(tmp_path / "s.json", space), "--oracle", "grid", "--out", out[2]],
         ["verify", PRESET],
     ])  # fmt: skip

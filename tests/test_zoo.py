@@ -147,14 +147,14 @@ def test_the_command_writes_table_pictures_and_section(folder, tmp_path, capsys)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- zoo small -->\nold\n<!-- /zoo -->\nafter\n")
     where = ["--protocol", str(tmp_path / "small.json"), "--out", str(tmp_path / "out")]
-    assert main(["zoo", "table", str(folder), *where, "--readme", str(readme)]) == 0
+    assert main(["dev", "zoo", "table", str(folder), *where, "--readme", str(readme)]) == 0
     table = (tmp_path / "out" / "table.md").read_text()
     assert readme.read_text() == f"before\n<!-- zoo small -->\n{table}<!-- /zoo -->\nafter\n"
     names = {path.name for path in (tmp_path / "out").iterdir()} - {LOCK}
     assert names == {"table.md", "table.csv", "learning_curves.png", "sizes.png"}
     with pytest.raises(ValueError, match="hold one section from `<!-- zoo other -->`"):
         put_into(readme, "other", table)
-    assert main(["zoo", "run", str(tmp_path / "small.json"), "--out", str(folder)]) == 0
+    assert main(["dev", "zoo", "run", str(tmp_path / "small.json"), "--out", str(folder)]) == 0
     assert "conv-seed0: " in capsys.readouterr().out
 
 

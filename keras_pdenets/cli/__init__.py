@@ -1,6 +1,7 @@
 """The command `keras-pdenets`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import keras_pdenets
 from keras_pdenets.cli import benchmark, convert, depth, experiments, export, publish
 from keras_pdenets.cli.arguments import (
     CALLBACKS,
+    Commands,
     add_command,
+    add_preset,
     check_reads,
     count,
     path,
     positive,
     wrap,
 )
+from keras_pdenets.cli.waiting import waited, waiting
 from keras_pdenets.utils.backends import HOW_TO_CHOOSE, missing_backend
 from keras_pdenets.utils.text import printable
 
@@ -27,10 +31,16 @@ def main(arguments=None):
         # Names of classes are of any language; a terminal may be of one.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     try:
         check_reads(options)
-        keras_pdenets._register()
+        with waiting("Loading Keras"):
+            keras_pdenets._register()
         return options.run(options)
     except KeyboardInterrupt:
         print("\nStopped. The same command resumes from the last whole epoch.", file=sys.stderr)
@@ -49,15 +59,22 @@ def make_parser():
     parser = argparse.ArgumentParser(
         prog="keras-pdenets",
         description="Train, evaluate, export and compare nets designed as PDEs.",
-        epilog=wrap(HOW_TO_CHOOSE if missing is None else f"WARNING: {missing}"),
+        epilog="\n\n".join(
+            wrap(text)
+            for text in (
+                "`keras-pdenets COMMAND --help` explains a command and shows an example; "
+                "`keras-pdenets dev --help` lists those for developing nets and this package.",
+                HOW_TO_CHOOSE if missing is None else f"WARNING: {missing}",
+            )
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = Commands(parser)
     _add_training(commands)
-    depth.add_commands(commands)
     convert.add_commands(commands)
+    depth.add_commands(commands)
     export.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
@@ -83,7 +100,7 @@ def _add_training(commands):
         help="train a preset by its recipe, or resume it", reads=("recipe",), data=True,
     )  # fmt: skip
     what = train.add_mutually_exclusive_group(required=True)
-    what.add_argument("--preset", help="name of a folder in weights/ with a recipe.json")
+    add_preset(what, "--preset", help="name of a folder in weights/ with a recipe.json")
     what.add_argument("--recipe", type=path, help="a recipe file")
     train.add_argument("--out", type=path, help="folder of the run (default: runs/PRESET)")
     train.add_argument(
@@ -111,20 +128,20 @@ def _add_training(commands):
         "keras-pdenets evaluate --preset pde_resnet20_fashion_mnist --sample",
         help="measure a preset on its test split", data=True,
     )  # fmt: skip
-    evaluate.add_argument("--preset", required=True, help="a name that `presets` lists")
+    add_preset(evaluate, "--preset", required=True, help="a name that `dev presets` lists")
     evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
 
     predict = add_command(
         commands, "predict", _predict, "keras-pdenets predict resnet20_fashion_mnist shoe.png",
         help="name what image files show",
     )  # fmt: skip
-    predict.add_argument("model", help="a preset, or a .keras file")
+    add_preset(predict, "model", help="a preset, or a .keras file")
     predict.add_argument("images", nargs="+", type=path, help="image files")
     predict.add_argument("--top", type=count, default=3, help="classes to print for each (3)")
 
     pin = add_command(
-        commands, "pin", _pin, 'keras-pdenets pin --run runs/my_net --hardware "NVIDIA H100"',
-        help="make a preset of a finished run (for developers)", reads=("run_folder",), data=True,
+        commands, "pin", _pin, 'keras-pdenets dev pin --run runs/my_net --hardware "NVIDIA H100"',
+        help="make a preset of a finished run", reads=("run_folder",), data=True,
     )  # fmt: skip
     pin.add_argument("--run", dest="run_folder", type=path, required=True, help="folder of the run")
     pin.add_argument("--hardware", required=True, help="what it was trained on, for the card")
@@ -133,11 +150,15 @@ def _add_training(commands):
 
 def _add_lists(commands):
     presets = add_command(
-        commands, "presets", _presets, 'keras-pdenets presets "pde*"', help="list the checkpoints"
+        commands,
+        "presets",
+        _presets,
+        'keras-pdenets dev presets "pde*"',
+        help="list the checkpoints",
     )
     presets.add_argument("pattern", nargs="?", help="those whose names match, such as pde*")
     add_command(
-        commands, "models", _models, "keras-pdenets models",
+        commands, "models", _models, "keras-pdenets dev models",
         help="print the table of models, as Markdown",
     )  # fmt: skip
 
@@ -176,7 +197,8 @@ def _evaluate(options):
         name, claimed = "sample", "sample_accuracy"
         if claimed not in preset.metrics:
             raise ValueError(f"`--sample` is of fashion_mnist; {preset.name} knows others.")
-    result = evaluate(preset.checkpoint, file.path, name, preset.split, options.data_dir)
+    with waiting(f"Measuring {preset.name} on {name}"):
+        result = evaluate(preset.checkpoint, file.path, name, preset.split, options.data_dir)
     print(
         f"{preset.name} ({file.place}): accuracy {result['accuracy']:.2f} % on {result['images']} "
         f"images; the card says {preset.metrics[claimed]:.2f} %"
@@ -187,7 +209,8 @@ def _evaluate(options):
 def _predict(options):
     from keras_pdenets.training.predicting import predict
 
-    for image, classes in predict(options.model, options.images):
+    answers = predict(options.model, options.images)
+    for image, classes in waited(f"Asking {options.model}", answers):
         shown = ", ".join(f"{printable(n)} {100 * p:.1f} %" for n, p in classes[: options.top])
         print(f"{printable(str(image), 200)}: {shown}")
     return 0
@@ -213,6 +236,7 @@ def _models(options):
 def _pin(options):
     from keras_pdenets.publishing.release import pin
 
-    preset = pin(options.run_folder, options.hardware, options.remark, options.data_dir)
+    with waiting("Measuring the run and writing the preset"):
+        preset = pin(options.run_folder, options.hardware, options.remark, options.data_dir)
     print(f"{preset.name}: {preset.metrics}")
     return 0

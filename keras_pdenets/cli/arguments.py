@@ -1,10 +1,16 @@
 """What the commands share: how they are added, and the types of their arguments."""
 
 import argparse
+import json
 import math
 import textwrap
 from pathlib import Path
 
+# What `keras-pdenets --help` lists, in this order; every other command stands below `dev`.
+MAIN = (
+    "train", "finetune", "evaluate", "predict", "convert", "search", "export", "verify", "publish",
+    "demo",
+)  # fmt: skip
 # Spelt out here, as the tables themselves stand behind Keras; a test compares them.
 FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")
 MODES = ("inference", "training")
@@ -14,11 +20,30 @@ CALLBACKS = ("csv", "early_stopping", "recover", "tensorboard", "wandb")
 SUITES = ("folded", "training", "training50", "peers")
 
 
+class Commands:
+    """Adds commands where they belong: those of `MAIN` to the parser, all others below `dev`.
+
+    Args:
+        parser: The parser of `keras-pdenets`.
+    """
+
+    def __init__(self, parser):
+        self._main = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+        # Without `help` it is not in the list; the text below the list names it.
+        text = "Commands for those who develop nets, or this package."
+        dev = self._main.add_parser("dev", description=text)
+        self._dev = dev.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add_parser(self, name, **keywords):
+        """As that of argparse."""
+        return (self._main if name in MAIN else self._dev).add_parser(name, **keywords)
+
+
 def add_command(commands, name, run, example, *, help, description=None, reads=(), data=False):
     """Add a command to a parser.
 
     Args:
-        commands: What `add_subparsers` returned.
+        commands: `Commands`, or what `add_subparsers` returned.
         name: Its name.
         run: Function of the options that returns the exit status.
         example: A whole command line, shown below its help.
@@ -38,6 +63,17 @@ def add_command(commands, name, run, example, *, help, description=None, reads=(
     if data:
         parser.add_argument("--data-dir", type=folder, help="folder of TensorFlow Datasets")
     return parser
+
+
+def preset_names(**keywords):
+    """The names of all checkpoints, for the completion of command lines: without Keras."""
+    rows = json.loads(Path(__file__).parents[1].joinpath("presets.json").read_bytes())
+    return [row["name"] for row in rows]
+
+
+def add_preset(parser, *names, **keywords):
+    """Add an argument that takes the name of a checkpoint."""
+    parser.add_argument(*names, **keywords).completer = preset_names
 
 
 def wrap(text):

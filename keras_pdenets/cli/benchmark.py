@@ -11,7 +11,7 @@ def add_commands(commands):
     """Add the command to the parser."""
     benchmark = add_command(
         commands, "benchmark", _benchmark,
-        "keras-pdenets benchmark ResNet18+fold@torch PDEResNet18+fold@torch --batch 2",
+        "keras-pdenets dev benchmark ResNet18+fold@torch PDEResNet18+fold@torch --batch 2",
         help="time nets and their peers in turn, in one run",
         description="A case reads [keras:|timm:]NAME[+OPTION...]@RUNTIME, such as "
         "PDEResNet50+fold@jax, keras:ResNet50@tensorflow, timm:resnet50+channels_last+compile@torch"

@@ -6,22 +6,24 @@ from pathlib import Path
 from keras_pdenets.cli.arguments import (
     ORACLES,
     add_command,
+    add_preset,
     count,
     count_or_none,
     path,
 )
+from keras_pdenets.cli.waiting import waiting
 
 
 def add_commands(commands):
     """Add the commands to the parser."""
     measure = add_command(
         commands, "measure", _measure,
-        "keras-pdenets measure --preset resnet20_fashion_mnist --plot measure.png",
+        "keras-pdenets dev measure --preset resnet20_fashion_mnist --plot measure.png",
         help="how much every residual block changes the data, and how many it takes",
         reads=("model",), data=True,
     )  # fmt: skip
     model = measure.add_mutually_exclusive_group(required=True)
-    model.add_argument("--preset", help="a checkpoint of this package")
+    add_preset(model, "--preset", help="a checkpoint of this package")
     model.add_argument("--model", type=path, help="a .keras file of any residual net")
     measure.add_argument("--dataset", default="sample", help="TFDS name (default: the sample)")
     measure.add_argument("--split", default="test", help="split of the data set (test)")
@@ -63,7 +65,8 @@ def _measure(options):
     own = options.preset is not None
     model = load_model(options.preset) if own else keras.saving.load_model(options.model)
     source = DataSource(options.dataset, options.split, options.data_dir)
-    report = measure_perturbation(model, source.batches(128))
+    with waiting("Measuring every block"):
+        report = measure_perturbation(model, source.batches(128))
     print(report)
     depths = stopping_rule([s.scaled_distance for s in report.sections], options.epsilon)
     print(f"blocks for a mean below {options.epsilon}: {', '.join(map(str, depths))}")

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from keras_pdenets.cli.arguments import add_command, count, path, positive
+from keras_pdenets.cli.waiting import waited, waiting
 from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 
 
 def add_commands(commands):
     """Add the commands to the parser."""
-    example = "keras-pdenets zoo run tuning/zoo/fashion_mnist_20.json"
+    example = "keras-pdenets dev zoo run tuning/zoo/fashion_mnist_20.json"
     zoo = add_command(
         commands, "zoo", None, example, help="train many nets alike, and compare them"
     )
@@ -26,15 +27,15 @@ def add_commands(commands):
 
     dry = add_command(
         actions, "dry-run", _dry_run_protocol,
-        "keras-pdenets zoo dry-run tuning/zoo/fashion_mnist_20.json --only pde --batch 8",
+        "keras-pdenets dev zoo dry-run tuning/zoo/fashion_mnist_20.json --only pde --batch 8",
         help="the first steps of every net, nothing kept", reads=("protocol",), data=True,
     )  # fmt: skip
-    dry.add_argument("protocol", type=path, help="as in `zoo run`")
+    dry.add_argument("protocol", type=path, help="as in `dev zoo run`")
     dry.add_argument("--only", action="append", metavar="NET", help="this net")
     _add_steps(dry)
 
     table = add_command(
-        actions, "table", _table, "keras-pdenets zoo table runs/fashion_mnist_20",
+        actions, "table", _table, "keras-pdenets dev zoo table runs/fashion_mnist_20",
         help="table.md, table.csv and pictures of finished runs",
         reads=("folder", "protocol", "readme"),
     )  # fmt: skip
@@ -44,7 +45,8 @@ def add_commands(commands):
     table.add_argument("--readme", type=path, help="put the table between the marks in this file")
 
     sweep = add_command(
-        commands, "sweep", _sweep, "keras-pdenets sweep tuning/sweep_fashion_mnist.json --dry-run",
+        commands, "sweep", _sweep,
+        "keras-pdenets dev sweep tuning/sweep_fashion_mnist.json --dry-run",
         help="train a net at many depths, measure, draw", reads=("sweep",), data=True,
     )  # fmt: skip
     sweep.add_argument("sweep", type=path, help="a sweep, such as tuning/sweep_fashion_mnist.json")
@@ -86,7 +88,7 @@ def _run(options):
         print(f"{name}: {result.accuracy:.2f} % on {result.images} images{paper}")
     if missing:
         print(f"Not finished: {', '.join(missing)}. The same command resumes.")
-    print(f"keras-pdenets zoo table {out} --protocol {options.protocol}")
+    print(f"keras-pdenets dev zoo table {out} --protocol {options.protocol}")
     return 0
 
 
@@ -101,9 +103,8 @@ def _dry_run_protocol(options):
 def _dry_run(experiment, options, papers, only=None):
     from keras_pdenets.experiments import dry_run
 
-    for name, parameters, losses in dry_run(
-        experiment, options.steps, options.batch, only, options.data_dir
-    ):
+    runs = dry_run(experiment, options.steps, options.batch, only, options.data_dir)
+    for name, parameters, losses in waited("First steps of the next net", runs):
         shown = ", ".join(f"{loss:.3f}" for loss in losses)
         print(f"{name}: {parameters:,} weights; losses {shown}{papers.get(name, '')}")
     _print_reference(experiment)
@@ -126,7 +127,7 @@ def _table(options):
     if not results:
         raise ValueError(f"No run in {options.folder} is finished: {', '.join(unfinished)}.")
     out = options.out or options.folder
-    with locked(out):
+    with locked(out), waiting("Writing the table and drawing the pictures"):
         write_table(results, out, unfinished, protocol)
         plot_zoo(results, out)
     text = markdown(results, unfinished, protocol)

@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from keras_pdenets.cli.arguments import FORMATS, add_command, count, path, positive
+from keras_pdenets.cli.arguments import FORMATS, add_command, add_preset, count, path, positive
+from keras_pdenets.cli.waiting import waiting
 
 
 def add_commands(commands):
@@ -14,7 +15,7 @@ def add_commands(commands):
         help="write a net for another runtime, compare numbers", reads=("model",), data=True,
     )  # fmt: skip
     model = export.add_mutually_exclusive_group(required=True)
-    model.add_argument("--preset", help="a checkpoint of this package")
+    add_preset(model, "--preset", help="a checkpoint of this package")
     model.add_argument("--model", type=path, help="a .keras file")
     export.add_argument("--format", required=True, choices=FORMATS, help="format of the file")
     export.add_argument("--out", type=path, required=True, help="the file (SavedModel: the folder)")
@@ -48,11 +49,15 @@ def _export(options):
         # The package's layers are known from here on.
         model = keras.saving.load_model(options.model, compile=False)
     arguments = {"fuse": not options.no_fuse, "tolerance": options.tolerance}
+    text = f"Folding, writing {options.format}, comparing outputs"
     if not options.int8:
-        print(export(model, options.out, options.format, **arguments))
+        with waiting(text):
+            report = export(model, options.out, options.format, **arguments)
+        print(report)
         return 0
     with tempfile.TemporaryDirectory() as work:
-        report = export(model, Path(work) / "float.onnx", "onnx", **arguments)
+        with waiting(text):
+            report = export(model, Path(work) / "float.onnx", "onnx", **arguments)
         print(report)
         _quantize(model, report.path, options, *data)
     return 0
@@ -79,9 +84,12 @@ def _quantize(model, source, options, name, split):
     test = DataSource(name, split, options.data_dir)
     images = np.concatenate([np.asarray(batch) for batch, _ in training.batches(100)])
     warn_of_small_pixels(model, images)
-    print(quantize_int8(source, options.out, images))
-    images, labels = map(np.concatenate, zip(*test.batches(500), strict=True))
-    before, after = (accuracy_of(path, images, labels) for path in (source, options.out))
+    with waiting(f"Calibrating on {len(images)} images"):
+        report = quantize_int8(source, options.out, images)
+    print(report)
+    with waiting(f"Measuring on {name}, {split}"):
+        images, labels = map(np.concatenate, zip(*test.batches(500), strict=True))
+        before, after = (accuracy_of(path, images, labels) for path in (source, options.out))
     print(
         f"accuracy on {len(images)} images of {name}, {split}: {before:.2f} % in float, "
         f"{after:.2f} % in int8"

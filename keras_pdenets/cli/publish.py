@@ -3,16 +3,24 @@
 import datetime
 import os
 
-from keras_pdenets.cli.arguments import add_command, count, positive
+from keras_pdenets.cli.arguments import add_command, add_preset, count, positive
+from keras_pdenets.cli.waiting import waiting
 
 
 def add_commands(commands):
     """Add the commands to the parser."""
+    verify = add_command(
+        commands, "verify", _verify, "keras-pdenets verify pde_resnet20_fashion_mnist",
+        help="compare weights, and what this machine makes of them, with the published",
+    )  # fmt: skip
+    add_preset(verify, "weights", help="a preset, hf://organisation/repo[@revision] or a file")
+    verify.add_argument("--tolerance", type=positive, help="largest difference of outputs (1e-4)")
+
     publish = add_command(
         commands, "publish", _publish, "keras-pdenets publish all --to my-organisation",
-        help="put a preset on the Hub (for developers)", data=True,
+        help="put a preset on the Hub", data=True,
     )  # fmt: skip
-    publish.add_argument("preset", help="name of a preset, or all")
+    add_preset(publish, "preset", help="name of a preset, or all")
     publish.add_argument(
         "--to", required=True, metavar="ORG[/REPO]",
         help="the repository (default of REPO: the preset's name)",
@@ -26,24 +34,17 @@ def add_commands(commands):
     what.add_argument("--full", dest="sample", action="store_false",
                       help="measure on the whole test split")  # fmt: skip
 
-    verify = add_command(
-        commands, "verify", _verify, "keras-pdenets verify pde_resnet20_fashion_mnist",
-        help="compare weights, and what this machine makes of them, with the published",
-    )  # fmt: skip
-    verify.add_argument("weights", help="a preset, hf://organisation/repo[@revision] or a file")
-    verify.add_argument("--tolerance", type=positive, help="largest difference of outputs (1e-4)")
-
     refresh = add_command(
-        commands, "refresh", _refresh, "keras-pdenets refresh pde_resnet20_fashion_mnist",
-        help="write golden file and card of a preset again (for developers)",
+        commands, "refresh", _refresh, "keras-pdenets dev refresh pde_resnet20_fashion_mnist",
+        help="write golden file and card of a preset again",
     )  # fmt: skip
-    refresh.add_argument("preset", help="name of a preset, or all")
+    add_preset(refresh, "preset", help="name of a preset, or all")
 
     speed = add_command(
-        commands, "speed", _speed, "keras-pdenets speed pde_resnet20_fashion_mnist",
-        help="time a folded preset on the CPU, for its card (for developers)",
+        commands, "speed", _speed, "keras-pdenets dev speed pde_resnet20_fashion_mnist",
+        help="time a folded preset on the CPU, for its card",
     )  # fmt: skip
-    speed.add_argument("preset", help="name of a preset, or all")
+    add_preset(speed, "preset", help="name of a preset, or all")
     speed.add_argument("--batch", type=count, default=64, help="images in a step (64)")
     speed.add_argument("--rounds", type=count, default=15, help="steps of each backend (15)")
 
@@ -66,10 +67,11 @@ def _publish(options):
         preset = get_preset(name)
         repo = options.to if "/" in options.to else f"{options.to}/{name}"
         try:
-            done = publish(
-                preset, repo, options.yes, options.tag, options.sample, options.data_dir,
-                plot_predictions,
-            )  # fmt: skip
+            with waiting(f"Preparing {name}: measuring, comparing, folding"):
+                done = publish(
+                    preset, repo, options.yes, options.tag, options.sample, options.data_dir,
+                    plot_predictions,
+                )  # fmt: skip
         except (RuntimeError, OSError, ValueError, ImportError) as error:
             # One that fails does not keep the others away.
             if options.preset != "all":
@@ -85,7 +87,8 @@ def _publish(options):
 def _verify(options):
     from keras_pdenets.analysis.verification import verify
 
-    report = verify(options.weights, tolerance=options.tolerance)
+    with waiting(f"Comparing weights and outputs of {options.weights}"):
+        report = verify(options.weights, tolerance=options.tolerance)
     print(report)
     return 0 if report.agrees else 1
 
@@ -94,7 +97,8 @@ def _refresh(options):
     from keras_pdenets.publishing.release import refresh
 
     for name in _names(options):
-        preset = refresh(name)
+        with waiting(f"Computing the golden outputs of {name}"):
+            preset = refresh(name)
         print(f"{name}: {preset.golden}")
     return 0
 

@@ -140,7 +140,9 @@ def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[RunResu
     folder = Path(folder)
     runs = sorted(path for path in folder.glob("*-seed*") if path.is_dir())
     if not runs:
-        raise FileNotFoundError(f"There is no run in {folder}: `keras-pdenets zoo run` makes them.")
+        raise FileNotFoundError(
+            f"There is no run in {folder}: `keras-pdenets dev zoo run` makes them."
+        )
     done = [path for path in runs if (path / RESULT).is_file()]
     results = [read_result(path) for path in done]
     varied = set(varied)

@@ -129,7 +129,7 @@ def _speed_note(preset, speed):
         return ""
     return (
         f"Speed: median of {speed.rounds} steps, backends in turn, {speed.date}, {speed.where} "
-        f"`keras-pdenets speed {preset.name}` measures it again.\n"
+        f"`keras-pdenets dev speed {preset.name}` measures it again.\n"
     )
 
 

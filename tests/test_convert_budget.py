@@ -1,4 +1,4 @@
-"""Conversions under a budget, resumed, distilled; the equation of a net, and the picture."""
+"""Conversions under a budget, resumed; the equation of a net, and the picture."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from keras_pdenets.analysis import describe_operators
 from keras_pdenets.data import load_pictures
 from keras_pdenets.layers import PDEConv2D
 from keras_pdenets.plots import plot_conversion
-from keras_pdenets.transforms import convert, count_operations, distil, fold, plan_conversion
+from keras_pdenets.transforms import convert, count_operations, fold, plan_conversion
 
 
 def _net(seed=0):
@@ -127,25 +127,6 @@ def test_a_conversion_goes_on_where_it_was_stopped(net, tmp_path, monkeypatch):
     (tmp_path / "layer0000.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="is damaged; remove it"):
         convert(net, **options, folder=tmp_path)
-
-
-def test_distillation_brings_the_probabilities_nearer(net):
-    data = _images(400)
-    new, _ = convert(net, "decomposed", data, share=0.25, verbose=0)
-    weights = [np.array(keras.ops.convert_to_numpy(w)) for w in net.weights]
-    wanted = net.predict(data, verbose=0)
-
-    def divergence():
-        found = new.predict(data, verbose=0)
-        return float(np.mean(np.sum(wanted * (np.log(wanted) - np.log(found)), -1)))
-
-    before = divergence()
-    assert distil(new, net, data, 4, learning_rate=0.003, batch_size=20, verbose=0) is new
-    assert divergence() < 0.8 * before
-    for weight, value in zip(net.weights, weights, strict=True):
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
-    with pytest.raises(ValueError, match=r"one output \(batch, classes\) of the same"):
-        distil(keras.Model(net.input, net.get_layer("relu2").output), net, data)
 
 
 # The equation.

@@ -127,20 +127,28 @@ def curve(options):
 
 def distillation(options):
     """A converted net trained to the outputs of the original, on images without labels."""
-    images, _ = load("train")
+    images, labels = load("train")
     test, model = load("test"), resnet()
+    if options.pilot:  # what is chosen is chosen without the test images
+        test, images = (images[55000:], labels[55000:]), images[: options.pilot]
+        labels = labels[: options.pilot]
+    how = {"epochs": options.epochs, "features": options.features, "seed": options.seed,
+           "learning_rate": options.rate}  # fmt: skip
     new, _ = convert(
-        model, options.operator, some(images, 0), LAYERS, budget=options.budget, verbose=0
-    )
-    name = f"distil_{options.operator}_{options.epochs}"
-    row = {"operator": options.operator, "epochs": options.epochs, "budget": options.budget,
-           "before": accuracy(model, test), "converted": accuracy(new, test)}  # fmt: skip
+        model, options.operator, some(images, options.seed), LAYERS, budget=options.budget,
+        seed=options.seed, verbose=0,
+    )  # fmt: skip
+    row = {"operator": options.operator, "budget": options.budget, "images": len(images)} | how
+    row |= {"labels": options.labels, "before": accuracy(model, test),
+            "converted": accuracy(new, test)}  # fmt: skip
     print(row, flush=True)
     begin = time.monotonic()
-    distil(new, model, images, options.epochs, verbose=2)
+    distil(new, model, images, labels=labels if options.labels else None, **how)
     row |= {"distilled": accuracy(new, test), "seconds": round(time.monotonic() - begin)}
     print(row, flush=True)
-    write(options, name, [row])
+    path = options.out / ("distil_pilots.csv" if options.pilot else "distil.csv")
+    kept = read_rows(path) if path.exists() else []
+    write(options, path.stem, [*kept, row])
 
 
 def applications(options):
@@ -270,6 +278,11 @@ def main():
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--out", type=Path, default=Path("tuning/results/convert"))
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--features", type=float, default=1.0)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--labels", action="store_true")
+    parser.add_argument("--pilot", type=int, help="train on the first so many, measure on the last")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--operator", default="pde")
     parser.add_argument("--budget", type=float)
     parser.add_argument("--nets", nargs="+", default=APPLICATIONS, choices=APPLICATIONS)

@@ -59,8 +59,9 @@ def convert(
         budget: What may remain, as of `ConversionPlan.choose`: 0.6 for three fifths of the net's
             operations, `{"parameters": 0.8}`, or `{"error": 0.05}`; what each layer becomes, and
             how wide, is then chosen by the least error (`plan_conversion`), in place of `share`.
-        distil: Epochs of training to the outputs of the original afterwards, on `data`, which
-            should then be thousands (`transforms.distil`, which has more arguments).
+        distil: Epochs of training to the outputs of the original afterwards; or a dictionary of
+            arguments of `transforms.distil`, as `{"epochs": 3, "data": images}` with thousands of
+            images where `data` has some hundreds. No `Recipe`: that names a net and a data set.
         held_out: Images, or a pair of images and labels, to compare both nets on, or None.
         places: Places of its outputs that a layer is fitted on, at most.
         ridge: $\lambda$, relative to the mean energy of the features.
@@ -90,7 +91,7 @@ def convert(
     started = time.monotonic()
     operators = check_operators(operator)
     check_number("share", share, "in (0, 1]", lambda number: 0 < number <= 1)
-    epochs = check_integer("distil", distil, 0)
+    training = distilling.options_of(distil)
     if budget is None and len(operators) > 1:
         raise ValueError("`operator` must be one without a `budget`, which chooses.")
     if budget is not None:
@@ -106,8 +107,9 @@ def convert(
     with store.opened():
         work.run(job.images, batch_size, verbose)
     new = Rebuild(work.solved, work.norms).model(model, job.graph)
-    if epochs:
-        distilling.distil(new, model, job.images, epochs, seed=seed, verbose=verbose)
+    if training:
+        given = {"data": job.images, "seed": seed, "verbose": verbose}
+        distilling.distil(new, model, **given | training)
     counts = [count_layer(form) for form in forms.values()]
     converted = tuple(
         ConvertedLayer(

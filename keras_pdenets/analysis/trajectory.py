@@ -20,11 +20,16 @@ class StageTrajectories:
         names: Names of the blocks.
         coordinates: Along the two principal directions; shape (blocks, classes or images, 2).
         explained: Share of the variance along each direction; shape (2,).
+        centre: Mean of the points, of shape (features,): the origin of the coordinates.
+        directions: The two directions, of shape (2, features), by which other features are
+            projected: `(features - centre) @ directions.T`.
     """
 
     names: tuple[str, ...]
     coordinates: np.ndarray
     explained: np.ndarray
+    centre: np.ndarray
+    directions: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +140,15 @@ def _means(flat, places, images, groups, batch_size):
 def _project(names, means):
     """The stage's points in their two principal directions."""
     points = np.concatenate(means)  # (blocks * groups, features)
-    left, sizes, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    centre = points.mean(axis=0)
+    left, sizes, right = np.linalg.svd(points - centre, full_matrices=False)
     coordinates, explained = np.zeros((len(points), 2)), np.zeros(2)
+    directions = np.zeros((2, len(centre)))
     for axis, size in enumerate(sizes[:2]):
         along = size * left[:, axis]
-        coordinates[:, axis] = along * np.sign(along[np.abs(along).argmax()])
+        sign = np.sign(along[np.abs(along).argmax()])
+        coordinates[:, axis], directions[axis] = along * sign, right[axis] * sign
         explained[axis] = size**2 / max((sizes**2).sum(), np.finfo("float64").tiny)
-    return StageTrajectories(tuple(names), coordinates.reshape(len(names), -1, 2), explained)
+    return StageTrajectories(
+        tuple(names), coordinates.reshape(len(names), -1, 2), explained, centre, directions
+    )

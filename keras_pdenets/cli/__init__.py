@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import keras_pdenets
-from keras_pdenets.cli import benchmark, convert, depth, experiments, export, publish
+from keras_pdenets.cli import benchmark, convert, demo, depth, experiments, export, publish
 from keras_pdenets.cli.arguments import (
     CALLBACKS,
     Commands,
@@ -76,6 +76,7 @@ def make_parser():
     convert.add_commands(commands)
     depth.add_commands(commands)
     export.add_commands(commands)
+    demo.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
     experiments.add_commands(commands)

@@ -16,6 +16,7 @@ SAMPLE_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+SAMPLE_LICENCE = Path(__file__).with_name("fashion_mnist_LICENSE")
 _FILE = Path(__file__).with_name("fashion_mnist_sample.npz")
 
 

@@ -50,8 +50,10 @@ def convert(model, path, format, backend, folder):
 
 def convert_here(model, path, format):
     """Write a model with the backend of this process; any batch size."""
-    shape = tuple(SIDE if side is None else side for side in model.inputs[0].shape[1:])
-    model(keras.ops.zeros((1, *shape)), training=False)  # ONNX wants a model that was called
+    shapes = [tuple(SIDE if n is None else n for n in x.shape[1:]) for x in model.inputs]
+    zeros = [keras.ops.zeros((1, *shape)) for shape in shapes]
+    # ONNX wants a model that was called.
+    model(zeros if len(zeros) > 1 else zeros[0], training=False)
     row = format_named(format)
     if format == "openvino":
         runtime_of(row)  # before Keras does
@@ -62,7 +64,7 @@ def convert_here(model, path, format):
             import torch
 
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        row.write(model, path, format, shape)
+        row.write(model, path, format, shapes[0])
 
 
 @contextlib.contextmanager

@@ -67,14 +67,16 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
     next backend is tried. What was at `path` before stays as it is until then.
 
     Args:
-        model: A functional or sequential model with one input and one output, in float32.
+        model: A functional or sequential model in float32, with one input and one output; for
+            `"onnx"` any number of them.
         path: File to write (a folder for `"tf_saved_model"`), with the suffix of the format; one
             without any gets it.
         format: `"tf_saved_model"`, `"onnx"`, `"litert"` (`.tflite`), `"openvino"` (`.xml`, with a
             `.bin` beside it) or `"torch"` (`.pt2`).
         fuse: Fold the model first (`transforms.fold`).
-        data: Inputs to compare on, or None: random pixels, 0-255.
-        tolerance: Largest difference, relative to the largest output, or to 1.
+        data: Inputs to compare on (a list of arrays for several), or None: random pixels, 0-255.
+        tolerance: Largest difference, relative to the largest output, or to 1; of several outputs
+            each alone.
         decomposed: As in `fold`.
 
     Returns:
@@ -100,13 +102,13 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
     """
     row = format_named(format)
     path = check_path(path, row)
-    model = _check_model(functional(model))
+    model = _check_model(functional(model), row)
     if not tolerance > 0:
         raise ValueError(f"`tolerance` must be positive. Received: {tolerance!r}")
     batches = _batches(model, data)
     runtime_of(row)
     backends = row.backends(keras.backend.backend())
-    wanted = [output for batch in batches for output in finite_outputs(model, batch)]
+    wanted = [finite_outputs(model, batch) for batch in batches]
     report = None
     if fuse:
         model, report = fold(model, decomposed, portable=True)
@@ -125,8 +127,8 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
             size = sum(map(size_of, row.pieces(made)))
             place(row.pieces(made), row.pieces(path))
             return ExportReport(
-                path, row.name, backend, size, difference, largest, tuple(map(len, batches)),
-                report, failed,
+                path, row.name, backend, size, difference, largest,
+                tuple(len(batch[0]) for batch in batches), report, failed,
             )  # fmt: skip
     reasons = "\n".join(f"{backend}: {reason}" for backend, reason in failed.items())
     raise RuntimeError(f"{path} was not written; no backend gave a good {row.name}.\n{reasons}")
@@ -138,15 +140,15 @@ def _shorten(reason):
     return reason if len(reason) <= 2 * half else f"{reason[:half]} ... {reason[-half:]}"
 
 
-def _check_model(model):
-    """The model, if it has one input and one output of float32."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+def _check_model(model, row):
+    """The model, if it has as many inputs and outputs as the format takes, of float32."""
+    if row.name != "onnx" and (len(model.inputs) != 1 or len(model.outputs) != 1):
         raise ValueError(
-            "`model` must have one input and one output. "
+            f"`model` must have one input and one output for format {row.name}. "
             f"Received: {len(model.inputs)} inputs, {len(model.outputs)} outputs"
         )
     types = {str(layer.compute_dtype) for layer in layers_inside(model)}
-    others = sorted((types | {model.inputs[0].dtype}) - {"float32"})
+    others = sorted((types | {tensor.dtype for tensor in model.inputs}) - {"float32"})
     if others:
         raise ValueError(
             "`model` must compute in float32: exporters of Keras take no other. Build it with "
@@ -156,37 +158,56 @@ def _check_model(model):
 
 
 def _batches(model, data):
-    """Two batches of different sizes, and of different sides where those are open."""
-    shape = tuple(model.inputs[0].shape[1:])
+    """Two batches of different sizes, and of different sides where those are open.
+
+    Each is a list with one array for each input.
+    """
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     if data is None:
         random = np.random.default_rng(0)
-        sides = [tuple(SIDE + 8 * i if n is None else n for n in shape) for i in (0, 1)]
         return [
-            random.uniform(0, 255, (count, *side)).astype("float32")
-            for count, side in zip(_BATCHES, sides, strict=True)
-        ]
-    data = np.asarray(data, "float32")
-    fits = data.ndim == len(shape) + 1 and all(
-        n in (None, m) for n, m in zip(shape, data.shape[1:], strict=True)
-    )
-    if not fits or not len(data):
+            [
+                random.uniform(0, 255, (count, *(SIDE + 8 * i if n is None else n for n in shape)))
+                .astype("float32")
+                for shape in shapes
+            ]
+            for i, count in enumerate(_BATCHES)
+        ]  # fmt: skip
+    data = [np.asarray(part, "float32") for part in ([data] if len(shapes) == 1 else data)]
+    fits = len(data) == len(shapes) and len(set(map(len, data))) == 1 and all(
+        part.ndim == len(shape) + 1
+        and all(n in (None, m) for n, m in zip(shape, part.shape[1:], strict=True))
+        for part, shape in zip(data, shapes, strict=True)
+    )  # fmt: skip
+    if not fits or not len(data[0]):
         raise ValueError(
-            f"`data` must be at least one input of shape {shape}. Received: shape {data.shape}"
+            f"`data` must be at least one input of shape {', '.join(map(str, shapes))}. "
+            f"Received: shape {', '.join(str(part.shape) for part in data)}"
         )
-    return [data[:1], data if len(data) > 1 else np.repeat(data, _BATCHES[-1], axis=0)]
+    more = [part if len(part) > 1 else np.repeat(part, _BATCHES[-1], axis=0) for part in data]
+    return [[part[:1] for part in data], more]
 
 
 def _compare(path, row, batches, wanted, tolerance):
     """The largest difference in the artefact's own runtime, and the largest output."""
     predict = open_exported(path, row.name)
-    outputs = [predict(batch) for batch in batches]
-    for output, expected in zip(outputs, wanted, strict=True):
-        if output.shape != expected.shape:
-            raise ValueError(f"its outputs are {output.shape}, the model's {expected.shape}")
-    pairs = list(zip(outputs, wanted, strict=True))
-    # Python's max passes over NaN.
-    difference = float(np.max([np.abs(a - np.asarray(b, "float64")).max() for a, b in pairs]))
-    largest = max(float(np.abs(b).max()) for b in wanted)
+    worst, largest = 0.0, 0.0
+    for batch, expected in zip(batches, wanted, strict=True):
+        outputs = predict(*batch)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        for found, right in zip(outputs, expected, strict=True):
+            difference, size = _difference(found, right, tolerance)
+            worst, largest = max(worst, difference), max(largest, size)
+    return worst, largest
+
+
+def _difference(found, right, tolerance):
+    """Largest difference of one output and its largest value; ValueError if it is too large."""
+    if found.shape != right.shape:
+        raise ValueError(f"its outputs are {found.shape}, the model's {right.shape}")
+    # NumPy's max does not pass over NaN.
+    difference = float(np.abs(found - np.asarray(right, "float64")).max())
+    largest = float(np.abs(right).max())
     if not difference <= tolerance * max(1.0, largest):  # NaN too
         raise ValueError(
             f"its outputs differ from the model's by {difference:.3g}; allowed are "

@@ -35,7 +35,8 @@ def open_exported(path, format=None, threads=None):
             only.
 
     Returns:
-        A function from images (n, ...) to an array of outputs (n, ...), for any n.
+        A function from images (n, ...) to an array of outputs (n, ...), for any n. An ONNX net of
+        several inputs takes as many arrays, and one of several outputs gives a list.
 
     Raises:
         ValueError: If the format or the number of threads is unknown, or a `.pt2` file holds more
@@ -52,8 +53,9 @@ def open_exported(path, format=None, threads=None):
     module = runtime_of(row)
     run = _OPENERS[row.name](module, str(path), threads)
 
-    def predict(images):
-        return np.asarray(run(np.ascontiguousarray(images, "float32")))
+    def predict(*inputs):
+        outputs = run(*(np.ascontiguousarray(part, "float32") for part in inputs))
+        return outputs if isinstance(outputs, list) else np.asarray(outputs)
 
     return predict
 
@@ -136,8 +138,13 @@ def _onnx(onnxruntime, path, threads):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    names = [source.name for source in session.get_inputs()]
+
+    def run(*inputs):
+        outputs = session.run(None, dict(zip(names, inputs, strict=True)))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return run
 
 
 def _litert(_, path, threads):

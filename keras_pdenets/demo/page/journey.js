@@ -1,0 +1,100 @@
+// The features behind each block: colour pictures, and the channels of the chosen one.
+import { byId, make, percent } from "./dom.js";
+
+/** A stage's colours: three components of the channels, the same for all its blocks. */
+function colourPicture(canvas, { shape: [height, width, channels], data }, { mean, axes, reach }) {
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let p = 0; p < width * height; p++) {
+    for (let c = 0; c < 3; c++) {
+      let sum = 0;
+      for (let k = 0; k < channels; k++) sum += axes[c][k] * (data[p * channels + k] - mean[k]);
+      image.data[4 * p + c] = 128 + 127 * (sum / reach[c]);
+    }
+    image.data[4 * p + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+export class Journey {
+  /** `chosen(place)` is called when a block is chosen. */
+  constructor(chosen) {
+    this.chosen = chosen;
+    this.place = null;
+  }
+
+  /** Show a result of a net; a block that was chosen stays so. */
+  show(net, variant, result, dropped) {
+    const { stages, changed } = net.variants[variant];
+    const key = `${net.key} ${variant}`;
+    if (this.key !== key) this.build(net, stages, key);
+    this.place = Math.min(this.place ?? stages.length - 1, stages.length - 1);
+    const largest = Math.max(...result.changes);
+    this.figures.forEach(({ button, canvas, words, bar }, k) => {
+      colourPicture(canvas, result.features[k], net.stages[stages[k]]);
+      const change = changed.indexOf(k);
+      const out = k === dropped;
+      words.textContent = out ? "out" : change < 0 ? "–" : `± ${percent(result.changes[change])}`;
+      bar.style.width = change < 0 ? 0 : `${(100 * result.changes[change]) / largest}%`;
+      button.dataset.change = change < 0 ? "" : result.changes[change];
+      button.classList.toggle("out", out);
+      button.setAttribute("aria-pressed", String(k === this.place));
+    });
+    this.result = result;
+    this.channels(net);
+  }
+
+  build(net, stages, key) {
+    if (this.key && this.key.split(" ")[0] !== net.key) this.place = null;
+    this.key = key;
+    const kind = net.gated ? "Block" : "Layer";
+    this.figures = [];
+    const groups = [];
+    stages.forEach((stage, k) => {
+      const canvas = make("canvas", { "aria-hidden": "true" });
+      const words = make("span", { className: "change" });
+      const bar = make("span", { className: "bar" });
+      const button = make("button", { type: "button", "aria-pressed": "false" },
+        make("span", { className: "name" }, make("span", { className: "hidden" }, `${kind} `), String(k + 1)),
+        canvas, words, bar);
+      button.onclick = () => {
+        this.place = k;
+        this.chosen(k);
+      };
+      this.figures.push({ button, canvas, words, bar });
+      if (k === 0 || stages[k - 1] !== stage) {
+        groups.push(make("div", { role: "group", "aria-label": `Stage ${stage + 1}` }));
+      }
+      groups.at(-1).append(button);
+    });
+    byId("journey").replaceChildren(...groups);
+  }
+
+  channels(net) {
+    const { shape: [height, width, channels], data } = this.result.features[this.place];
+    const kind = net.gated ? "block" : "layer";
+    byId("channels-title").textContent = `The ${channels} channels behind ${kind} ${this.place + 1}`;
+    const holder = byId("channels");
+    if (holder.children.length !== channels) {
+      holder.replaceChildren(...Array.from({ length: channels }, (_, k) =>
+        make("canvas", { role: "img", "aria-label": `Channel ${k + 1}` })));
+    }
+    let reach = 1e-12;
+    for (const value of data) reach = Math.max(reach, Math.abs(value));
+    [...holder.children].forEach((canvas, k) => {
+      canvas.width = width;
+      canvas.height = height;
+      const context = canvas.getContext("2d");
+      const image = context.createImageData(width, height);
+      for (let p = 0; p < width * height; p++) {
+        const value = data[p * channels + k] / reach;
+        // Orange above zero, blue below, black at zero; the root lifts what is small.
+        const light = 255 * Math.sqrt(Math.abs(value));
+        image.data.set(value > 0 ? [light, 0.62 * light, 0.15 * light, 255] : [0.2 * light, 0.6 * light, light, 255], 4 * p);
+      }
+      context.putImageData(image, 0, 0);
+    });
+  }
+}

@@ -9,15 +9,16 @@ import numpy as np
 from keras_pdenets.analysis.weight_noise import conv_variables
 from keras_pdenets.applications import load_model
 from keras_pdenets.demo.operators import operator_table
-from keras_pdenets.demo.packing import WeightStore, fingerprint, split, write_packed
+from keras_pdenets.demo.packing import WeightStore, fingerprint, simplify, split, write_packed
 from keras_pdenets.demo.paths import find_ways
 from keras_pdenets.demo.watched import watch
 from keras_pdenets.export import export, open_exported
 from keras_pdenets.presets import get_preset
 from keras_pdenets.transforms import resample
 
+_TOLERANCE = 1e-4
 _COMPARED = 4  # images that an exported net is compared on
-_REESTIMATED = 200  # images for the batch norms of a net with other steps
+_REESTIMATED = 100  # images for the batch norms of a net with other steps
 
 
 def write_net(row, folder, work, images, labels):
@@ -42,17 +43,18 @@ def write_net(row, folder, work, images, labels):
         {fingerprint(keras.ops.convert_to_numpy(kernel)) for kernel in conv_variables(model)}
     )
     watched = watch(model)
-    variants, graphs = {}, []
-    for name, net in _variants(row, watched, model, images).items():
-        graphs.append(_exported(net, store, images[:_COMPARED], work))
-        write_packed(folder / f"{name}.onnx.gz", graphs[-1])
-        variants[name] = _record(net)
+    nets = _variants(row, watched, model, images)
+    graphs = {name: _exported(net, store, images[:_COMPARED], work) for name, net in nets.items()}
     if store.missing():
         raise RuntimeError(
             f"{len(store.missing())} kernels of {row.preset} are not in its ONNX graph as they are "
             "in Keras: the page could not add noise to them."
         )
-    _check_split(graphs[0], store, watched, images[:_COMPARED], work)
+    weights = store.write_spread(work)
+    for name, graph in graphs.items():
+        _check_split(graph, nets[name], images[:_COMPARED], work)
+        write_packed(folder / f"{name}.onnx.gz", graph)
+    weights.unlink()
     write_packed(folder / "weights.gz", store.stored())
     ways = find_ways(model, watched, images, labels)
     write_packed(folder / "planes.gz", ways.planes)
@@ -64,7 +66,7 @@ def write_net(row, folder, work, images, labels):
         "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
         "accuracy": round(get_preset(row.preset).metrics["test_accuracy"], 2),
         "weights": {"numbers": store.size, "tensors": store.table()},
-        "variants": variants, "stages": ways.record,
+        "variants": {name: _record(net) for name, net in nets.items()}, "stages": ways.record,
     }  # fmt: skip
     return record, np.asarray(model.predict(images, verbose=0))
 
@@ -93,16 +95,16 @@ def _exported(net, store, images, work):
     """The graph of a net, whose weights go into the store; `export` has compared its numbers."""
     path = Path(work) / "net.onnx"
     export(net.model, path, "onnx", fuse=False, data=net.inputs(images))
+    simplify(path)
     graph = split(path, store)
     path.unlink()
     return graph
 
 
-def _check_split(graph, store, net, images, work):
-    """Raise RuntimeError unless the graph gives what Keras does with the weights of the store."""
+def _check_split(graph, net, images, work):
+    """Raise RuntimeError unless the graph gives what Keras does, with the weights beside it."""
     path = Path(work) / "split.onnx"
     path.write_bytes(graph)
-    weights = store.write_spread(path.parent)
     found = open_exported(path)(*net.inputs(images, as_list=True))
     wanted = net.model.predict(net.inputs(images), verbose=0)
     worst = max(
@@ -114,4 +116,3 @@ def _check_split(graph, store, net, images, work):
             f"{net.model.name} differs from Keras by {worst:.3g} in its own weights."
         )
     path.unlink()
-    weights.unlink()

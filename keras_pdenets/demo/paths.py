@@ -68,7 +68,10 @@ def _colours(watched, images, counts):
         mean = pixels.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov(pixels.T))
         axes = vectors[:, ::-1][:, :3].T  # (3, c), the largest first
-        axes = axes * np.sign(axes.sum(axis=1))[:, None]
+        step = images.shape[1] // group[0].shape[1]
+        light = images[:, ::step, ::step, 0] - images.mean()
+        # Light where the picture is: (n, h, w, c) x (3, c) -> (3,)
+        axes *= np.sign(np.einsum("nhwc,kc,nhw->k", group[0] - mean, axes, light))[:, None]
         reach = 2 * np.sqrt(np.maximum(values[::-1][:3], 1e-12))
         found.append({"mean": _rounded(mean), "axes": _rounded(axes), "reach": _rounded(reach)})
     return found

@@ -20,7 +20,7 @@ from keras_pdenets.utils.checks import check_path
 from keras_pdenets.utils.extras import require
 
 PAGE = Path(__file__).with_name("page")
-_MEASURED = 300  # images of the bundled sample that ways and choices are measured on
+_MEASURED = 200  # images of the bundled sample that ways and choices are measured on
 
 
 def write_demo(folder, runtime=None, verbose=1):

@@ -1,19 +1,23 @@
 // The features behind each block: colour pictures, and the channels of the chosen one.
 import { byId, make, percent } from "./dom.js";
 
-/** A stage's colours: three components of the channels, the same for all its blocks. */
+/**
+ * A stage's colours, the same for all its blocks: the first component of the channels is light, the
+ * two next are colour.
+ */
 function colourPicture(canvas, { shape: [height, width, channels], data }, { mean, axes, reach }) {
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   for (let p = 0; p < width * height; p++) {
-    for (let c = 0; c < 3; c++) {
+    const [light, blue, red] = axes.map((axis, c) => {
       let sum = 0;
-      for (let k = 0; k < channels; k++) sum += axes[c][k] * (data[p * channels + k] - mean[k]);
-      image.data[4 * p + c] = 128 + 127 * (sum / reach[c]);
-    }
-    image.data[4 * p + 3] = 255;
+      for (let k = 0; k < channels; k++) sum += axis[k] * (data[p * channels + k] - mean[k]);
+      return sum / reach[c];
+    });
+    const parts = [light + red, light - 0.35 * blue - 0.5 * red, light + blue];
+    image.data.set([...parts.map((part) => 118 + 92 * part), 255], 4 * p);
   }
   context.putImageData(image, 0, 0);
 }
@@ -26,27 +30,33 @@ export class Journey {
   }
 
   /** Show a result of a net; a block that was chosen stays so. */
-  show(net, variant, result, dropped) {
-    const { stages, changed } = net.variants[variant];
+  show(net, variant, result, dropped, fresh) {
+    const { stages, names, changed } = net.variants[variant];
     const key = `${net.key} ${variant}`;
-    if (this.key !== key) this.build(net, stages, key);
+    if (this.key !== key) this.build(net, stages, names, key);
     this.place = Math.min(this.place ?? stages.length - 1, stages.length - 1);
     const largest = Math.max(...result.changes);
     this.figures.forEach(({ button, canvas, words, bar }, k) => {
       colourPicture(canvas, result.features[k], net.stages[stages[k]]);
       const change = changed.indexOf(k);
       const out = k === dropped;
-      words.textContent = out ? "out" : change < 0 ? "–" : `± ${percent(result.changes[change])}`;
+      words.textContent = out ? "out" : change < 0 ? "–" : percent(result.changes[change]);
       bar.style.width = change < 0 ? 0 : `${(100 * result.changes[change]) / largest}%`;
+      button.style.setProperty("--k", k);
       button.dataset.change = change < 0 ? "" : result.changes[change];
       button.classList.toggle("out", out);
       button.setAttribute("aria-pressed", String(k === this.place));
     });
     this.result = result;
     this.channels(net);
+    const holder = byId("journey");
+    holder.classList.remove("fresh");
+    if (!fresh) return;
+    void holder.offsetWidth; // so that the animation starts again
+    holder.classList.add("fresh");
   }
 
-  build(net, stages, key) {
+  build(net, stages, names, key) {
     if (this.key && this.key.split(" ")[0] !== net.key) this.place = null;
     this.key = key;
     const kind = net.gated ? "Block" : "Layer";
@@ -56,7 +66,7 @@ export class Journey {
       const canvas = make("canvas", { "aria-hidden": "true" });
       const words = make("span", { className: "change" });
       const bar = make("span", { className: "bar" });
-      const button = make("button", { type: "button", "aria-pressed": "false" },
+      const button = make("button", { type: "button", title: names[k], "aria-pressed": "false" },
         make("span", { className: "name" }, make("span", { className: "hidden" }, `${kind} `), String(k + 1)),
         canvas, words, bar);
       button.onclick = () => {
@@ -69,6 +79,7 @@ export class Journey {
       }
       groups.at(-1).append(button);
     });
+    byId("journey").classList.toggle("many", stages.length > 9);
     byId("journey").replaceChildren(...groups);
   }
 

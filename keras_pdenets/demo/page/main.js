@@ -11,6 +11,8 @@ import { showWays } from "./ways.js";
 const STEPS = ["half", "base", "double"];
 const FIRST = "pde"; // the net that is looked into first
 
+const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+
 async function start() {
   const description = await json("demo.json");
   const samples = await unpacked(description.samples.file);
@@ -27,15 +29,18 @@ class Page {
     this.results = new Map();
     this.answers = new Answers(nets, classes);
     this.journey = new Journey(() => this.showInside());
-    const order = [FIRST, ...nets.map((net) => net.key).filter((key) => key !== FIRST)];
-    this.runner = new Runner(description, order, (key, result) => this.show(key, result));
+    this.runner = new Runner(worker, this.order(), (key, result) => this.show(key, result));
     this.runner.idle = () => this.finished();
     this.controls(nets);
-    const easel = new Easel({ side, classes, labels: description.samples.labels, samples },
+    new Easel({ side, classes, labels: description.samples.labels, samples },
       (pixels, label) => this.picture(pixels, label));
     this.look(FIRST);
-    document.querySelector("#samples button").click();
-    return easel;
+    [...document.querySelectorAll("#samples button")].at(-2).click(); // a boot
+  }
+
+  /** The nets, the one that is looked into first. */
+  order() {
+    return [this.state.net, ...[...this.nets.keys()].filter((key) => key !== this.state.net)];
   }
 
   controls(nets) {
@@ -60,6 +65,7 @@ class Page {
 
   picture(pixels, label) {
     this.state.image = pixels;
+    this.fresh ||= label !== null;
     this.answers.mark(label);
     this.wish(this.nets.keys());
   }
@@ -111,7 +117,7 @@ class Page {
     byId("drop-hint").textContent = net.gated
       ? `Of the ${net.title} net, the one you look inside below: its features pass by the block.`
       : "The Plain net, which you look inside below, has no shortcut to pass by a layer.";
-    byId("steps-hint").textContent = "A block is one step of an equation: take half as many (rounded up), longer ones; or twice as many, half as long." +
+    byId("steps-hint").textContent = "Blocks are steps of an equation: half as many are longer, twice as many half as long." +
       [...this.nets.values()].filter((other) => other.fixed).map((other) => ` Not ${other.title}: ${other.fixed}.`).join("");
     const moved = Object.values(state.dropped).some((k) => k >= 0);
     byId("reset").disabled = state.steps === "base" && !state.noise && !moved;
@@ -120,10 +126,12 @@ class Page {
 
   look(key) {
     this.state.net = key;
+    this.runner.order = this.order();
+    this.fresh = true;
     const net = this.nets.get(key);
     byId("about").innerHTML =
       `${net.about} <span class="equation">${net.equation}</span> ` +
-      `<span class="facts">${net.parameters.toLocaleString("en")} parameters; right on ${net.accuracy} % of the test images.</span>`;
+      `<span class="facts">${net.parameters.toLocaleString("en")} parameters; right on ${net.accuracy.toFixed(2)} % of the test images.</span>`;
     this.sliders();
     this.wish([key]);
     showLayers(net).catch((error) => { byId("layer-words").textContent = error.message; });
@@ -145,8 +153,12 @@ class Page {
     if (!result || result.error || !result.now.features) return;
     const net = this.nets.get(key);
     const { variant, dropped } = result.wanted;
-    this.journey.show(net, variant, result.now, dropped);
-    await showWays(net, net.variants[variant].stages, result.now, this.classes, this.journey.place);
+    const { fresh } = this;
+    this.fresh = false;
+    this.journey.show(net, variant, result.now, dropped, fresh);
+    const { stages } = net.variants[variant];
+    await showWays(net, stages, result.now, this.classes, this.journey.place, fresh)
+      .catch((error) => byId("ways").replaceChildren(`The ways cannot be drawn: ${error.message}`));
   }
 
   first() {

@@ -14,8 +14,12 @@ function tableOf(key) {
   return tables.get(key);
 }
 
+let newest = null;
+
 export async function showLayers(net) {
+  newest = net;
   const table = await tableOf(net.key);
+  if (newest !== net) return;
   const select = byId("layer");
   select.replaceChildren(...table.map(({ layer }, k) => make("option", { value: k }, layer)));
   select.value = Math.min(1, table.length - 1);
@@ -24,7 +28,7 @@ export async function showLayers(net) {
 }
 
 function show({ shape, kernels, shares, held }) {
-  byId("layer-words").textContent = `${shape[0]} × ${shape[1]} kernels. ` + (shares
+  byId("layer-words").textContent = `${shape[1] > 1 ? `${shape[0]} × ${shape[1]}` : shape[0]} kernels. ` + (shares
     ? `${Math.round(100 * held)} % of their energy is a differential operator of second order; of that, ` +
       Object.entries(shares).map(([term, share]) => `${Math.round(100 * share)} % ${WORDS[term]}`).join(", ") + "."
     : "Each of these derivatives is multiplied by a mixture of the features.");
@@ -54,7 +58,9 @@ function equation(factors, held) {
     .sort((a, b) => Math.abs(b.factor) - Math.abs(a.factor))
     .map(({ factor, k }, place) => {
       const sign = factor < 0 ? "−" : place ? "+" : "";
-      return `<span class="term">${sign}${place ? "&thinsp;" : ""}${Number(Math.abs(factor).toPrecision(2))}&thinsp;${TERMS[k]}u</span>`;
+      const size = Number(Math.abs(factor).toPrecision(2));
+      const number = size === 1 ? "" : `${size}&thinsp;`;
+      return `<span class="term">${sign}${place ? "&thinsp;" : ""}${number}${TERMS[k]}u</span>`;
     });
   const rest = held < 0.995 ? ` <span class="rest">+ rest, ${Math.round(100 * (1 - held))} %</span>` : "";
   return terms.join(" ") + rest;

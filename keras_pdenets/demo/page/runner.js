@@ -1,9 +1,9 @@
 // Asks the worker for runs; of each net only the newest wish counts.
 
 export class Runner {
-  /** `show(key, result)` gets { clean, now } or { error }. */
-  constructor(description, order, show) {
-    this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+  /** `show(key, result)` gets { clean, now, wanted } or { error, wanted }. */
+  constructor(worker, order, show) {
+    this.worker = worker;
     this.waiting = new Map(); // by id: [resolve, reject]
     this.wishes = new Map(); // by key of the net
     this.ids = 0;
@@ -20,7 +20,7 @@ export class Runner {
       for (const [, reject] of this.waiting.values()) reject(new Error(event.message || "the worker does not start"));
       this.waiting.clear();
     };
-    this.worker.postMessage({ description, order });
+    this.worker.postMessage({ fetch: order });
   }
 
   ask(message) {
@@ -31,7 +31,7 @@ export class Runner {
     });
   }
 
-  /** Wish for a run; `first` is the net that the user looks into. */
+  /** Wish for a run; the nets come in the order of `this.order`. */
   wish(key, wanted) {
     this.wishes.set(key, wanted);
     this.work();

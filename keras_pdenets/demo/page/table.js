@@ -8,7 +8,7 @@ export class Answers {
     const head = make("tr", {}, make("th", { scope: "col" }, make("span", { className: "hidden" }, "Class")));
     for (const net of nets) {
       head.append(make("th", { scope: "col", title: `${net.about} Right on ${net.accuracy} % of the test set.` },
-        net.title));
+        net.title.replace(/^(Decom|Hyper)/, "$1\u00ad")));
     }
     this.says = new Map();
     this.cells = new Map();
@@ -65,7 +65,8 @@ export class Answers {
       cell.textContent = percent(share);
       cell.dataset.probability = share;
       cell.style.setProperty("--share", share);
-      cell.style.setProperty("--before", clean === now ? -1 : clean.probabilities[k]);
+      const moved = Math.abs(clean.probabilities[k] - share) > 0.01;
+      cell.style.setProperty("--before", moved ? clean.probabilities[k] : -1);
       cell.classList.toggle("best", k === best);
       cell.classList.toggle("faint", share < 0.005);
     });

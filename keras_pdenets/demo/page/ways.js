@@ -27,7 +27,11 @@ export async function project(net, stages, features) {
   }));
 }
 
-export async function showWays(net, stages, result, classes, place) {
+let newest = null;
+
+/** Draw the ways of a result; `fresh`: they draw themselves before one's eyes. */
+export async function showWays(net, stages, result, classes, place, fresh) {
+  newest = result;
   const points = await project(net, stages, result.features);
   const best = result.probabilities.indexOf(Math.max(...result.probabilities));
   const pictures = net.stages.map((stage, s) => {
@@ -35,6 +39,8 @@ export async function showWays(net, stages, result, classes, place) {
     const first = stages.indexOf(s);
     return picture(stage, own, classes, best, place - first, s);
   });
+  if (newest !== result) return; // another one was asked for meanwhile
+  byId("ways").classList.toggle("fresh", fresh);
   byId("ways").replaceChildren(...pictures);
 }
 
@@ -59,17 +65,17 @@ function picture({ classes: ways, explained }, own, classes, best, place, number
     svg.append(group);
     return { name, px, py, c };
   });
-  spread(names);
-  for (const { name, px, py, c } of names) {
-    svg.append(makeSvg("text", { x: px + 6, y: py + 3.5, class: c === best ? "answer" : "" }, name));
-  }
   const mine = makeSvg("g", { class: "mine" });
-  mine.append(makeSvg("polyline", { points: own.map(text).join(" ") }));
+  mine.append(makeSvg("polyline", { points: own.map(text).join(" "), pathLength: 1 }));
   own.forEach((point, k) => {
     const [cx, cy] = text(point).split(",");
     mine.append(makeSvg("circle", { cx, cy, r: k === place ? 6 : 3.5, class: k === place ? "here" : "" }));
   });
   svg.append(mine);
+  spread(names);
+  for (const { name, px, py, c } of names) {
+    svg.append(makeSvg("text", { x: px + 6, y: py + 3.5, class: c === best ? "answer" : "" }, name));
+  }
   const share = Math.round(100 * (explained[0] + explained[1]));
   return make("figure", {}, svg, make("figcaption", {},
     `Stage ${number + 1}: this plane holds ${share} % of how the classes move.`));

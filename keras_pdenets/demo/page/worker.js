@@ -1,10 +1,11 @@
 // Runs the nets, away from the page, which stays quick.
-import { spreadWeights, unpacked } from "./files.js";
+import { json, spreadWeights, unpacked } from "./files.js";
 import { disturbed } from "./noise.js";
 
-let runtime = null; // a promise of ONNX Runtime Web
-let described = null;
 const nets = new Map(); // by key: { record, weights, graphs, sessions }
+const description = json("demo.json");
+const runtime = description.then((found) => openRuntime(found.runtime));
+runtime.catch(() => {}); // told when it is asked for
 
 async function openRuntime({ script, binary }) {
   const [ort, wasm] = await Promise.all([
@@ -16,19 +17,19 @@ async function openRuntime({ script, binary }) {
   return ort;
 }
 
-function netOf(key) {
+async function netOf(key) {
   if (!nets.has(key)) {
-    const record = described.nets.find((net) => net.key === key);
+    const record = (await description).nets.find((net) => net.key === key);
     const weights = unpacked(`nets/${key}/weights.gz`).then((bytes) =>
       spreadWeights(bytes, record.weights.tensors, record.weights.numbers));
-    weights.catch(() => {}); // told when it is asked for
+    weights.catch(() => {});
     nets.set(key, { record, weights, graphs: {}, sessions: new Map() });
   }
   return nets.get(key);
 }
 
 async function sessionOf(key, variant, noise, seed) {
-  const net = netOf(key);
+  const net = await netOf(key);
   const name = noise ? `${variant} ${noise} ${seed}` : variant;
   if (!net.sessions.has(name)) {
     for (const [other, session] of net.sessions) {
@@ -47,6 +48,7 @@ async function open(net, key, variant, noise, seed) {
   const weights = noise ? disturbed(clean, net.record.weights.tensors, noise, seed) : clean;
   return ort.InferenceSession.create(graph, {
     executionProviders: ["wasm"],
+    graphOptimizationLevel: "disabled", // it was done when the page was written
     externalData: [{ path: "weights", data: new Uint8Array(weights.buffer) }],
   });
 }
@@ -54,8 +56,8 @@ async function open(net, key, variant, noise, seed) {
 async function run({ net, image, variant, noise, seed, dropped, features }) {
   const session = await sessionOf(net, variant, noise, seed);
   const ort = await runtime;
-  const record = described.nets.find((other) => other.key === net);
-  const side = described.side;
+  const { record } = await netOf(net);
+  const { side } = await description;
   const feeds = { [session.inputNames[0]]: new ort.Tensor("float32", image, [1, side, side, 1]) };
   if (record.gated) {
     const gates = new Float32Array(record.variants[variant].stages.length).fill(1);
@@ -73,18 +75,15 @@ async function run({ net, image, variant, noise, seed, dropped, features }) {
 }
 
 async function answer({ data }) {
-  if (data.description) {
-    described = data.description;
-    runtime = openRuntime(described.runtime);
-    runtime.catch(() => {});
-    for (const key of data.order) { // all files are on their way at once
-      const net = netOf(key);
-      net.graphs.base = unpacked(`nets/${key}/base.onnx.gz`);
-      net.graphs.base.catch(() => {});
-    }
-    return;
-  }
   try {
+    if (data.fetch) { // all files are on their way at once
+      for (const key of data.fetch) {
+        const net = await netOf(key);
+        net.graphs.base ??= unpacked(`nets/${key}/base.onnx.gz`);
+        net.graphs.base.catch(() => {});
+      }
+      return;
+    }
     postMessage({ id: data.id, result: await run(data) });
   } catch (error) {
     postMessage({ id: data.id, error: String(error?.message ?? error) });

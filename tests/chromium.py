@@ -33,6 +33,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def browser():
     """A driver of Chromium that reaches nothing but this machine; skips where there is none."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    exceptions = pytest.importorskip("selenium.common.exceptions")
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:
         pytest.skip("no chromium and chromedriver (Debian: chromium, chromium-driver)")
@@ -44,7 +45,10 @@ def browser():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=driver)
-    chromium = webdriver.Chrome(options=options, service=service)
+    try:
+        chromium = webdriver.Chrome(options=options, service=service)
+    except exceptions.SessionNotCreatedException as error:
+        pytest.skip(f"chromium does not start: {error.msg}")
     try:
         yield chromium
     finally:

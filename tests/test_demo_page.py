@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,7 +21,8 @@ from keras_pdenets.demo.nets import SHOWN_NETS
 from keras_pdenets.demo.watched import watch
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
-RUNTIME = os.environ.get("KERAS_PDENETS_RUNTIME")  # an unpacked onnxruntime-web, or npm fetches it
+# An unpacked onnxruntime-web, which npm fetches otherwise; a page that was written before.
+RUNTIME, WRITTEN = (os.environ.get(f"KERAS_PDENETS_{name}") for name in ("RUNTIME", "PAGE"))
 KEYS = [row.key for row in SHOWN_NETS]
 
 
@@ -33,6 +35,8 @@ def chromium():
 @pytest.fixture(scope="module")
 def folder(chromium, tmp_path_factory):
     """The whole page; made only where there is a browser."""
+    if WRITTEN is not None:
+        return Path(WRITTEN)
     if RUNTIME is None and shutil.which("npm") is None:
         pytest.skip("no npm, and KERAS_PDENETS_RUNTIME names no unpacked onnxruntime-web")
     return write_demo(tmp_path_factory.mktemp("demo") / "page", RUNTIME, verbose=0)

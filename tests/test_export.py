@@ -215,12 +215,14 @@ def test_bad_arguments(model, tmp_path):
     x = keras.Input((8,))
     half = keras.Model(x, layers.Dense(2, dtype="mixed_bfloat16")(x))
     for net, message in [
-        (keras.Model([x, keras.Input((8,))], x), "one input and one output"),
         (half, "must compute in float32.*bfloat16"),
         (keras.Sequential([layers.Dense(2)]), "functional or sequential"),
     ]:
         with pytest.raises(ValueError, match=message):
             export(net, path, "onnx")
+    pair = keras.Model(x, [x, half(x)])
+    with pytest.raises(ValueError, match=r"one input .* format torch\. Received: 1 inputs, 2 outp"):
+        export(pair, tmp_path / "net.pt2", "torch")
     for action, error, message in [
         (lambda: open_exported(path), FileNotFoundError, "There is nothing at"),
         (lambda: open_exported(tmp_path / "file"), ValueError, "cannot be told from the name"),
@@ -229,6 +231,24 @@ def test_bad_arguments(model, tmp_path):
     ]:
         with pytest.raises(error, match=message):
             action()
+
+
+@pytest.mark.slow
+def test_onnx_takes_several_inputs_and_outputs(tmp_path):
+    x, scale = keras.Input((8, 8, 3), name="x"), keras.Input((1, 1, 3), name="scale")
+    y = layers.Conv2D(3, 3, padding="same", name="conv")(x) * scale
+    net = keras.Model([x, scale], [layers.GlobalAveragePooling2D()(y), y])
+    random = np.random.default_rng(0)
+    data = [random.normal(size=(4, *part.shape[1:])).astype("float32") for part in (x, scale)]
+    report = export(net, tmp_path / "net.onnx", "onnx", fuse=False, data=data)
+    assert report.batch_sizes == (1, 4)
+    found = open_exported(report.path)(*data)
+    for one, right in zip(found, net.predict(data, verbose=0), strict=True):
+        np.testing.assert_allclose(one, right, atol=1e-5)
+    export(net, tmp_path / "random.onnx", "onnx", fuse=False)
+    for wrong in (data[:1], [data[0], data[1][:2]], [data[0], data[0]]):
+        with pytest.raises(ValueError, match="at least one input of shape"):
+            export(net, tmp_path / "net.onnx", "onnx", data=wrong)
 
 
 def test_what_is_missing_is_named(model, tmp_path, monkeypatch):

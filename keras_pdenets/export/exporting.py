@@ -108,7 +108,7 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
     batches = _batches(model, data)
     runtime_of(row)
     backends = row.backends(keras.backend.backend())
-    wanted = [finite_outputs(model, batch) for batch in batches]
+    wanted = [finite_outputs(model, parts if len(parts) > 1 else parts[0]) for parts in batches]
     report = None
     if fuse:
         model, report = fold(model, decomposed, portable=True)

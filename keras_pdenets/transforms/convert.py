@@ -8,7 +8,7 @@ from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.transforms.conversion import distilling
 from keras_pdenets.transforms.conversion.counting import count_layer, count_net
-from keras_pdenets.transforms.conversion.forms import FORMS
+from keras_pdenets.transforms.conversion.groups import FORMS
 from keras_pdenets.transforms.conversion.inputs import check_data, check_operators, targets_of
 from keras_pdenets.transforms.conversion.planning import ConversionPlan as ConversionPlan
 from keras_pdenets.transforms.conversion.planning import check_budget, form_of

@@ -86,13 +86,15 @@ class DecomposedForm:
     Args:
         target: The `Target`.
         share: Channels between the two, relative to the filters.
+        kernel: The kernel of one group; None: that of the convolution.
     """
 
     name = "decomposed"
 
-    def __init__(self, target, share=1.0):
+    def __init__(self, target, share=1.0, kernel=None):
         self.target = target
-        self.height, self.width, self.channels, self.filters = target.shape
+        self._kernel = as_float64(target.layer.kernel) if kernel is None else kernel
+        self.height, self.width, self.channels, self.filters = self._kernel.shape
         self.arrays = {}
         most = min(self.width * self.channels, self.height * self.filters)
         self.middle = max(1, min(round(share * self.filters), most))
@@ -133,9 +135,8 @@ class DecomposedForm:
         floor = 1e-6 * np.mean(np.diag(covariance)) + 1e-300
         values, vectors = np.linalg.eigh(covariance + floor * np.eye(len(covariance)))
         values = np.sqrt(np.maximum(values, floor))
-        kernel = as_float64(self.target.layer.kernel)
         # (h, w, n, o) -> (w n, h o)
-        matrix = kernel.transpose(1, 2, 0, 3).reshape(self.width * self.channels, -1)
+        matrix = self._kernel.transpose(1, 2, 0, 3).reshape(self.width * self.channels, -1)
         weighted = (vectors * values) @ (vectors.T @ matrix)
         left, sizes, right = scipy.linalg.svd(weighted, full_matrices=False)
         rows = (vectors / values) @ (vectors.T @ left[:, : self.middle])
@@ -192,30 +193,37 @@ class DecomposedForm:
 
     def kernel(self):
         """The kernel, (h, w, n, o)."""
-        return self._whole().reshape(self.target.shape)
+        return self._whole().reshape(self._kernel.shape)
+
+    def pair(self):
+        """Both kernels: (1, w, n, m) and (h, 1, m, o)."""
+        return (
+            self.arrays["rows"].reshape(1, self.width, self.channels, self.middle),
+            self.arrays["columns"].reshape(self.height, 1, self.middle, self.filters),
+        )
 
     def layer(self):
         """The new layer or layers, and what their weights will be besides a bias."""
-        old = self.target.layer
-        rows = self.arrays["rows"].reshape(1, self.width, self.channels, self.middle)
-        columns = self.arrays["columns"].reshape(self.height, 1, self.middle, self.filters)
-        if self.target.alignment is not None:
-            new = DecomposedConv2D(
-                old.filters, self.middle, old.strides[0], use_bias=old.use_bias, name=old.name,
-                **common(old),
-            )  # fmt: skip
-            return [new], [[rows, columns]]
-        pair = [
-            layers.Conv2D(
-                kernel.shape[-1], kernel.shape[:2], strides, padding=old.padding,
-                dilation_rate=dilation, use_bias=bias, name=name, **common(old),
-            )
-            for kernel, strides, dilation, bias, name in (
-                (rows, (1, old.strides[1]), (1, old.dilation_rate[1]), False, f"{old.name}_row"),
-                (columns, (old.strides[0], 1), (old.dilation_rate[0], 1), old.use_bias, old.name),
-            )
-        ]  # fmt: skip
-        return pair, [[rows], [columns]]
+        old, (rows, columns) = self.target.layer, self.pair()
+        if self.target.alignment is None:
+            return convolutions(old, rows, columns)
+        new = DecomposedConv2D(
+            old.filters, self.middle, old.strides[0], use_bias=old.use_bias, name=old.name,
+            **common(old),
+        )  # fmt: skip
+        return [new], [[rows, columns]]
 
 
-FORMS = {form.name: form for form in (PDEForm, DecomposedForm)}
+def convolutions(old, rows, columns):
+    """Two convolutions of Keras in place of one, and their kernels."""
+    pair = [
+        layers.Conv2D(
+            kernel.shape[-1], kernel.shape[:2], strides, padding=old.padding,
+            dilation_rate=dilation, groups=old.groups, use_bias=bias, name=name, **common(old),
+        )
+        for kernel, strides, dilation, bias, name in (
+            (rows, (1, old.strides[1]), (1, old.dilation_rate[1]), False, f"{old.name}_row"),
+            (columns, (old.strides[0], 1), (old.dilation_rate[0], 1), old.use_bias, old.name),
+        )
+    ]  # fmt: skip
+    return pair, [[rows], [columns]]

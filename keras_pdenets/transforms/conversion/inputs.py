@@ -28,7 +28,9 @@ def check_data(flat, data):
     """
     if len(flat.inputs) != 1:
         raise ValueError(
-            f"`model` must have one input. Received: {flat.name!r} with {len(flat.inputs)}"
+            "`model` must have one input, the images: layers are fitted on what these alone lead "
+            f"to. Received: {flat.name!r} with {len(flat.inputs)} inputs "
+            f"({', '.join(x.name for x in flat.inputs)}); convert the part behind one of them"
         )
     images = check_images(flat, data, name="data")
     if np.ptp(images) == 0:

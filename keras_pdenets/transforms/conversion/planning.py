@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_pdenets.operators import pde_orthonormal_basis
 from keras_pdenets.transforms.conversion.counting import count_layer
-from keras_pdenets.transforms.conversion.forms import FORMS, DecomposedForm, PDEForm
+from keras_pdenets.transforms.conversion.forms import PDEForm
+from keras_pdenets.transforms.conversion.groups import FORMS, decomposed
 from keras_pdenets.transforms.conversion.least_squares import NormalEquations
 from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.tables import write_rows
@@ -118,7 +119,7 @@ def options_of(target, operators, normal, ridge, shares=SHARES):
         ridge: As of `convert`.
         shares: Widths of decomposed layers.
     """
-    whole = count_layer(PDEForm(target))
+    whole = count_layer(decomposed(target))
     costs = (whole.parameters[0], whole.operations and whole.operations[0])
     found = [Option("left", None, 0.0, *costs)]
     if "pde" in operators:
@@ -126,7 +127,7 @@ def options_of(target, operators, normal, ridge, shares=SHARES):
         found.append(_option(PDEForm(target), None, derivatives, ridge=ridge))
     for share in shares if "decomposed" in operators else ():
         # Half the turns of `convert`, which are slow for many channels.
-        form = DecomposedForm(target, share)
+        form = decomposed(target, share)
         found.append(_option(form, share, normal, ridge=ridge, sweeps=1))
     return tuple(found)
 

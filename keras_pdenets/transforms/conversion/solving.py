@@ -9,8 +9,7 @@ import numpy as np
 from keras_pdenets.graphs.residual import adds_two_of_a_kind
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.transforms.conversion import patches
-from keras_pdenets.transforms.conversion.forms import DecomposedForm
-from keras_pdenets.transforms.conversion.least_squares import NormalEquations
+from keras_pdenets.transforms.conversion.groups import decomposed, equations_of
 from keras_pdenets.transforms.conversion.planning import options_of
 from keras_pdenets.transforms.conversion.twin import Twin, convolution_like, corrected_norm
 
@@ -98,8 +97,7 @@ def measure(graph, targets, images, ridge, places, seed, batch_size, verbose):
         if id(call) in targets:
             target, operators = targets[id(call)]
             pairs = twin.pairs(call.inputs[0])
-            on_pixels = DecomposedForm(target)
-            normal = normal_equations(on_pixels, pairs, places, (seed, len(found)))
+            normal = normal_equations(decomposed(target), pairs, places, (seed, len(found)))
             found[target.name] = options_of(target, operators, normal, ridge)
             bar.add(1)
         twin.advance(call)
@@ -118,9 +116,8 @@ def normal_equations(form, pairs, places, seed, beside=None):
             up for the difference.
     """
     layer = form.target.layer
-    *_, filters = form.target.shape
-    kernel = as_float64(layer.kernel).reshape(-1, filters)
-    normal = NormalEquations(form.unknowns, filters, layer.use_bias)
+    kernels = np.split(as_float64(layer.kernel), layer.groups, -1)
+    normal = equations_of(form)
     images = [tuple(patches.to_images(layer, x) for x in _distinct(pair)) for pair in pairs]
     grids = [patches.grid_of(layer, batch[0]) for batch in images]
     wanted = max(places, 2 * form.unknowns)
@@ -131,10 +128,20 @@ def normal_equations(form, pairs, places, seed, beside=None):
         pieces = [patches.patches(layer, part, chosen) for part in batch]
         for found in zip(*pieces, strict=True):
             (part, old), (_, new) = found[0], found[-1]
-            # (places, points, n) -> (places, points n), the order of the kernel
-            wanted = old.reshape(len(old), -1) @ kernel
+            wanted = _outputs(kernels, old)
             normal.add(form.features(new), wanted if apart is None else wanted + apart[part])
     return normal.finish()
+
+
+def _outputs(kernels, found):
+    """(places, points, n) -> (places, o): what a convolution of so many groups makes of them."""
+    parts = np.split(found, len(kernels), -1)
+    # (places, points n), the order of the kernel
+    made = [
+        part.reshape(len(part), -1) @ kernel.reshape(-1, kernel.shape[-1])
+        for part, kernel in zip(parts, kernels, strict=True)
+    ]
+    return np.concatenate(made, -1)
 
 
 def _difference(layer, pair, places):

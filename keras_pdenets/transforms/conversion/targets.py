@@ -100,7 +100,7 @@ def find_targets(graph, operator, chosen):
         seen = "; ".join(f"{name}: {reason}" for name, reason in list(left.items())[:3])
         raise ValueError(
             f"`model` must have a convolution that can become {operator!r}: a `keras.layers.Conv2D`"
-            f" of 3x3 points (decomposed: of odd sides) in one group, called once. Received: "
+            f" of 3x3 points in one group (decomposed: of odd sides), called once. Received: "
             f"{graph.name!r} with {len(left)} convolutions, none of them such"
             + (f" ({seen})" if seen else "")
         )
@@ -172,7 +172,7 @@ def _reason(call, times, operator):
         (height == 1 or width == 1, f"of {height}x{width} points"),
         (height % 2 == 0 or width % 2 == 0, f"of {height}x{width} points, an even side"),
         (operator == "pde" and not square, f"of {height}x{width} points, operators have 3x3"),
-        (layer.groups > 1, f"in {layer.groups} groups"),
+        (operator == "pde" and layer.groups > 1, f"in {layer.groups} groups"),
         (operator == "pde" and max(layer.dilation_rate) > 1, f"dilated by {layer.dilation_rate}"),
         (operator == "pde" and len(set(layer.strides)) > 1, f"strides {layer.strides}"),
         (times > 1, f"called {times} times"),
@@ -199,9 +199,10 @@ def _padding_before(graph, call):
 
 
 def _is_plain(layer):
-    """Whether a convolution has the 3x3 points and the equal strides of our layers."""
+    """Whether a convolution has the 3x3 points, the equal strides and the one group of ours."""
     return (
         layer.kernel_size == (3, 3)
+        and layer.groups == 1
         and max(layer.dilation_rate) == 1
         and len(set(layer.strides)) == 1
     )

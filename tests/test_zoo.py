@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import BACKEND
 
+from keras_pdenets import plots
 from keras_pdenets.cli import main
 from keras_pdenets.experiments import Entry, Protocol, read_results, run
 from keras_pdenets.experiments.results import RESULT
 from keras_pdenets.experiments.table import markdown, put_into, rows_of
+from keras_pdenets.plots import experiments
 from keras_pdenets.utils.locking import LOCK
 
 SMALL = {"num_blocks": 1, "filters": [4, 8, 8]}
@@ -180,3 +183,19 @@ def test_bad_entries():
         Entry("net", "resnet19")
     with pytest.raises(ValueError, match="`only` must name runs"):
         list(run(Protocol(**PROTOCOL), "nowhere", only=["conv-seed7"]))
+
+
+@pytest.mark.once
+def test_the_picture_of_terms_shows_the_nets_that_differ_by_these_alone(tmp_path):
+    pytest.importorskip("matplotlib")
+    root = Path(__file__).parents[1] / "tuning"
+    protocol = Protocol.from_file(root / "zoo" / "fashion_mnist_20_pde.json")
+    results, _ = read_results(root / "results" / "zoo" / "fashion_mnist_20_pde", protocol.varied)
+    drawn = {run.entry for run in results if experiments._terms(run) is not None}
+    assert {"linear", "terms_5", "resnet"} <= drawn
+    assert not any(name.startswith("pde") for name in drawn)  # Eq. 44
+    assert plots.plot_terms(results, tmp_path / "terms.png")
+    assert (tmp_path / "terms.png").stat().st_size > 5000
+    six = [run for run in results if run.entry == "linear"]
+    assert not plots.plot_terms(six, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

@@ -6,6 +6,7 @@ from keras_pdenets.plots.blocks import plot_receptive_field as plot_receptive_fi
 from keras_pdenets.plots.conversion import plot_conversion as plot_conversion
 from keras_pdenets.plots.depth import plot_search as plot_search
 from keras_pdenets.plots.depth import plot_sweep as plot_sweep
+from keras_pdenets.plots.experiments import plot_terms as plot_terms
 from keras_pdenets.plots.experiments import plot_zoo as plot_zoo
 from keras_pdenets.plots.fields import plot_feature_variance as plot_feature_variance
 from keras_pdenets.plots.fields import plot_path_integral as plot_path_integral

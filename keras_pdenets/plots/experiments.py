@@ -4,8 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pdenets.operators.pde import PDE_TERMS
 from keras_pdenets.plots.figure import new_figure, save_figure
 
+_CONVOLUTION = ("convolution",)
+_SIGNS = {
+    "dxx": r"$\partial_{xx}$", "dyy": r"$\partial_{yy}$", "dxy": r"$\partial_{xy}$",
+    "dx": r"$\partial_x$", "dy": r"$\partial_y$", "id": "$1$", "dxxy": r"$\partial_{xxy}$",
+    "dxyy": r"$\partial_{xyy}$", "dxxyy": r"$\partial_{xxyy}$",
+}  # fmt: skip
 _COLORS = 10  # of matplotlib's cycle, which begins again behind them
 
 
@@ -67,10 +74,60 @@ def plot_sizes(results, path):
     save_figure(figure, path)
 
 
+def plot_terms(results, path):
+    """Draw accuracy against the number of derivatives that a PDE net has for a pair of channels.
+
+    Each run is a point, bars are mean and standard deviation over the seeds; beside them the net of
+    plain convolutions, which have nine numbers for a pair.
+
+    Args:
+        results: List of `experiments.RunResult`s. Runs of a recipe other than the first one's, and
+            nets with options besides the terms, are not drawn.
+        path: The PNG file.
+
+    Returns:
+        Whether there are two numbers of terms to draw; else no file is written.
+    """
+    nets = {}
+    for run in results:
+        terms = _terms(run)
+        if terms is not None and run.protocol == results[0].protocol:
+            nets.setdefault(terms, []).append(run.accuracy)
+    if len({len(terms) for terms in nets if terms != _CONVOLUTION}) < 2:
+        return False
+    figure = new_figure(8, 5)
+    axes = figure.subplots()
+    for terms, accuracies in nets.items():
+        plain = terms == _CONVOLUTION
+        count, color = (9.25, "C1") if plain else (len(terms), "C0")
+        axes.plot([count] * len(accuracies), accuracies, ".", color=color, alpha=0.6)
+        spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
+        axes.errorbar(count, np.mean(accuracies), spread, fmt="_", ms=16, capsize=4, color=color)
+        words = "convolution" if plain else "\n".join(_SIGNS[name] for name in terms)
+        axes.annotate(words, (count + 0.1, np.mean(accuracies)), fontsize=7, va="top")
+    axes.set(xlabel="derivatives for a pair of channels", ylabel="test accuracy (%)")
+    axes.set(xticks=range(1, 10), xlim=(0.5, 10.2))
+    axes.grid(alpha=0.3)
+    save_figure(figure, path)
+    return True
+
+
+def _terms(run):
+    """The stencils of a net whose operators differ by these alone, or None."""
+    options = run.net["options"].get("operator_options", {})
+    if run.net["options"].keys() - {"operator_options"} or options.keys() - {"form", "terms"}:
+        return None
+    if not run.net["architecture"].startswith("pde_"):
+        return _CONVOLUTION if run.net["architecture"].startswith("preact_") else None
+    linear = options.get("form", "linear") == "linear"
+    return tuple(options.get("terms") or PDE_TERMS) if linear else None
+
+
 def plot_zoo(results, folder):
-    """Draw `learning_curves.png` and `sizes.png` into a folder."""
+    """Draw `learning_curves.png`, `sizes.png` and, of PDE nets, `terms.png` into a folder."""
     plot_learning_curves(results, Path(folder) / "learning_curves.png")
     plot_sizes(results, Path(folder) / "sizes.png")
+    plot_terms(results, Path(folder) / "terms.png")
 
 
 def _by_net(results):

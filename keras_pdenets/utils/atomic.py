@@ -100,12 +100,14 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _is_dead(entry: os.DirEntry[str], process: str, machine: str) -> bool:
+    if entry.name in _LIVING:
+        return False
     if time.time() - entry.stat(follow_symlinks=False).st_mtime > _LONGEST_SECONDS:
-        return entry.name not in _LIVING
+        return True
     if machine != _machine() or os.name != "posix":
         return False
     if int(process) == os.getpid():
-        return entry.name not in _LIVING
+        return True
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

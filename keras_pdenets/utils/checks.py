@@ -77,21 +77,27 @@ def check_number(name: str, value: Any, rule: str, holds: Any = lambda number: T
     return number
 
 
+def is_flag(value: Any) -> bool:
+    """Whether `value` is True or False, NumPy's included."""
+    return type(value).__name__ in ("bool", "bool_")
+
+
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` as a bool.
 
     Raises:
         ValueError: If it is neither True nor False, NumPy's included: 1 and "no" are not.
     """
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+    if not is_flag(value):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={shown(value)}")
     return bool(value)
 
 
 def check_choice(name: str, value: Any, known: Iterable[Any]) -> Any:
-    """Return `value` if it is one of `known`, words or None; else ValueError that lists them."""
+    """Return `value` if it is in `known` (words, integers, None), or raise a ValueError."""
+    known = tuple(known)
     # First the type: a list or an array has no hash, or no one truth.
-    if not (value is None or isinstance(value, str)) or value not in (known := tuple(known)):
+    if not isinstance(value, str | numbers.Integral | None) or value not in known:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(str, known))}. Received: {name}={value!r}"
         )

@@ -122,15 +122,13 @@ def _acquired(folder: Path, seconds: float) -> Any:
             lock.acquire(timeout=max(seconds, _LOOK_SECONDS))
     except Timeout:
         refused = True
-    message = f"Another process works in {folder} now. Wait for it, or give another folder."
-    if not said:
-        if refused:
-            raise InUseError(message)
-        return lock
     without = f"The file system of {folder} has no locks: a file stands for one."
     if refused:
+        hint = f" {without} If you know that none works there, remove {lock.lock_file}."
         raise InUseError(
-            f"{message} {without} If you know that none works there, remove {lock.lock_file}."
+            f"Another process works in {folder} now. Wait for it, or give another folder."
+            f"{hint if said else ''}"
         )
-    _LOG.warning("%s Should this machine fail, remove %s by hand.", without, lock.lock_file)
+    if said:
+        _LOG.warning("%s Should this machine fail, remove %s by hand.", without, lock.lock_file)
     return lock

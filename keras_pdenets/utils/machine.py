@@ -32,8 +32,7 @@ def accelerator():
         import torch
 
         kind = tensor.device.type
-        names = {"cpu": lambda: None, "cuda": torch.cuda.get_device_name}
-        return names.get(kind, lambda: kind)()
+        return torch.cuda.get_device_name() if kind == "cuda" else None if kind == "cpu" else kind
     if "CPU:" in tensor.device:
         return None
     import tensorflow as tf

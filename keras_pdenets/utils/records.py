@@ -5,8 +5,8 @@ the file's name, the field, the rule and what was received.
 """
 
 import dataclasses
+import functools
 import json
-import math
 import numbers
 import types
 import typing
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NewType, Self
 
 from keras_pdenets.utils.atomic import write_file
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import as_integer, as_number, check_integer, is_flag
 from keras_pdenets.utils.json_files import load_json
 from keras_pdenets.utils.text import printable, shown
 
@@ -25,8 +25,6 @@ _DEEPEST = 8
 _LARGEST = 2**53
 # A number that was measured: NaN where a training diverged.
 Measured = NewType("Measured", float)
-# Annotations of the fields of each dataclass that was settled.
-_KINDS: dict[Any, dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,18 +82,15 @@ def make(kind: type, values: Any, name: str) -> Any:
     """An instance of a dataclass from a record of its fields, or ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} must be a record of fields. Received: {shown(values)}")
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(str(key) for key in values if key not in known)
+    fields = dataclasses.fields(kind)
+    unknown = sorted(str(key) for key in values.keys() - {field.name for field in fields})
     if unknown:
         raise ValueError(f"{name} has no field {printable(', '.join(unknown), 200)}.")
-    missing = [key for key, field in known.items() if key not in values and _is_needed(field)]
+    needed = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise ValueError(f"{name} needs the fields {', '.join(missing)}.")
     return kind(**values)
-
-
-def _is_needed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def settle(record: Any) -> None:
@@ -107,15 +102,15 @@ def settle(record: Any) -> None:
     Raises:
         ValueError: If a field has a value of another type, too large a number or an endless text.
     """
-    for name, kind in _kinds(type(record)).items():
+    for name, kind in _kinds(record.__class__).items():
         object.__setattr__(record, name, _fitted(getattr(record, name), kind, name))
 
 
+@functools.cache
 def _kinds(kind: Any) -> dict[str, Any]:
-    if kind not in _KINDS:
-        hints = typing.get_type_hints(kind)
-        _KINDS[kind] = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-    return _KINDS[kind]
+    """Annotations of the fields of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def check_count(name: str, value: Any, most: int = 10**6, least: int = 1) -> None:
@@ -128,11 +123,12 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         for one in inner:
-            if _rule(one) is not None and _is_of(value, one):
+            if _rule(one)[1](value):
                 return _fitted(value, one, name)
-        raise ValueError(_message(name, value, " or ".join(map(_words, inner))))
-    if not _is_of(value, kind):
-        raise ValueError(_message(name, value, _words(kind)))
+        raise ValueError(_message(name, value, " or ".join(_rule(one)[0] for one in inner)))
+    rule, holds = _rule(kind)
+    if not holds(value):
+        raise ValueError(_message(name, value, rule))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return value if isinstance(value, kind) else make(kind, value, f"`{name}`")
     if origin is tuple:
@@ -174,59 +170,37 @@ def _plain(value: Any, name: str, depth: int = 0) -> Any:
     return _fitted(value, None | bool | int | float | str, name)
 
 
-def _is_of(value: Any, kind: Any) -> bool:
-    rule = _rule(kind)
-    return rule is None or rule[1](value)
-
-
-def _words(kind: Any) -> str:
-    rule = _rule(kind)
-    return "anything" if rule is None else rule[0]
-
-
 def _message(name: str, value: Any, rule: str) -> str:
     return f"`{name}` must be {rule}. Received: {name}={shown(value)}"
 
 
-def _rule(kind: Any) -> tuple[str, Any] | None:
-    """What an annotation asks for, in words and as a test; None for anything."""
+def _rule(kind: Any) -> tuple[str, Any]:
+    """What an annotation asks for, in words and as a test."""
     origin = typing.get_origin(kind) or kind
-    if origin is Any:
-        return None
     if dataclasses.is_dataclass(origin):
         return "a record", lambda value: isinstance(value, Mapping | origin)
     return _RULES[origin]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not _is_truth(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, numbers.Integral):  # one may be too large for a float
-        return abs(int(value)) <= 10**300
-    return math.isfinite(float(value))
-
-
-def _is_truth(value: Any) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")  # NumPy's
+def _is_exact(value: Any) -> bool:
+    """Whether a number, if it is an integer, is one that a float holds exactly."""
+    return not isinstance(value, numbers.Integral) or abs(int(value)) <= _LARGEST
 
 
 _RULES = {
     type(None): ("null", lambda value: value is None),
-    bool: ("true or false", _is_truth),
+    Any: ("anything", lambda value: True),
+    bool: ("true or false", is_flag),
     int: (
         "an integer of at most 2**53",
-        lambda value: isinstance(value, numbers.Integral)
-        and not _is_truth(value)
-        and abs(int(value)) <= _LARGEST,
+        lambda value: as_integer(value) is not None and _is_exact(value),
     ),
-    float: ("a finite number", lambda value: _is_number(value) and _is_finite(value)),
-    Measured: (
-        "a number",
-        lambda value: _is_number(value)
-        and (not isinstance(value, numbers.Integral) or abs(int(value)) <= _LARGEST),
-    ),
+    float: ("a finite number", lambda value: as_number(value) is not None),
+    Measured: ("a number", lambda value: _is_number(value) and _is_exact(value)),
     str: ("a text", lambda value: isinstance(value, str) and len(value) <= _LONGEST_TEXT),
     tuple: ("a list", lambda value: isinstance(value, list | tuple)),
     list: ("a list", lambda value: isinstance(value, list)),

@@ -1,5 +1,6 @@
 """A linear map as a flow: a stretch and rotations, cut into steps."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +40,7 @@ class LinearFlow:
 
     def product(self) -> np.ndarray:
         """The matrix that the steps make together, of shape (m, n)."""
-        whole = self.steps[0]
-        for step in self.steps[1:]:
-            whole = step @ whole
+        whole = functools.reduce(lambda product, step: step @ product, self.steps)
         return whole[: self.shape[0], : self.shape[1]]
 
 

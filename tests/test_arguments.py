@@ -294,6 +294,6 @@ def test_the_checks_themselves():
     assert checks.check_path("p", PurePosixPath("a/b")) == Path("a/b")
     with pytest.raises(ValueError, match=r"`p` must be a path"):
         checks.check_path("p", b"bytes")
-    with pytest.raises(ValueError, match=r"`p` must be a path; the home folder"):
+    with pytest.raises(ValueError, match=r"`p` must be a path whose home folder"):
         checks.check_path("p", "~nobody-of-this-name/x")
     assert checks.check_path("p", "~") == Path(os.path.expanduser("~"))  # noqa: PTH111

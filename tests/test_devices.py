@@ -167,7 +167,7 @@ def fail():
     ("code", "message"),
     [
         ("import sys; sys.exit('no such library')", "with status 1: no such library"),
-        ("import os; os.kill(os.getpid(), 9)", "with status -9: it said nothing"),
+        ("import os; os.kill(os.getpid(), 9)", "with status -9: no output"),
         ("pass", "with status 0"),
         (None, "with status 1: .*ValueError: no data is left"),
     ],

@@ -229,7 +229,7 @@ def test_names_are_listed_by_pattern():
         "plain_net20_fashion_mnist", "refined_plain_net20_fashion_mnist", "resnet20_fashion_mnist",
     ]  # fmt: skip
     for function in (keras_pdenets.list_models, keras_pdenets.list_presets):
-        with pytest.raises(ValueError, match="`pattern` must be a text such as 'pde.*received: pa"
+        with pytest.raises(ValueError, match="`pattern` must be a string such as 'pde.*received: pa"
                            .replace("received", "Received")):  # fmt: skip
             function(5)
 

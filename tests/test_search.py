@@ -470,7 +470,7 @@ def test_a_folder_is_not_shared(tmp_path):
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(InUseError, match="Another process works in"):
+        with pytest.raises(InUseError, match="Another process is using"):
             hold(tmp_path)
         other.kill()
     hold(tmp_path)  # the dead hold nothing

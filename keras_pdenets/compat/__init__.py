@@ -1,6 +1,6 @@
-"""What this package needs of other libraries that has no public name, each under one of ours.
+"""Private names of other libraries that this package needs, each wrapped under a name of ours.
 
-An update that renames one of them fails in `tests/test_compat.py`, by name; the upper bounds of the
-dependencies in `pyproject.toml` are there for the same reason. Nothing else in the package reads a
-private name of another library.
+If an update renames one, `tests/test_compat.py` fails by name; the upper bounds of dependencies in
+`pyproject.toml` exist for the same reason. No other module of the package uses a private name of
+another library.
 """

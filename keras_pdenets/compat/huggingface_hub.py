@@ -4,11 +4,11 @@ from huggingface_hub.file_download import _create_symlink
 
 
 def link(blob, path, is_new):
-    """Put a file of the cache's blobs to another place: as a link, or else moved or copied.
+    """Link a path to a blob of the cache; without symbolic links the blob is moved or copied.
 
     Args:
-        blob: Path of the file.
-        path: Where it is put.
-        is_new: Whether nothing else may be linked to it yet: without links it is moved then.
+        blob: Path of the blob.
+        path: Path of the link.
+        is_new: Whether nothing else links to the blob yet, so that it may be moved.
     """
     _create_symlink(str(blob), str(path), new_blob=is_new)

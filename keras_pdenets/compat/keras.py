@@ -5,7 +5,7 @@ from keras.src.backend.common.variables import AutocastScope
 
 
 class NonFiniteHook(keras.optimizers.LossScaleOptimizer):
-    """Keras' `LossScaleOptimizer`, which calls `on_nonfinite` where Keras halves the scale."""
+    """A `LossScaleOptimizer` that calls `on_nonfinite` instead of halving the scale."""
 
     def _stateful_handle_non_finite_grads(self):
         self.on_nonfinite()
@@ -18,20 +18,20 @@ class NonFiniteHook(keras.optimizers.LossScaleOptimizer):
 
 
 def layers_inside(layer, deep=True):
-    """The layers that a layer holds, whatever kind it is: in its attributes, lists and wrappers.
+    """The layers inside a layer of any kind: in its attributes, lists and wrappers.
 
     Args:
         layer: A layer or model.
-        deep: Whether to look into these too.
+        deep: Whether to include the layers inside these.
     """
     return layer._flatten_layers(include_self=False, recursive=deep)
 
 
 def nodes_of(model):
-    """The calls that make up a functional model, in the order of computation.
+    """The calls that make up a functional model, in order of computation.
 
-    A layer's own list would hold its calls in other models too, and `clone_model` shows calls on
-    new tensors only, of which no model with this one's features could be made.
+    A layer's own nodes include its calls in other models, and `clone_model` shows only calls on new
+    tensors, from which this model's features cannot be extracted.
 
     Returns:
         List of (layer, positional arguments, other arguments, symbolic inputs, symbolic outputs).
@@ -46,29 +46,29 @@ def nodes_of(model):
 
 
 def takes_training(layer):
-    """Whether the call of a layer has the argument `training`."""
+    """Whether a layer's `call` has the argument `training`."""
     return getattr(layer, "_call_has_training_arg", False)
 
 
 def own_trainable(layer):
-    """The variables of a layer, not of those inside it, that train whenever the layer does."""
+    """The trainable variables of a layer itself, without those of layers inside it."""
     return list(layer._trainable_variables)
 
 
 def standardized(model, inputs):
-    """The inputs of a functional model as a flat list of tensors of its dtypes and ranks."""
+    """The inputs of a functional model as a flat list of tensors with its dtypes and ranks."""
     return model._standardize_inputs(inputs)
 
 
 def variables_as_they_are():
     """A scope in which variables are read and replaced in their own precision.
 
-    `autocast=False` is not enough: a layer of a mixed policy that is called by itself, or inside
-    layers of unmixed ones, opens a scope that rounds the variables all the same (Keras 3.15).
+    `autocast=False` is not enough: a layer with a mixed policy that is called on its own, or inside
+    layers without one, opens a scope that rounds the variables anyway (Keras 3.15).
     """
     return AutocastScope(None)
 
 
 def learning_rate_of(optimizer):
-    """The learning rate as it was given: a variable, a schedule or a function."""
+    """The learning rate as given: a variable, a schedule or a function."""
     return optimizer._learning_rate

@@ -8,7 +8,7 @@ from keras_tuner.src.engine import oracle as engine
 
 
 class OracleHooks:
-    """What KerasTuner calls of its oracles under private names, under public ones."""
+    """Public names for the private methods that KerasTuner calls on its oracles."""
 
     def _save_trial(self, trial):
         self.save_trial(trial)
@@ -24,30 +24,30 @@ class OracleHooks:
 
 
 class TunerHooks:
-    """What KerasTuner's tuners do under private names."""
+    """Overrides of private methods of KerasTuner's tuners."""
 
     def _configure_tensorboard_dir(self, callbacks, trial, execution=0):
-        # KerasTuner imports tensorboard here, which TensorFlow does not bring any more.
+        # KerasTuner imports tensorboard here, which TensorFlow no longer installs.
         pass
 
 
 def oracle_file(oracle):
-    """Where an oracle keeps its state."""
+    """File with the state of an oracle."""
     return Path(oracle._get_oracle_fname())
 
 
 def trial_folder(oracle, trial_id):
-    """Where an oracle keeps a trial; it is made."""
+    """Folder of a trial of an oracle; it is created."""
     return Path(oracle._get_trial_dir(trial_id))
 
 
 def run_again(oracle, trial_ids):
-    """Have an oracle give out trials once more, the last one first."""
+    """Make an oracle hand out trials again, the last one first."""
     oracle._retry_queue = list(trial_ids)
 
 
 def draw_often(oracle, times):
-    """Have an oracle draw so often until it takes all combinations for tried."""
+    """How often an oracle may draw a known combination before it considers all of them tried."""
     oracle._max_collisions = times
 
 
@@ -58,7 +58,7 @@ def first_round_sizes(oracle):
 
 @contextlib.contextmanager
 def lock_freed(oracle):
-    """Free KerasTuner's lock of an oracle after an error, which KerasTuner leaves held."""
+    """Release KerasTuner's lock of an oracle after an error, which KerasTuner does not do."""
     name = threading.current_thread().name
     outermost = engine.THREADS[oracle] != name
     try:
@@ -71,17 +71,17 @@ def lock_freed(oracle):
 
 
 def is_worker(tuner):
-    """Whether a tuner asks the oracle of another process."""
+    """Whether a tuner uses the oracle of another process."""
     return tuner._is_worker()
 
 
 def tuner_file(tuner):
-    """Where a tuner keeps its state."""
+    """File with the state of a tuner."""
     return Path(tuner._get_tuner_fname())
 
 
 def checkpoint_file(tuner, trial_id):
-    """Where a tuner keeps the weights of a trial."""
+    """File with the weights of a trial."""
     return tuner._get_checkpoint_fname(trial_id)
 
 

@@ -1,1 +1,1 @@
-"""What every layer of the package may use; nothing of Keras."""
+"""Helpers for every layer of the package, independent of Keras."""

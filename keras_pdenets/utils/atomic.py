@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and no litter of processes that were killed."""
+"""Files written atomically, and removal of what killed processes left behind."""
 
 import contextlib
 import functools
@@ -13,28 +13,29 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Process, machine and a number; nothing of the user's is named like this.
+# Process id, machine and a random number; no file of the user's has such a name.
 _TEMPORARY = re.compile(r"\.keras_pdenets-(\d+)-([0-9a-f]{8})-[0-9a-f]{8}\.part")
-# What a temporary folder holds under this name was there before, and waits to come back.
+# Within a temporary folder: the previous version, to be restored if the write fails.
 ASIDE = "old"
-# Of a process that cannot be asked: no write takes so long.
+# Age at which the leftovers of a process that cannot be probed are removed.
 _LONGEST_SECONDS = 86_400.0
-# Temporary folders of this process: another one may have had its number before.
+# Temporary folders of this process: an earlier process may have had the same id.
 _LIVING: set[str] = set()
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file in a temporary folder beside it, so that the old one survives any failure.
+    """Write a file atomically: the old one survives any failure.
 
-    The file gets the permissions that the umask leaves, where the file system can set any.
+    It is written in a temporary folder beside it and then renamed. It gets the permissions that the
+    umask allows, if the file system has permissions.
 
     Args:
-        path: The file to create or replace; its folder is made.
-        write: Called with the path to write to, which has the same name in another folder.
+        path: The file to create or replace; its folder is created.
+        write: Called with the path to write to: the same name in another folder.
 
     Raises:
-        OSError: With the file's name, where it cannot be written (a full disk, say); the old
-            file, if any, is as it was.
+        OSError: If the file cannot be written (a full disk, say); the message has its name, and
+            the old file, if any, is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
-            if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors makes private files
-                with contextlib.suppress(OSError):  # some network file systems refuse it
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:  # safetensors creates private files
+                with contextlib.suppress(OSError):  # some network file systems refuse
                     temporary.chmod(mode)
             temporary.replace(path)
     except OSError as error:
@@ -54,17 +55,17 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_file(path: Path, data: str | bytes) -> None:
-    """Write a text (in UTF-8) or bytes as a file, atomically: see `replace_file`."""
+    """Write a string (as UTF-8) or bytes to a file atomically: see `replace_file`."""
     content = data.encode() if isinstance(data, str) else data
     replace_file(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """An empty folder in `parent`, which is there as long as the context; leftovers are removed.
+    """An empty folder in `parent` for the duration of the context; leftovers are removed.
 
     Args:
-        parent: A folder that exists, on the disk that the result is to lie on.
+        parent: An existing folder, on the disk of the final file.
     """
     remove_leftovers(parent)
     name = f".keras_pdenets-{os.getpid()}-{_machine()}-{secrets.token_hex(4)}.part"
@@ -79,13 +80,13 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writes of this package left in a folder when their process was killed.
+    """Remove temporary folders that killed processes of this package left in a folder.
 
-    A process of this machine is asked whether it lives; what another machine left (or any process,
-    on Windows) goes when it is a day old.
+    Those of this machine are removed if their process is dead; those of another machine (on
+    Windows: all) once they are a day old.
 
     Args:
-        folder: The folder; nothing happens if there is none.
+        folder: The folder; nothing happens if it does not exist.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -112,14 +113,14 @@ def _is_dead(entry: os.DirEntry[str], process: str, machine: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # somebody else's process, or no number of one
+    except (OSError, OverflowError):  # another user's process, or not a process id
         return False
     return False
 
 
 @functools.cache
 def _machine() -> str:
-    """A word for where the numbers of processes mean the same: machine and container."""
+    """A hash of machine and container: within them a process id identifies a process."""
     space = 0
     with contextlib.suppress(OSError):
         space = Path("/proc/self/ns/pid").stat().st_ino

@@ -1,4 +1,4 @@
-"""Which backend Keras takes, and what to do where it is not there; nothing of Keras."""
+"""Which backend Keras will use, and what to do if it is missing, without importing Keras."""
 
 import difflib
 import json
@@ -10,13 +10,13 @@ from keras_pdenets.utils.extras import installed
 BACKENDS = ("tensorflow", "jax", "torch")
 HOW_TO_CHOOSE = (
     "Keras computes with TensorFlow, JAX or PyTorch. The environment variable KERAS_BACKEND "
-    "(tensorflow, jax or torch; without it the file ~/.keras/keras.json, then tensorflow) says "
-    'which; pip install "keras-pdenets[torch]" (or [tensorflow], [jax]) installs it.'
+    "(tensorflow, jax or torch) says which; without it the file ~/.keras/keras.json, or else "
+    'tensorflow; pip install "keras-pdenets[torch]" (or [tensorflow], [jax]) installs it.'
 )
 
 
 def chosen_backend() -> str:
-    """Name of the backend that Keras will take, by the rules of `keras.config`."""
+    """Name of the backend that Keras will use, by the rules of `keras.config`."""
     name = os.environ.get("KERAS_BACKEND")
     if name:
         return name
@@ -28,7 +28,7 @@ def chosen_backend() -> str:
 
 
 def missing_backend() -> str | None:
-    """What is wrong with the chosen backend and what to do, or None where it is installed."""
+    """What is wrong with the chosen backend and how to fix it, or None if it is installed."""
     name = chosen_backend()
     if name in BACKENDS and installed(name):
         return None

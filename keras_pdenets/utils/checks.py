@@ -1,4 +1,4 @@
-"""Arguments that are integers, numbers, shapes, paths and names: one check for each."""
+"""Checks of arguments: one for integers, numbers, shapes, paths and names each."""
 
 import difflib
 import fnmatch
@@ -12,22 +12,22 @@ from typing import Any
 
 from keras_pdenets.utils.text import shown
 
-_LARGEST = 2**63 - 1  # what tensors and files count with
-_FEW = 20  # names that an error lists all of
+_LARGEST = 2**63 - 1  # what sizes of tensors and files are stored in
+_FEW = 20  # up to that many names an error lists in full
 _LONGEST_NAME = 256
 
 
 def check_integer(name: str, value: Any, least: int | None = None, most: int = _LARGEST) -> int:
-    """Return `value` as an int: NumPy's integers are integers, True is not.
+    """Return `value` as an int; NumPy's integers are accepted, True is not.
 
     Args:
         name: Name of the argument.
         value: What was received.
-        least: The smallest that is allowed; None: `-most`.
-        most: The largest that is allowed.
+        least: Smallest allowed value; None: `-most`.
+        most: Largest allowed value.
 
     Raises:
-        ValueError: If it is none, or out of range.
+        ValueError: If `value` is not an integer, or out of range.
     """
     number = as_integer(value)
     if number is None or not (-most if least is None else least) <= number <= most:
@@ -39,7 +39,7 @@ def check_integer(name: str, value: Any, least: int | None = None, most: int = _
 
 
 def as_integer(value: Any) -> int | None:
-    """`value` as an int, or None where it is none: arrays without axes are taken, bools not."""
+    """`value` as an int, or None: 0-d integer arrays are accepted, bools are not."""
     if isinstance(value, bool):
         return None
     try:
@@ -49,7 +49,7 @@ def as_integer(value: Any) -> int | None:
 
 
 def as_number(value: Any) -> float | None:
-    """`value` as a finite float, or None where it is none: NumPy's numbers are, True is not."""
+    """`value` as a finite float, or None: NumPy's numbers are accepted, True is not."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
@@ -65,11 +65,11 @@ def check_number(name: str, value: Any, rule: str, holds: Any = lambda number: T
     Args:
         name: Name of the argument.
         value: What was received.
-        rule: What follows "must be": "a number in [0, 1)".
-        holds: Function of the float that says whether the rule holds.
+        rule: What follows "must be", such as "a number in [0, 1)".
+        holds: Function of the float: whether the rule holds.
 
     Raises:
-        ValueError: If it is no finite number, or the rule does not hold.
+        ValueError: If `value` is not a finite number, or the rule does not hold.
     """
     number = as_number(value)
     if number is None or not holds(number):
@@ -86,7 +86,7 @@ def check_flag(name: str, value: Any) -> bool:
     """Return `value` as a bool.
 
     Raises:
-        ValueError: If it is neither True nor False, NumPy's included: 1 and "no" are not.
+        ValueError: If `value` is not a bool, Python's or NumPy's: 1 and "no" are not.
     """
     if not is_flag(value):
         raise ValueError(f"`{name}` must be True or False. Received: {name}={shown(value)}")
@@ -96,7 +96,7 @@ def check_flag(name: str, value: Any) -> bool:
 def check_choice(name: str, value: Any, known: Iterable[Any]) -> Any:
     """Return `value` if it is in `known` (words, integers, None), or raise a ValueError."""
     known = tuple(known)
-    # First the type: a list or an array has no hash, or no one truth.
+    # The type first: `in` compares arrays element by element.
     if not isinstance(value, str | numbers.Integral | None) or value not in known:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(str, known))}. Received: {name}={value!r}"
@@ -105,15 +105,15 @@ def check_choice(name: str, value: Any, known: Iterable[Any]) -> Any:
 
 
 def as_shape(value: Any) -> tuple[int | None, ...] | None:
-    """`value` as a tuple of positive ints and None, or None where it is no shape.
+    """`value` as a tuple of positive ints and None, or None if it is not a shape.
 
-    Lists, arrays of integers, and TensorFlow's `TensorShape` with its dimensions are taken.
+    Lists, integer arrays and TensorFlow's `TensorShape` are accepted.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return None
     try:
         sides = tuple(value)
-    except (TypeError, ValueError):  # a TensorShape of unknown rank, an array without axes
+    except (TypeError, ValueError):  # a TensorShape of unknown rank, a 0-d array
         return None
     numbers = tuple(None if side is None else as_integer(side) for side in sides)
     for side, number in zip(sides, numbers, strict=True):
@@ -126,7 +126,7 @@ def check_path(name: str, value: Any) -> Path:
     """Return `value` as a path; `~` is the home folder.
 
     Raises:
-        ValueError: If it is neither a text nor an `os.PathLike`, is empty, or no path can be so.
+        ValueError: If it is neither a string nor an `os.PathLike`, is empty, or not a valid path.
     """
     try:
         text = os.fspath(value)
@@ -134,20 +134,19 @@ def check_path(name: str, value: Any) -> Path:
         text = None
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(
-            f"`{name}` must be a path: a text that is not empty, or an os.PathLike. "
+            f"`{name}` must be a path: a non-empty string or an os.PathLike. "
             f"Received: {name}={shown(value)}"
         )
     try:
         return Path(text).expanduser()
     except RuntimeError:  # ~nobody
         raise ValueError(
-            f"`{name}` must be a path; the home folder of this one is not known. "
-            f"Received: {name}={shown(value)}"
+            f"`{name}` must be a path whose home folder is known. Received: {name}={shown(value)}"
         ) from None
 
 
 def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
-    """`table[name]`, or ValueError with the nearest names, and all of a short table."""
+    """`table[name]`, or a ValueError with the nearest names (all names of a short table)."""
     if isinstance(name, str) and name in table:
         return table[name]
     word = str(name)[:_LONGEST_NAME]
@@ -161,19 +160,19 @@ def lookup(kind: str, name: str, table: dict[str, Any]) -> Any:
 
 
 def matching(pattern: str | None, names: list[str]) -> list[str]:
-    """The names that match a pattern as file names do in a shell, whatever the case."""
+    """The names that match a shell pattern, ignoring case."""
     if pattern is None:
         return names
     if not isinstance(pattern, str):
         raise ValueError(
-            f"`pattern` must be a text such as 'pde*', or None. Received: pattern={pattern!r}"
+            f"`pattern` must be a string such as 'pde*', or None. Received: pattern={pattern!r}"
         )
     return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
 def check_keras_model(model: Any) -> None:
     """Raise ValueError unless `model` is a Keras model."""
-    import keras  # the checks of the command's arguments stand before Keras
+    import keras  # the command checks its arguments before it imports Keras
 
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")

@@ -1,15 +1,15 @@
-"""Optional packages, with an error that says how to get them."""
+"""Optional packages, with an error that says how to install them."""
 
 import importlib
 import importlib.util
 
 
 def require(module, extra):
-    """Import `module`, or raise ImportError with the pip command that brings it.
+    """Import `module`, or raise ImportError with the pip command that installs it.
 
     Args:
         module: Name of the module.
-        extra: Extra of this package that holds it.
+        extra: Extra of this package that it belongs to.
     """
     try:
         return importlib.import_module(module)
@@ -21,8 +21,8 @@ def require(module, extra):
 
 
 def installed(module):
-    """Whether a module is there, without importing it."""
+    """Whether a module is installed, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # kept away by an import hook, or a stub in its place
+    except (ImportError, ValueError):  # blocked by an import hook, or replaced by a stub
         return False

@@ -1,4 +1,4 @@
-"""JSON texts and files, which may come from a stranger."""
+"""Reading JSON from untrusted sources."""
 
 import json
 import stat
@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_pdenets.utils.text import printable
 
-# The longest file here, the result of a run of 1,000 epochs, has a tenth of it.
+# The longest file of this package, the result of 1,000 epochs, has a tenth of it.
 MOST_BYTES = 2**22
 
 
@@ -15,17 +15,17 @@ def parse_json(data: bytes | str, nan: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:
-        data: The text, UTF-8.
-        nan: Whether NaN and infinite numbers are taken, which Python's own writer writes.
+        data: The text, in UTF-8.
+        nan: Whether NaN and infinities are accepted, which Python's own encoder writes.
 
     Raises:
-        ValueError: If it is no JSON, has a key twice or NaN for a number, or is nested too deep.
+        ValueError: If it is not JSON, has a duplicate key or a NaN, or is nested too deep.
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         constant = float if nan else _no_constant
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # a lone half of a character?
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails for a lone surrogate
     except RecursionError:
         raise ValueError("nested too deep") from None
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
@@ -36,12 +36,12 @@ def parse_json(data: bytes | str, nan: bool = False) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        raise ValueError("a key that stands twice")
+        raise ValueError("a duplicate key")
     return record
 
 
 def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} for a number")
+    raise ValueError(f"{text} is not a number")
 
 
 def load_json(path: Path, nan: bool = False) -> Any:
@@ -53,11 +53,11 @@ def load_json(path: Path, nan: bool = False) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read or is no JSON; the message has its name.
+        ValueError: If it cannot be read or is not JSON; the message has its name.
     """
     path = Path(path)
     try:
-        # Not a device or a pipe, which may never end.
+        # A device or a pipe may never end.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError(f"{path} is not a file.")
         with path.open("rb") as file:
@@ -67,7 +67,7 @@ def load_json(path: Path, nan: bool = False) -> Any:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > MOST_BYTES:
-        raise ValueError(f"{path} is longer than the {MOST_BYTES} bytes that are read.")
+        raise ValueError(f"{path} is longer than the {MOST_BYTES} bytes allowed.")
     try:
         return parse_json(data, nan)
     except ValueError as error:

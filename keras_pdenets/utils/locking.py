@@ -1,4 +1,4 @@
-"""One process at a time in a folder, on every system and most file systems."""
+"""Exclusive access to a folder, on every system and most file systems."""
 
 import contextlib
 import errno
@@ -15,19 +15,19 @@ from keras_pdenets.utils.atomic import remove_leftovers
 _LOG = logging.getLogger("keras_pdenets")
 LOCK = ".lock"
 _OWNER = ".lock.owner"
-# Answers of file systems without locks; filelock itself knows ENOSYS.
+# Errors of file systems without locks; filelock itself handles ENOSYS.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
-# Time to find out that the owner of a lock file is dead.
+# Long enough to find out that the owner of a lock file is dead.
 _LOOK_SECONDS = 0.3
 
 
 class InUseError(RuntimeError):
-    """Another process works in the folder now."""
+    """Another process is using the folder."""
 
 
 @dataclass
 class _Held:
-    """A lock of this process: how often it was taken, and by which thread."""
+    """A lock held by this process: how often it was acquired, and by which thread."""
 
     lock: Any
     thread: int
@@ -40,17 +40,17 @@ _GUARD = threading.Lock()
 
 @contextlib.contextmanager
 def locked(folder: Path, seconds: float = _LOOK_SECONDS) -> Iterator[None]:
-    """Have a folder to oneself, for what is in the context; a killed process frees it.
+    """Lock a folder for the duration of the context; a killed process releases it.
 
-    One thread may take it again inside; another thread of the same process may not. What killed
-    processes left in the folder is removed first (`atomic.remove_leftovers`).
+    The lock is reentrant within a thread; other threads of the process are excluded. Leftovers of
+    killed processes are removed first (`atomic.remove_leftovers`).
 
     Args:
-        folder: The folder; it is made.
+        folder: The folder; it is created.
         seconds: How long to wait for another process.
 
     Raises:
-        InUseError: If another process or thread has it.
+        InUseError: If another process or thread holds the lock.
         OSError: If no lock file can be written there.
     """
     key = _take(folder, seconds)
@@ -66,13 +66,13 @@ def locked(folder: Path, seconds: float = _LOOK_SECONDS) -> Iterator[None]:
 
 
 def hold(folder: Path) -> None:
-    """Have a folder to oneself until this process ends; once more does nothing.
+    """Lock a folder until this process ends; a second call does nothing.
 
     Args:
-        folder: The folder; it is made.
+        folder: The folder; it is created.
 
     Raises:
-        InUseError: If another process has it.
+        InUseError: If another process holds the lock.
         OSError: If no lock file can be written there.
     """
     if str(folder.resolve()) not in _HELD:
@@ -89,8 +89,8 @@ def _take(folder: Path, seconds: float) -> str:
             return key
         if held is not None:
             raise InUseError(
-                f"Another thread of this process works in {folder} now. Wait for it, or give "
-                "another folder."
+                f"Another thread of this process is using {folder}. Wait for it, or give another "
+                "folder."
             )
         held = _HELD[key] = _Held(None, thread)
     try:
@@ -103,8 +103,8 @@ def _take(folder: Path, seconds: float) -> str:
 
 
 def _acquired(folder: Path, seconds: float) -> Any:
-    """The lock of a folder: the system's, or a file with its owner's number where it has none."""
-    # Imported where a folder is locked: `import keras_pdenets` brings this module.
+    """The lock of a folder: the system's, or a file with the owner's process id if it has none."""
+    # Imported here: `import keras_pdenets` imports this module.
     from filelock import FileLock, SoftFileLock, Timeout
 
     lock: Any = FileLock(folder / LOCK, thread_local=False)
@@ -122,13 +122,13 @@ def _acquired(folder: Path, seconds: float) -> Any:
             lock.acquire(timeout=max(seconds, _LOOK_SECONDS))
     except Timeout:
         refused = True
-    without = f"The file system of {folder} has no locks: a file stands for one."
+    without = f"The file system of {folder} does not support locks: a file is used instead."
     if refused:
-        hint = f" {without} If you know that none works there, remove {lock.lock_file}."
+        hint = f" {without} If no other process is running, remove {lock.lock_file}."
         raise InUseError(
-            f"Another process works in {folder} now. Wait for it, or give another folder."
+            f"Another process is using {folder}. Wait for it, or give another folder."
             f"{hint if said else ''}"
         )
     if said:
-        _LOG.warning("%s Should this machine fail, remove %s by hand.", without, lock.lock_file)
+        _LOG.warning("%s If this machine crashes, remove %s by hand.", without, lock.lock_file)
     return lock

@@ -1,4 +1,4 @@
-"""Where a number was measured."""
+"""The machine and software that a measurement was made on."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-# Several processes on one GPU take what they need, not all of it.
+# Lets several processes share a GPU: none of them reserves all its memory.
 SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
@@ -22,7 +22,7 @@ def processor():
 
 
 def accelerator():
-    """Name of the GPU, or the like, that Keras computes on; None on a CPU."""
+    """Name of the accelerator that Keras computes on; None on a CPU."""
     backend = keras.backend.backend()
     tensor = keras.ops.convert_to_tensor(0.0)
     if backend == "jax":
@@ -42,7 +42,7 @@ def accelerator():
 
 
 def machine():
-    """GPU, where there is one, processor, threads and software, in one line."""
+    """GPU (if any), processor, threads and software versions, in one line."""
     backend = keras.backend.backend()
     cores = os.cpu_count()
     threads = os.environ.get("OMP_NUM_THREADS")

@@ -1,16 +1,16 @@
-"""The one kind of name that may become a path."""
+"""Names that are safe to use as a path component."""
 
 import re
 
 from keras_pdenets.utils.text import shown
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}")
-# Devices of Windows, whatever suffix they have.
+# Device names of Windows, with any suffix.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
 def is_name(text: object) -> bool:
-    """Whether a text is one part of a path on every system, neither hidden nor the folder above.
+    """Whether a text is one visible path component on every system, and not `..`.
 
     Example:
     >>> from keras_pdenets.utils.names import is_name
@@ -27,9 +27,9 @@ def is_name(text: object) -> bool:
 
 
 def check_name(field: str, text: object) -> None:
-    """Raise ValueError that names the field unless a text `is_name`."""
+    """Raise a ValueError that names the field unless the text `is_name`."""
     if not is_name(text):
         raise ValueError(
-            f"`{field}` must be a plain name: at most 96 letters, digits, `_`, `-` and dots, which "
-            f"begins with no dot or dash and is no device. Received: {field}={shown(text)}"
+            f"`{field}` must be a plain name: at most 96 letters, digits, `_`, `-` and dots, not "
+            f"starting with a dot or dash, and not a device. Received: {field}={shown(text)}"
         )

@@ -1,4 +1,4 @@
-"""Other Python processes: what they import, and that they end with the one that started them."""
+"""Child Python processes: what they import, and that they end with their parent."""
 
 import collections
 import contextlib
@@ -15,15 +15,16 @@ _LAST_LINES = 3
 def start_python(
     arguments: Iterable[str], environment: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.Popen:
-    """Start another Python that imports what this one can, and nothing from where it is run.
+    """Start a Python process with this one's import path, without the working directory.
 
-    Python puts the working directory, which may be anybody's folder of downloads, before all
-    packages; `-P` and `PYTHONSAFEPATH`, for the processes of that process, keep it out.
+    Python puts the working directory, which may be any folder of downloads, before all packages;
+    `-P` keeps it out, and `PYTHONSAFEPATH` does so for the processes that this one starts.
 
     Args:
-        arguments: Of the interpreter: `-m` and a module, or `-c` and a program, and theirs.
-        environment: Variables beside those of this process.
-        **options: Of `subprocess.Popen`.
+        arguments: Arguments of the interpreter: `-m` and a module, or `-c` and a program, and
+            theirs.
+        environment: Environment variables to add to those of this process.
+        **options: Arguments of `subprocess.Popen`.
 
     Returns:
         The process.
@@ -36,13 +37,13 @@ def start_python(
 
 
 class Child:
-    """Another Python with a pipe to its standard input, and the end of what it says.
+    """A Python process with a pipe to its standard input; keeps the end of its standard error.
 
     Args:
         arguments: As in `start_python`.
         environment: As in `start_python`.
-        relay: Whether what it says on its standard error comes out here too.
-        **options: Of `subprocess.Popen`.
+        relay: Whether to copy its standard error to that of this process.
+        **options: Arguments of `subprocess.Popen`.
     """
 
     def __init__(
@@ -65,19 +66,19 @@ class Child:
                     self._lines.append(text.strip())
 
     def tell(self, data: bytes) -> None:
-        """Write to its standard input; whether it has ended, the next look at it will say."""
+        """Write to its standard input; that it has ended shows at the next poll."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(data)
             self.process.stdin.flush()
 
     def last_words(self) -> str:
-        """The end of what it said."""
-        self._reader.join(1.0)  # not for ever: a process of its own may hold the pipe
-        return " ".join(self._lines) or "it said nothing"
+        """The last lines of its standard error."""
+        self._reader.join(1.0)  # with a limit: a grandchild may hold the pipe open
+        return " ".join(self._lines) or "no output"
 
     def close(self) -> None:
-        """End it."""
+        """Kill it."""
         self.process.kill()
         self.process.wait()
         for stream in filter(None, (self.process.stdin, self.process.stdout)):
@@ -86,20 +87,20 @@ class Child:
 
 
 def _places() -> str:
-    """Where this process finds its modules; an empty place would be the working directory."""
+    """The import path of this process; an empty entry would be the working directory."""
     return os.pathsep.join(os.path.abspath(place) for place in sys.path if place)  # noqa: PTH100
 
 
 def end_with_parent() -> None:
     """End this process soon after the one that holds the other end of its standard input.
 
-    No number of a process is compared: the Python of a virtual environment on Windows is a
-    launcher, so that the parent is another process than the one that started this.
+    Process ids are not compared: on Windows the Python of a virtual environment is a launcher, so
+    the parent is not the process that started this one.
     """
     threading.Thread(target=_wait_for_the_end, daemon=True).start()
 
 
 def _wait_for_the_end() -> None:
-    while os.read(0, 1):  # empty when the pipe is closed
+    while os.read(0, 1):  # empty once the pipe is closed
         pass
     os._exit(1)

@@ -1,7 +1,7 @@
-"""Dataclasses that JSON files hold, checked field by field.
+"""Dataclasses stored as JSON files, checked field by field.
 
-A file may come from a stranger. Whatever it holds, the answer is the record or a `ValueError` with
-the file's name, the field, the rule and what was received.
+Files are untrusted: reading one gives the record, or a `ValueError` with the file's name, the
+field, the rule and what was received.
 """
 
 import dataclasses
@@ -23,16 +23,16 @@ _LONGEST_TEXT = 10_000
 _LONGEST_MESSAGE = 1_000
 _DEEPEST = 8
 _LARGEST = 2**53
-# A number that was measured: NaN where a training diverged.
+# A measured number: NaN if a training run diverged.
 Measured = NewType("Measured", float)
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A dataclass that stands in a JSON file; whoever makes one, its fields are checked.
+    """A dataclass stored in a JSON file; its fields are checked on construction.
 
     Attributes:
-        title: What it is, with its article, for messages.
+        title: What it is, with its article, for error messages.
     """
 
     title: ClassVar[str] = "a record"
@@ -42,7 +42,7 @@ class Record:
         settle(self)
 
     def check(self, *rules: tuple[str, Any, str]) -> None:
-        """Raise ValueError for the first rule (field, whether it holds, "must ...") that fails."""
+        """Raise a ValueError for the first failing rule (field, whether it holds, "must ...")."""
         for name, holds, rule in rules:
             if not holds:
                 raise ValueError(
@@ -67,8 +67,8 @@ class Record:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is no JSON, or a field is missing, unknown, or of another type
-                or range.
+            ValueError: If the file is not JSON, or a field is missing, unknown, of the wrong type
+                or out of range.
         """
         values = load_json(path, nan)
         try:
@@ -79,7 +79,7 @@ class Record:
 
 
 def make(kind: type, values: Any, name: str) -> Any:
-    """An instance of a dataclass from a record of its fields, or ValueError."""
+    """An instance of a dataclass from a mapping of its fields, or a ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} must be a record of fields. Received: {shown(values)}")
     fields = dataclasses.fields(kind)
@@ -96,11 +96,11 @@ def make(kind: type, values: Any, name: str) -> Any:
 def settle(record: Any) -> None:
     """Check the fields of a frozen dataclass against its annotations, from its `__post_init__`.
 
-    Lists, which JSON has for tuples, become tuples, NumPy's numbers become Python's, and records
-    become the dataclasses that are due.
+    Lists become tuples where these are annotated, NumPy's numbers Python's, and mappings the
+    annotated dataclasses.
 
     Raises:
-        ValueError: If a field has a value of another type, too large a number or an endless text.
+        ValueError: If a field has the wrong type, or a number or text is too large.
     """
     for name, kind in _kinds(record.__class__).items():
         object.__setattr__(record, name, _fitted(getattr(record, name), kind, name))
@@ -114,12 +114,12 @@ def _kinds(kind: Any) -> dict[str, Any]:
 
 
 def check_count(name: str, value: Any, most: int = 10**6, least: int = 1) -> None:
-    """Raise ValueError that names the field unless a value is an integer in a range."""
+    """Raise a ValueError that names the field unless a value is an integer in a range."""
     check_integer(name, value, least, most)
 
 
 def _fitted(value: Any, kind: Any, name: str) -> Any:
-    """A value as an annotation wants it, or ValueError."""
+    """A value converted to an annotation, or a ValueError."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         for one in inner:
@@ -136,7 +136,7 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
         if len(kinds) != len(value):
             raise ValueError(_message(name, value, f"a list of {len(kinds)}"))
         if kinds[:1] == (str,) and all(map(_RULES[str][1], value)):
-            return tuple(value)  # names of classes are many
+            return tuple(value)  # fast path: class names are many
         return tuple(_fitted(v, k, name) for v, k in zip(value, kinds, strict=True))
     if origin is list:
         return [_fitted(item, inner[0], name) for item in value]
@@ -152,8 +152,8 @@ def _fitted(value: Any, kind: Any, name: str) -> Any:
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
-    """A value of an open record: numbers, texts, lists and records, none of them endless."""
-    # Most are these, and there may be a million.
+    """A value of an open mapping: numbers, texts, lists and mappings, none of them too large."""
+    # Fast path: there may be a million values.
     if value is None or value is True or value is False:
         return value
     if type(value) is str and len(value) <= _LONGEST_TEXT:
@@ -175,7 +175,7 @@ def _message(name: str, value: Any, rule: str) -> str:
 
 
 def _rule(kind: Any) -> tuple[str, Any]:
-    """What an annotation asks for, in words and as a test."""
+    """What an annotation requires, in words and as a predicate."""
     origin = typing.get_origin(kind) or kind
     if dataclasses.is_dataclass(origin):
         return "a record", lambda value: isinstance(value, Mapping | origin)
@@ -201,7 +201,7 @@ _RULES = {
     ),
     float: ("a finite number", lambda value: as_number(value) is not None),
     Measured: ("a number", lambda value: _is_number(value) and _is_exact(value)),
-    str: ("a text", lambda value: isinstance(value, str) and len(value) <= _LONGEST_TEXT),
+    str: ("a string", lambda value: isinstance(value, str) and len(value) <= _LONGEST_TEXT),
     tuple: ("a list", lambda value: isinstance(value, list | tuple)),
     list: ("a list", lambda value: isinstance(value, list)),
     dict: ("a record", lambda value: isinstance(value, Mapping)),

@@ -1,4 +1,4 @@
-"""Tables as CSV files."""
+"""Reading and writing CSV files."""
 
 import csv
 from pathlib import Path
@@ -24,6 +24,6 @@ def write_rows(path, rows):
 
 
 def read_rows(path):
-    """The rows of a CSV file, as dictionaries of texts."""
+    """The rows of a CSV file, as dictionaries of strings."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

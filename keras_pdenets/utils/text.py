@@ -1,9 +1,9 @@
-"""Texts out of files and answers, made fit to be shown."""
+"""Untrusted text, made safe to show."""
 
 import reprlib
 from typing import Any
 
-# What a paper states, in a sentence or two.
+# A sentence or two.
 LONGEST_REFERENCE = 1000
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -11,7 +11,7 @@ _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
 
 
 def printable(text: str, most: int = 80) -> str:
-    r"""A text out of a file, fit for a terminal and a log: no escape sequences, not endless.
+    r"""An untrusted text made safe for a terminal and a log: escaped and truncated.
 
     Example:
     >>> from keras_pdenets.utils.text import printable
@@ -23,8 +23,8 @@ def printable(text: str, most: int = 80) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value that was received, in one short line, however large it is."""
+    """A received value in one short line, however large it is."""
     try:
         return printable(_SHORT.repr(value), 400)
-    except ValueError:  # an integer of more digits than Python writes
+    except ValueError:  # an integer with more digits than Python converts
         return f"a number of {value.bit_length()} bits" if isinstance(value, int) else "..."

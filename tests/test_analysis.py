@@ -53,9 +53,9 @@ def test_the_rule_on_the_papers_distances():
         ((1.0, 0.0), "`epsilon` must be positive"),
         ((1.0, -1), "`epsilon` must be positive"),
         ((1.0, float("nan")), "`epsilon` must be positive"),
-        ((-1.0, 0.1), "`d_scaled` must be finite and not negative"),
+        ((-1.0, 0.1), "`d_scaled` must be finite and non-negative"),
         ((float("inf"), 0.1), "`d_scaled` must be finite"),
-        ((1.0, 1e-9), "asks for 1e[+]09 blocks in a section .*`max_blocks` is 10000"),
+        ((1.0, 1e-9), "requires 1e[+]09 blocks in a section .* max_blocks=10000"),
     ],
 )
 def test_the_rule_names_what_is_wrong(arguments, match):

@@ -375,7 +375,7 @@ def test_the_kernel_of_the_linear_form_is_assembled_in_float32(boundary, dtype):
             {"form": "quadratic", "terms": ["dx"]},
             r"`terms` must be None for form='quadratic'.*terms=\['dx'\]",
         ),
-        ({"form": "linear", "terms": "dx"}, "`terms` must be a list of names of stencils"),
+        ({"form": "linear", "terms": "dx"}, "`terms` must be a list of stencil names"),
         ({"form": "linear", "terms": ["dxz"]}, "the nearest are dx, dxy, dxx; .* Received: 'dxz'"),
         ({"form": "linear", "terms": []}, r"`terms` must hold one stencil .*terms=\(\)"),
         ({"form": "stencils", "terms": ["dx", "dx"]}, "each once. Received: terms=.'dx', 'dx'"),

@@ -1,4 +1,4 @@
-"""The mathematics, in NumPy: no Keras here."""
+"""The mathematics, in NumPy: nothing here imports Keras."""
 
 from keras_pdenets.operators.eq44 import discriminant as discriminant
 from keras_pdenets.operators.eq44 import nearest_eq44 as nearest_eq44

@@ -37,7 +37,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Usual name."""
+        """The usual name."""
         return _NAMES[self.pattern, self.scales, self.signs]
 
     def __and__(self, other: "Group") -> "Group":
@@ -49,7 +49,7 @@ class Group:
         )
 
     def distance(self, matrix: np.ndarray) -> float:
-        """How far a matrix is from the group: 0 inside, the largest offending entry outside."""
+        """Distance of a matrix from the group: 0 inside, else the largest offending entry."""
         matrix = np.asarray(matrix, dtype="float64")
         if self.pattern == "all":
             if self.scales:
@@ -71,7 +71,7 @@ class Group:
         return float(max(0.0, *offences))
 
     def random(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        """A random element of the group, of condition number 4 at most."""
+        """A random element of the group, with a condition number of at most 4."""
         lengths = rng.uniform(0.5, 2.0, size) if self.scales else np.ones(size)
         if self.pattern == "all":
             left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for _ in range(2))

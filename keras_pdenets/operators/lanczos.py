@@ -1,10 +1,10 @@
-"""Leading singular values of many matrices of which only products are known."""
+"""Leading singular values of a batch of matrices given only by products with vectors."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-# What is left of a vector below this share of the matrix's norm is rounding of float32 products.
+# A remainder below this share of the matrix's norm is rounding of float32 products.
 _NOTHING = 1e-5
 
 _Products = Callable[[np.ndarray], np.ndarray]
@@ -13,19 +13,19 @@ _Products = Callable[[np.ndarray], np.ndarray]
 def leading_singular_values(
     push: _Products, pull: _Products, shape: tuple[int, int, int], count: int, steps: int, seed: int
 ) -> np.ndarray:
-    r"""The largest singular values, from Krylov spaces.
+    r"""The largest singular values, by Golub-Kahan-Lanczos bidiagonalisation.
 
     $$J V = U B, \qquad J^T U = V B^T + \beta\, v\, e^T$$
 
-    with orthonormal columns in U and V and B upper bidiagonal (Golub and Kahan 1965). Taken are
-    the singular values of $U^T J$, which are those of B with one more column for $\beta$. They are
-    not larger than those of J, and equal to them after as many steps as J has rows or columns.
-    All vectors are made orthogonal twice in each step; where a space is closed, it goes on with a
-    random vector, so that a singular value that occurs several times is found several times.
+    with orthonormal columns in U and V and B upper bidiagonal (Golub and Kahan 1965). The result is
+    the singular values of $U^T J$, which are those of B with one more column for $\beta$. They do
+    not exceed those of J, and equal them after as many steps as J has rows or columns. Each step
+    orthogonalises twice against all vectors; at a breakdown it continues with a random vector, so
+    that multiple singular values are found with their multiplicity.
 
     Args:
-        push: Maps vectors of shape (matrices, columns), one for each matrix, to J v.
-        pull: Maps those of shape (matrices, rows) to J^T u.
+        push: Maps vectors of shape (matrices, columns), one per matrix, to J v.
+        pull: Maps vectors of shape (matrices, rows) to J^T u.
         shape: Numbers of matrices, rows and columns.
         count: Number of singular values.
         steps: Products with each of J and J^T; at least `count`.
@@ -48,7 +48,7 @@ def leading_singular_values(
     rng = np.random.default_rng(seed)
     left, right = np.zeros((number, 0, rows)), np.zeros((number, 0, columns))
     band, size = np.zeros((number, steps, steps + 1)), np.zeros(number)
-    vector = np.zeros((number, columns))  # nothing yet: the first one is random
+    vector = np.zeros((number, columns))  # zero: the first vector is random
     for step in range(steps):
         beta, right = _append(right, vector, size, rng)
         if step:
@@ -69,7 +69,7 @@ def _numbers(vectors: np.ndarray) -> np.ndarray:
 def _append(
     basis: np.ndarray, vector: np.ndarray, size: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What of a vector is new to a basis: its length, and the basis with its direction."""
+    """Norm of a vector's component orthogonal to a basis, and the basis with its direction."""
     rest = _orthogonal(basis, vector)
     length = np.linalg.norm(rest, axis=-1)
     closed = length <= _NOTHING * size
@@ -77,7 +77,7 @@ def _append(
         fresh = _orthogonal(basis, rng.normal(size=vector.shape))
         rest = np.where(closed[:, None], fresh, rest)
         length = np.where(closed, 0.0, length)
-    # A random vector is nothing only where the basis is complete.
+    # The random vector vanishes only if the basis is complete.
     norm = np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-300)
     return length, np.concatenate([basis, (rest / norm)[:, None]], axis=1)
 

@@ -1,13 +1,13 @@
-"""2-norms of convolutions: on a torus, and upper bounds on images."""
+"""2-norms of convolutions: exact on a torus, upper bounds on images."""
 
 import functools
 import math
 
 import numpy as np
 
-# What float32 kernels and the decompositions here may be off by.
+# Error of float32 kernels and of the decompositions here.
 _ROUNDING = 1 + 1e-6
-# Frequencies on an axis of an image of known size: from there on samples are 0.3 % off at most.
+# Frequencies per axis for images of known size: the bound is then at most 0.3 % too large.
 _MOST_SAMPLES = 64
 
 
@@ -19,21 +19,21 @@ def spectral_norm(matrix: np.ndarray) -> float:
 def circular_norm(
     kernel: np.ndarray, circle: tuple[int, ...], strides: tuple[int, ...] | None = None
 ) -> float:
-    r"""2-norm of a convolution of images whose borders are glued together.
+    r"""2-norm of a convolution with periodic boundary.
 
     $$\|K\|^2 = \max_\theta \lambda_1\Bigl(\frac{1}{|A|} \sum_{a \in A}
     \hat K(\theta + a) \hat K(\theta + a)^*\Bigr), \qquad
     \hat K(\theta) = \sum_x K(x)\, e^{-i \theta \cdot x}$$
 
-    over the frequencies of the circle (Sedghi, Gupta and Long 2018, arXiv 1805.10408, for strides
-    1). A stride s keeps one pixel in s: the frequencies $\theta + 2 \pi j / s$, the set A, then
-    look alike in the output, and share its norm.
+    over the frequencies of the circle (Sedghi, Gupta and Long 2018, arXiv 1805.10408, for stride
+    1). A stride s keeps one pixel in s: the frequencies $\theta + 2 \pi j / s$, the set A, are
+    aliased in the output.
 
     Args:
         kernel: Array of shape (k_1, ..., k_D, ..., inputs, outputs); axes in the middle hold
-            groups of channels, of which the largest norm counts.
-        circle: Number of pixels on each of the D axes; a longer kernel is wound up.
-        strides: Divisors of these.
+            groups of channels, and the largest norm counts.
+        circle: Number of pixels on each of the D axes; a longer kernel wraps around.
+        strides: Strides on the D axes, divisors of these numbers.
 
     Returns:
         The norm, up to rounding.
@@ -57,8 +57,8 @@ def circular_norm(
         part = np.moveaxis(np.tensordot(waves[axis], part, (1, axis)), 0, axis)
     rows = circle[0] // strides[0]
     largest = 0.0
-    # The kernel is real: the other half of the frequencies has the same values. One row of
-    # frequencies at a time: all together may take gigabytes.
+    # The kernel is real, so half of the frequencies are enough. One row of them at a time: all
+    # together may take gigabytes.
     for row in range(rows // 2 + 1):
         aliases = range(row, circle[0], rows)
         grams = (_gram(np.tensordot(waves[0][i], part, (0, 0)), strides) for i in aliases)
@@ -69,9 +69,9 @@ def circular_norm(
 
 
 def _gram(symbol: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
-    """Products of the symbol with its adjoint, on the side of the outputs or the smaller one."""
+    """Gram matrices of the symbol: the smaller ones, or with strides those of the outputs."""
     adjoint = np.conj(np.swapaxes(symbol, -1, -2))
-    # Frequencies that look alike in the outputs have inputs of their own.
+    # Aliased frequencies share outputs, but not inputs.
     if max(strides) == 1 and symbol.shape[-2] < symbol.shape[-1]:
         return symbol @ adjoint
     return adjoint @ symbol
@@ -93,34 +93,34 @@ def convolution_norm(
     strides: tuple[int, ...] | None = None,
     groups: int = 1,
 ) -> float:
-    r"""Upper bound of the 2-norm of a convolution with zeros beyond the border.
+    r"""Upper bound of the 2-norm of a convolution with zero padding.
 
     $$\|K\| \le \max_{\theta \in \Theta_{n+k-1}} \sigma_1(\hat K(\theta))$$
 
-    where $\Theta_N$ are the N frequencies of a circle of N pixels: on one of n + k - 1 an image of
-    n pixels and zeros around it is not touched by its other end, so that the convolution is a part
-    of that on the circle (`circular_norm`). On one of n pixels it is not, and the number may be
-    too small; so is the norm of the reshaped kernel, which is often taken (by factors of 1.56 to
-    2.88 in our measurements). Where the size is open or beyond N samples,
+    where $\Theta_N$ are the N frequencies of a circle of N pixels: on a circle of n + k - 1 pixels
+    an image of n pixels, padded with zeros, does not meet its other end, so that the convolution
+    is a part of the periodic one (`circular_norm`). On n pixels the value may be too small; so is
+    the norm of the reshaped kernel, which is often used (by factors of 1.56 to 2.88 in our
+    measurements). If the size is unknown or larger than N samples,
 
     $$\|K\| \le \max_\theta \sigma_1(\hat K(\theta)) \le
     \cos\Bigl(\frac{\pi r}{N}\Bigr)^{-1} \max_{\theta \in \Theta_N} \sigma_1(\hat K(\theta))$$
 
     on every such axis, for kernels that reach r pixels from their centre and N > 2 r: near its
     maximum a trigonometric polynomial of degree r falls off no faster than cos(r t) (M. Riesz
-    1914), and the nearest sample is not farther than pi / N.
+    1914), and the nearest sample is at most pi / N away.
 
-    Borders of any kind ("same", "valid") only leave outputs out, and so do strides: both bounds
-    hold for them as they are. Given the strides, the sizes are rounded up to multiples of them and
-    the smaller norm of `circular_norm` is taken, whatever pixel the stride begins with.
+    Padding of either kind ("same", "valid") and strides only drop outputs, so both bounds hold for
+    them unchanged. If the strides are given, the sizes are rounded up to multiples of them and the
+    smaller norm of `circular_norm` is used; it holds whatever pixel the stride starts at.
 
     Args:
         kernel: Array of shape (k_1, ..., k_D, inputs of a group, outputs).
-        samples: Largest N; it is raised where the kernel is long. None: 64 where the sides are
-            given, or else 16, 8 from 256 channels on.
-        sides: Pixels n of the image on each axis, None where it is open. None: on all axes.
+        samples: Largest N; it is raised for long kernels. None: 64 if the sides are given, else
+            16, or 8 from 256 channels on.
+        sides: Pixels n of the image on each axis, None for an unknown one. None: all unknown.
         strides: Strides on each axis. None: a bound for all strides.
-        groups: Groups of outputs, each with inputs of its own.
+        groups: Number of groups of channels.
 
     Returns:
         The bound; for 3x3 kernels and N = 16 at most 1.04 times the norm on large images.
@@ -131,7 +131,7 @@ def convolution_norm(
     >>> box = np.full((3, 3, 1, 1), 1 / 9)
     >>> bool(1.0 <= convolution_norm(box) < 1.04)
     True
-    >>> round(convolution_norm(box, sides=(2, 2)), 3)  # all of the box is never on the image
+    >>> round(convolution_norm(box, sides=(2, 2)), 3)  # the box never lies on the image entirely
     1.0
     """
     kernel = np.asarray(kernel, "float64")

@@ -1,4 +1,4 @@
-"""The second-order operator of a PDE layer: its kernel, its reference and its initial scales."""
+"""The second-order operator of a PDE layer: stencils, kernel and initial scales."""
 
 import functools
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ _ALL_TERMS = {stencil.name: stencil for stencil in STENCILS}
 
 
 def check_terms(terms: Iterable[str]) -> tuple[str, ...]:
-    """Return names of stencils in the order of `STENCILS`, or raise ValueError."""
+    """Return names of stencils in the order of `STENCILS`, or raise a ValueError."""
     if isinstance(terms, str) or not isinstance(terms, Iterable):
         raise ValueError(
-            "`terms` must be a list of names of stencils, such as "
+            "`terms` must be a list of stencil names, such as "
             f"[{', '.join(map(repr, PDE_TERMS))}]. Received: terms={shown(terms)}"
         )
     terms = tuple(terms)
@@ -25,16 +25,16 @@ def check_terms(terms: Iterable[str]) -> tuple[str, ...]:
         lookup("terms", term, _ALL_TERMS)
     if not terms or len(set(terms)) < len(terms):
         raise ValueError(
-            f"`terms` must hold one stencil at least, and each once. Received: terms={terms}"
+            f"`terms` must hold at least one stencil, and none twice. Received: terms={terms}"
         )
     return tuple(name for name in _ALL_TERMS if name in terms)
 
 
 def pde_basis(normalize: bool = False, terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
-    r"""The six stencils of Eq. (44), Yin et al. 2019, arXiv 1904.07568, stacked, or other ones.
+    r"""The six stencils of Eq. (44), Yin et al. 2019, arXiv 1904.07568, or others, stacked.
 
     Args:
-        normalize: False: the stencils as the paper prints them. True: true derivatives with the
+        normalize: False: the stencils as printed in the paper. True: true derivatives with the
             factors 1/2 of Eq. (18)-(20), that is
             $\tfrac12\partial_{xx}$, $\tfrac12\partial_{yy}$, $\partial_{xy}$, $\partial_x$,
             $\partial_y$, 1.
@@ -58,14 +58,14 @@ def pde_basis(normalize: bool = False, terms: tuple[str, ...] = PDE_TERMS) -> np
 
 @functools.cache
 def pde_orthonormal_basis(terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
-    r"""An orthonormal basis of the kernels that the six stencils span, or k others.
+    r"""An orthonormal basis of the span of the six stencils, or of k others.
 
     Args:
         terms: As in `pde_basis`.
 
     Returns:
         Array Q of shape (k, 3, 3), read-only: $\langle Q_j, Q_k \rangle = \delta_{jk}$. Its first
-        kernels span what as many first stencils do, so that it is the same on every machine.
+        j kernels span the first j stencils, so that it is the same on every machine.
 
     Example:
     >>> import numpy as np
@@ -82,10 +82,10 @@ def pde_orthonormal_basis(terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
 
 
 def derivative_factors(basis: np.ndarray, terms: tuple[str, ...] = PDE_TERMS) -> np.ndarray:
-    r"""What kernels in the span of stencils are made of, for a grid spacing of 1 pixel.
+    r"""Factors of the derivatives in kernels spanned by stencils, for a grid spacing of 1 pixel.
 
     By Taylor's theorem the factor of $\partial_x^m \partial_y^n$ is the moment
-    $\sum_{i,j} K_{ij}\, x_j^m y_i^n / (m!\, n!)$, which is 0 for the other stencils.
+    $\sum_{i,j} K_{ij}\, x_j^m y_i^n / (m!\, n!)$, which vanishes for the other stencils.
 
     Args:
         basis: Kernels, an array of shape (k, 3, 3).
@@ -110,14 +110,14 @@ def pde_coefficients(
 ) -> np.ndarray:
     r"""Coefficients $(\sigma_1^2, \sigma_2^2, b_1b_2, b_1c_2, b_2c_1, c_1c_2)$ of the six stencils.
 
-    The four last ones are the product $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$, so only five
-    of the six are independent, and the diffusion coefficients are never negative.
+    The last four are those of the product $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$, so only
+    five of the six are independent, and the diffusion coefficients are never negative.
 
     Args:
         sigma: Array of shape (2, ...): $\sigma_1, \sigma_2$.
         b: Array of the same shape: $b_1, b_2$.
         c: Array of the same shape: $c_1, c_2$.
-        signed: Whether $\sigma |\sigma|$ stands in place of $\sigma^2$.
+        signed: Whether $\sigma |\sigma|$ replaces $\sigma^2$.
 
     Returns:
         Array of shape (6, ...).
@@ -135,7 +135,7 @@ def pde_coefficients(
 def pde_kernel(
     sigma: np.ndarray, b: np.ndarray, c: np.ndarray, normalize: bool = False
 ) -> np.ndarray:
-    """The 3x3 kernel of a PDE layer, in NumPy: the reference for `layers.PDEConv2D`.
+    """The 3x3 kernel of a PDE layer in NumPy, the reference for `layers.PDEConv2D`.
 
     Args:
         sigma: Array of shape (2, input channels, filters).
@@ -164,10 +164,10 @@ def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[fl
 
     $$E\|K\|_F^2 = (2\beta^2 + \gamma^2)^2 + 44 s^4 = G, \qquad G = 2 / n$$
 
-    with n input channels. $\sigma^2$ has a mean that all channels share: a Laplacian of the sum of
-    the channels, which correlates the outputs and grows with depth. So s is kept as small as
-    $s^4 = \min((2/9n)^2, G/176)$; one common deviation grows 30-fold a layer, He's own deviation
-    for each parameter dies out.
+    with n input channels. $\sigma^2$ has the same mean in all channels: a Laplacian of the sum of
+    the channels, which correlates the outputs and grows with depth. So s is kept small, $s^4 =
+    \min((2/9n)^2, G/176)$; with one common deviation the outputs grow 30-fold per layer, with He's
+    deviation for each parameter they vanish.
 
     Args:
         input_channels: n, a positive integer.
@@ -190,6 +190,6 @@ def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[fl
     s4 = min((2.0 / (9.0 * input_channels)) ** 2, he / 176.0)
     t = np.sqrt(he - 44.0 * s4)
     s, beta, gamma = s4**0.25, np.sqrt(t / 4.0), np.sqrt(t / 2.0)
-    if normalize:  # halving dx, dy and the second derivatives is undone in b and in sigma squared
+    if normalize:  # b and sigma squared undo the halving of dx, dy and the second derivatives
         s, beta = s * np.sqrt(2.0), beta * 2.0
     return float(s), float(beta), float(gamma)

@@ -1,4 +1,4 @@
-"""Finite-difference stencils on the 3x3 neighbourhood, as data that check themselves.
+"""Finite-difference stencils on the 3x3 neighbourhood, checked on construction.
 
 A stencil is a cross-correlation kernel indexed `[row, column]`: rows run down (y), columns to the
 right (x), and the grid spacing is 1 pixel.
@@ -24,7 +24,7 @@ class Stencil:
     $$\sum_{i,j} K_{ij}\, u(x+j, y+i) = s\, \partial_x^m \partial_y^n u + O(h^{p})$$
 
     with `derivative = (m, n)`, `scale = s` and `order = p`. Construction checks that the kernel
-    has the moments which this claim needs (Taylor's theorem), so a mistyped row cannot exist.
+    has the moments that this requires (Taylor's theorem), so a mistyped row cannot exist.
 
     Args:
         name: Short name, as in a formula.
@@ -52,7 +52,7 @@ class Stencil:
     kernel: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Build the outer product and check every moment that the declared order fixes."""
+        """Build the outer product and check all moments that the declared order determines."""
         object.__setattr__(self, "kernel", np.outer(self.column, self.row))
         m, n = self.derivative
         for degree in range(m + n + self.order):
@@ -85,4 +85,4 @@ STENCILS = (
     Stencil("dxyy", column=_SECOND, row=_FIRST, derivative=(1, 2), scale=2.0, order=2),
     Stencil("dxxyy", column=_SECOND, row=_SECOND, derivative=(2, 2), scale=1.0, order=2),
 )
-PDE_STENCILS = STENCILS[:6]  # those of Eq. (44); the three others complete the 3x3 kernels
+PDE_STENCILS = STENCILS[:6]  # those of Eq. (44); with the other three they span all 3x3 kernels

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_pdenets.utils.checks import check_integer, check_number
 
-# Quotients this close to an integer are that integer: 2.1 / 0.3 is 7.000000000000001.
+# Relative rounding error of a quotient: 2.1 / 0.3 is 7.000000000000001.
 _TOLERANCE = 1e-9
 MOST_BLOCKS = 10_000
 
@@ -26,20 +26,20 @@ def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = MOST_BLOCKS) 
 
     $$L = \min\{L : d / L < \epsilon\} = \lfloor d / \epsilon \rfloor + 1$$
 
-    Section 4, Hauser 2019, arXiv 1902.04106, as $\lceil d/\epsilon \rceil$; deviation: where the
-    quotient is an integer, the paper's ceiling gives a mean equal to epsilon, not below it.
+    Section 4, Hauser 2019, arXiv 1902.04106. Deviation: the paper has $\lceil d/\epsilon \rceil$,
+    which for an integer quotient gives a mean equal to epsilon, not below it.
 
     Args:
-        d_scaled: Scaled distance that the data travel through a section (a sum over its blocks of
-            relative changes, without unit), or one for each section.
-        epsilon: Bound on the mean relative change in one block; positive.
-        max_blocks: Largest answer that is given.
+        d_scaled: Scaled distance that the data travel in a section (the sum of the relative changes
+            in its blocks), or one for each section.
+        epsilon: Upper bound of the mean relative change per block; positive.
+        max_blocks: Largest allowed result.
 
     Returns:
         An integer, or a tuple of them.
 
     Raises:
-        ValueError: If an argument is out of range, or the answer above `max_blocks`.
+        ValueError: If an argument is out of range, or the result exceeds `max_blocks`.
 
     Example:
     >>> import keras_pdenets
@@ -55,13 +55,13 @@ def stopping_rule(d_scaled: Any, epsilon: float, max_blocks: int = MOST_BLOCKS) 
 
 
 def _blocks(d_scaled: Any, epsilon: float, max_blocks: int) -> int:
-    """The answer for one section."""
-    rule = "finite and not negative"
+    """Number of blocks of one section."""
+    rule = "finite and non-negative"
     distance = check_number("d_scaled", d_scaled, rule, lambda number: number >= 0)
     blocks = distance / epsilon * (1 + _TOLERANCE) + 1
     if blocks >= max_blocks + 1:
         raise ValueError(
-            f"`epsilon` asks for {blocks:.3g} blocks in a section (d_scaled={distance:.3g}); "
-            f"`max_blocks` is {max_blocks}. Received: epsilon={epsilon}"
+            f"`epsilon` requires {blocks:.3g} blocks in a section (d_scaled={distance:.3g}), "
+            f"more than max_blocks={max_blocks}. Received: epsilon={epsilon}"
         )
     return math.floor(blocks)

@@ -1,4 +1,4 @@
-"""Layers of plain nets as flows: factors, logarithms, steps, times, activations."""
+"""Layers of plain nets as flows: decompositions, logarithms, schemes, times, activations."""
 
 from keras_pdenets.operators.flows.activations import ActivationFlow as ActivationFlow
 from keras_pdenets.operators.flows.activations import activation_flow as activation_flow

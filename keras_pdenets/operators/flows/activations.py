@@ -1,4 +1,4 @@
-"""Activations as flows between the identity and themselves."""
+"""Activations as flows from the identity."""
 
 import functools
 import math
@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # which imports its parts when they are used
+import scipy  # imports its submodules lazily
 
 from keras_pdenets.operators.flows.times import increments
 
-# Share of the largest invertible h that the last left end point may take, and how close to 1 it
-# may come.
+# Upper bounds of the last left end point: a share of the largest invertible h, and below 1.
 _SAFETY = 0.9
 _NEAREST = 1 - 2.0**-20
 
@@ -30,7 +29,7 @@ def _elu(z: np.ndarray) -> np.ndarray:
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
-# Activations whose flow is known, in NumPy, as Keras defines them.
+# Activations with a known flow, in NumPy, as Keras defines them.
 ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "relu": lambda z: np.maximum(z, 0.0),
     "relu6": lambda z: np.clip(z, 0.0, 6.0),
@@ -55,7 +54,7 @@ def smallest_slope(activation: Callable[..., np.ndarray], reach: float = 30.0) -
 
     Args:
         activation: Function of an array.
-        reach: Where the search ends.
+        reach: Half the length of the interval.
     """
 
     def slope(z: np.ndarray) -> np.ndarray:
@@ -77,12 +76,12 @@ def smallest_slope(activation: Callable[..., np.ndarray], reach: float = 30.0) -
 
 @functools.cache
 def largest_invertible(activation: Callable[..., np.ndarray]) -> float:
-    r"""Largest h up to which the flow of an activation can be inverted.
+    r"""Largest h up to which the flow of an activation is invertible.
 
     $$\phi_h(z) = (1 - h)\,z + h\,a(z)$$
 
     is increasing while $1 - h + h \min a' > 0$; for a non-monotone activation that ends below 1.
-    Section 3, Li and Shi 2017, arXiv 1708.05115, takes all activations for monotone.
+    Section 3, Li and Shi 2017, arXiv 1708.05115, assumes that all activations are monotone.
 
     Args:
         activation: Function of an array.
@@ -97,7 +96,7 @@ def largest_invertible(activation: Callable[..., np.ndarray]) -> float:
     [0.886, 0.909, 0.899]
     """
     slope = smallest_slope(activation)
-    # Differences of numbers of size 30 leave 1e-9 of a slope 0.
+    # Differences of numbers around 30 have a rounding error of 1e-9.
     return 1.0 / (1.0 - slope) if slope < -1e-6 else 1.0
 
 
@@ -109,8 +108,8 @@ class ActivationFlow:
 
     Args:
         left: h at the beginning of each step.
-        step: Increments.
-        cap: Largest h that can be inverted; 1 for monotone activations.
+        step: Increments of h.
+        cap: Largest h at which the flow is invertible; 1 for monotone activations.
     """
 
     left: tuple[float, ...]
@@ -123,14 +122,14 @@ def activation_flow(
 ) -> ActivationFlow:
     """The steps of an activation's flow.
 
-    Left end points are the ones that have to be inverted. Where the activation is not monotone
-    they are drawn together so that all lie below the cap, and the last step takes the rest.
+    The flow has to be inverted at the left end points. For a non-monotone activation they are
+    scaled so that all lie below the cap, and the last step covers the rest.
 
     Args:
         activation: Function of an array.
         steps: Number of steps.
         time: Key of `TIMES`.
-        paper: Take the increments of equation 58 as they stand, without a cap.
+        paper: Use the increments of equation 58 as printed, without a cap.
 
     Returns:
         An `ActivationFlow`.
@@ -164,5 +163,5 @@ def largest_slope(activation: Callable[..., np.ndarray]) -> float:
     1.129
     """
     steepest = max(-smallest_slope(lambda z: -activation(z)), -smallest_slope(activation))
-    # The central differences miss a part of that where there is a kink.
+    # Central differences underestimate it at a kink.
     return steepest * (1 + 2e-5)

@@ -1,4 +1,4 @@
-"""A linear map as a flow: a stretch and rotations, cut into steps."""
+"""A linear map as a flow: a stretch and rotations, split into steps."""
 
 import functools
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from keras_pdenets.operators.flows.schemes import SCHEMES, Scheme
 from keras_pdenets.operators.flows.times import increments
 from keras_pdenets.utils.checks import check_choice
 
-# Rate of a singular value 0 in schemes that need a finite one: e^-40 is 4e-18.
+# Rate of a zero singular value in schemes that need a finite one: e^-40 is 4e-18.
 _BETA = 40.0
 PAPER = "paper"
-# For a matrix backward Euler costs what Cayley's step does, and has half its order.
+# For a matrix, backward Euler costs as much as Cayley's step and has half its order.
 LINEAR_SCHEMES = (*(name for name in SCHEMES if name != "backward_euler"), PAPER)
 
 
 @dataclass(frozen=True)
 class LinearFlow:
-    """Steps whose product is a matrix, in one dimension more than it has.
+    """Steps whose product is a matrix, in one dimension more.
 
     Args:
-        steps: Matrices of the steps, each near the identity, first step first.
+        steps: Matrices of the steps, each near the identity, in order.
         shape: Shape of the matrix itself, (m, n).
         rotation_rates: Angles of the rotations, in radians.
         stretch_rates: Logarithms of the singular values.
@@ -39,7 +39,7 @@ class LinearFlow:
     stretch_rates: tuple[float, ...]
 
     def product(self) -> np.ndarray:
-        """The matrix that the steps make together, of shape (m, n)."""
+        """The product of the steps, of shape (m, n)."""
         whole = functools.reduce(lambda product, step: step @ product, self.steps)
         return whole[: self.shape[0], : self.shape[1]]
 
@@ -47,17 +47,17 @@ class LinearFlow:
 def linear_flow(
     matrix: np.ndarray, steps: int, scheme: str = "exact", time: str = "linear"
 ) -> LinearFlow:
-    r"""Cut a linear map into steps of a stretch and steps of a rotation.
+    r"""Split a linear map into steps of a stretch and steps of a rotation.
 
     $$W = R\,P, \quad x' = \log P\,x \ \text{then}\ x' = \log R\,x$$
 
-    Section 2, Li and Shi 2017, arXiv 1708.05115, with the polar in place of the singular value
-    decomposition (`proper_polar`). A singular value 0 has no logarithm: the exact scheme takes
-    powers, $P^{1/l}$, others the rate -40.
+    Section 2, Li and Shi 2017, arXiv 1708.05115, with the polar decomposition instead of the
+    singular value decomposition (`proper_polar`). A zero singular value has no logarithm: the exact
+    scheme uses powers, $P^{1/l}$, the others the rate -40.
 
     Args:
         matrix: W, of shape (m, n); columns are inputs.
-        steps: Number of steps of each of the flows.
+        steps: Number of steps of each flow.
         scheme: One of `LINEAR_SCHEMES`; `"paper"`: three flows, of V, the singular values and U, by
             Euler's method with the increments $\alpha h'(\tau_r)$.
         time: Key of `TIMES`.
@@ -66,8 +66,8 @@ def linear_flow(
         A `LinearFlow` of 2 * steps matrices, 3 * steps for `"paper"`.
 
     Raises:
-        ValueError: If the scheme is unknown, `steps` is below 1, or the scheme is not stable with
-            so few steps: the message says how many it takes.
+        ValueError: If the scheme is unknown, `steps` is below 1, or too small for the scheme to be
+            stable; the message says how many are needed.
 
     Example:
     >>> import numpy as np
@@ -91,7 +91,7 @@ def linear_flow(
         first, last = None, rotation
     rates = np.log(np.where(s > 0, s, np.exp(-_BETA)))
     if not paper:
-        # Inputs do not reach the extra dimension: it need not decay.
+        # The extra dimension is zero: it need not decay.
         unreached = (s == 0) & (np.abs(basis[:, : shape[1]]).max(axis=1) < 1e-9)
         rates = np.where(unreached, 0.0, rates)
     before, first_angles = _turns(method, first, increment)
@@ -132,8 +132,8 @@ def _stretches(
         if len(increment) < needed:
             name = PAPER if paper else method.name
             raise ValueError(
-                f"`steps` must be at least {needed} for {name!r} here: fewer do not follow a "
-                f"stretch with the rate {worst:.3g}. Received: steps={len(increment)}"
+                f"`steps` must be at least {needed} for {name!r} here: with fewer a "
+                f"stretch with the rate {worst:.3g} is unstable. Received: steps={len(increment)}"
             )
     stretches = []
     for step in increment:

@@ -1,17 +1,17 @@
-"""A matrix as rotations and a stretch, and the generator of a rotation."""
+"""Decomposition of a matrix into rotations and a stretch, and the logarithm of a rotation."""
 
 import numpy as np
-import scipy  # which imports its parts when they are used
+import scipy  # imports its submodules lazily
 
-# Relative size below which a singular value is zero.
+# Singular values below this share of the largest are zero.
 _ZERO = 1e-12
 
 
 def embed(matrix: np.ndarray) -> np.ndarray:
-    """A matrix (m, n) in the corner of a square one, with one row and column of zeros more.
+    """An (m, n) matrix padded with zeros to a square one, with at least one extra row and column.
 
-    The extra dimension lets both orthogonal factors be rotations: flipping the null direction
-    changes no product.
+    The extra dimension lets both orthogonal factors be rotations: flipping the null direction does
+    not change the product.
 
     Args:
         matrix: Array of shape (m, n).
@@ -31,16 +31,16 @@ def proper_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     $$W = U\,\mathrm{diag}(s)\,V, \qquad \det U = \det V = 1$$
 
-    Section 2.1, Li and Shi 2017, arXiv 1708.05115. Values below 1e-12 of the largest count as 0.
+    Section 2.1, Li and Shi 2017, arXiv 1708.05115. Values below 1e-12 of the largest are set to 0.
 
     Args:
-        matrix: Square array with at least one singular value 0, such as that of `embed`.
+        matrix: Square array with at least one zero singular value, such as from `embed`.
 
     Returns:
         U, s and V (not its transpose).
 
     Raises:
-        ValueError: If the matrix is not square, not finite, or has no singular value 0.
+        ValueError: If the matrix is not square, not finite, or has no zero singular value.
 
     Example:
     >>> import numpy as np
@@ -55,7 +55,7 @@ def proper_svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     u, s, v = scipy.linalg.svd(matrix)
     if s[-1] > _ZERO * s[0]:
         raise ValueError(
-            "`matrix` must have a singular value 0, so that both factors can be rotations: use "
+            "`matrix` must have a zero singular value, so that both factors can be rotations: use "
             f"`embed`. Received: smallest singular value {s[-1]:.3g}"
         )
     s = np.where(s <= _ZERO * s[0], 0.0, s)
@@ -71,9 +71,9 @@ def proper_polar(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
     $$W = R\,P, \qquad R = U V, \quad P = V^T \mathrm{diag}(s)\,V$$
 
-    Deviation from section 2.1, Li and Shi 2017, arXiv 1708.05115, which takes the three flows of
-    the singular value decomposition: two flows do, and Euler steps of them err 130 to 4,600 times
-    less near the identity.
+    Deviation from section 2.1, Li and Shi 2017, arXiv 1708.05115, which uses the three flows of the
+    singular value decomposition: two flows are enough, and near the identity the error of their
+    Euler steps is 130 to 4,600 times smaller.
 
     Args:
         matrix: As in `proper_svd`.
@@ -90,8 +90,8 @@ def rotation_logarithm(rotation: np.ndarray) -> np.ndarray:
 
     $$e^A = R, \qquad A^T = -A$$
 
-    By the real Schur form: its 2x2 blocks are rotations by an angle each, and its entries -1, an
-    even number of them, are paired as rotations by pi. (`scipy.linalg.logm` turns complex there.)
+    From the real Schur form: its 2x2 blocks are plane rotations, and its entries -1, an even
+    number, are paired as rotations by pi. (`scipy.linalg.logm` returns a complex matrix there.)
 
     Args:
         rotation: Orthogonal array of determinant 1.
@@ -118,7 +118,7 @@ def rotation_logarithm(rotation: np.ndarray) -> np.ndarray:
     reflected = []
     i = 0
     while i < size:
-        # LAPACK sets the entry to exactly 0 where there is no block: no tolerance is needed.
+        # LAPACK sets the entry to exactly 0 outside of blocks: no tolerance is needed.
         if i + 1 < size and t[i + 1, i] != 0:
             angle = np.arctan2(t[i + 1, i] - t[i, i + 1], t[i, i] + t[i + 1, i + 1])
             generator[i + 1, i], generator[i, i + 1] = angle, -angle
@@ -139,5 +139,5 @@ def _checked(matrix: np.ndarray) -> np.ndarray:
     if matrix.ndim != 2 or not matrix.size:
         raise ValueError(f"`matrix` must have two dimensions. Received: shape {matrix.shape}")
     if not np.isfinite(matrix).all():
-        raise ValueError("`matrix` must be finite. Received: NaN or infinity in it")
+        raise ValueError("`matrix` must be finite. Received: NaN or infinite entries")
     return matrix

@@ -1,21 +1,21 @@
-"""Schemes for x' = F(x) as data that check themselves, and their steps of a linear flow."""
+"""Runge-Kutta schemes for x' = F(x), checked on construction, and their steps of linear flows."""
 
 import functools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # which imports its parts when they are used
+import scipy  # imports its submodules lazily
 
 from keras_pdenets.operators.flows.times import increments
 
 
 @dataclass(frozen=True)
 class Scheme:
-    r"""A Runge-Kutta method whose every stage looks back at itself and one stage at most.
+    r"""A Runge-Kutta method whose stages depend on themselves and the stage before only.
 
     $$k_i = F(x + h\,c_{i-1}\,k_{i-1} + h\,d\,k_i), \qquad x' = x + h \sum_i b_i k_i$$
 
-    For a linear F it is a rational function, its stability function R:
+    For a linear F a step is a rational function of A, the stability function R:
 
     $$x_{r+1} = R(\Delta h A)\,x_r, \qquad R(z) = \frac{p_0 + p_1 z + \dots}{q_0 + q_1 z + \dots}$$
 
@@ -24,14 +24,14 @@ class Scheme:
 
     Args:
         name: Its name.
-        order: Order of its error in h at a fixed time, at most 4, or None for the exponential
-            itself, which linear flows alone have.
-        nodes: c, one less than stages.
+        order: Order of convergence, at most 4, or None for the exponential itself, which exists
+            for linear flows only.
+        nodes: c, one fewer than stages.
         weights: b.
         diagonal: d; 0 for explicit schemes.
 
     Raises:
-        ValueError: If the coefficients are not of that order.
+        ValueError: If the coefficients do not have that order.
 
     Example:
     >>> from keras_pdenets.operators.flows import SCHEMES
@@ -46,7 +46,7 @@ class Scheme:
     diagonal: float = 0.0
 
     def __post_init__(self) -> None:
-        """Compare the sums over all trees with up to `order` vertices with what they must be."""
+        """Check the order conditions of all rooted trees with up to `order` vertices."""
         if self.order is None:
             return
         a, b = self._tableau()
@@ -68,19 +68,19 @@ class Scheme:
 
     @property
     def explicit(self) -> bool:
-        """Whether a step needs no equation to be solved."""
+        """Whether a step requires no equation to be solved."""
         return self.order is not None and self.diagonal == 0
 
     def _tableau(self) -> tuple[np.ndarray, np.ndarray]:
-        """The matrix of the coefficients of all stages, and the weights."""
+        """Butcher matrix and weights."""
         b = np.array(self.weights)
         return np.diag(self.nodes, -1) + self.diagonal * np.eye(len(b)), b
 
     @functools.cached_property
     def _polynomials(self) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients of the numerator p and the denominator q of R, the constant first."""
+        """Coefficients of the numerator p and the denominator q of R, constant first."""
         a, b = self._tableau()
-        # det(1 - z a), times the series of R
+        # q is det(1 - z a); p is q times the series of R
         q = np.poly(a)
         powers = [np.linalg.matrix_power(a, k) for k in range(len(b))]
         series = [1.0, *(float(b @ power @ np.ones(len(b))) for power in powers)]
@@ -88,7 +88,7 @@ class Scheme:
         return np.trim_zeros(p, "b"), np.trim_zeros(q, "b")
 
     def growth(self, z: float) -> float:
-        """R(z): the factor of a component with the eigenvalue z in one step."""
+        """R(z): the factor by which a step multiplies a component with eigenvalue z."""
         if self.order is None:
             return float(np.exp(z))
         with np.errstate(divide="ignore"):
@@ -116,19 +116,19 @@ class Scheme:
         start: int = 1,
         largest: int = 100_000,
     ) -> int:
-        """Smallest number of steps, from `start` on, that keep a stretch e^rate a stretch.
+        """Smallest number of steps, from `start` on, that is stable for a stretch e^rate.
 
-        A step must neither flip the sign, nor reach a pole, nor make what decays grow.
+        A step must not flip the sign, reach a pole, or make a decaying component grow.
 
         Args:
-            rate: Eigenvalue of the generator of a stretch.
+            rate: Eigenvalue of the stretch's generator.
             time: As in `increments`.
             paper: As in `increments`.
-            start: Where the search begins.
-            largest: Where it ends.
+            start: Start of the search.
+            largest: End of the search.
 
         Raises:
-            ValueError: If no number up to `largest` will do.
+            ValueError: If no number up to `largest` is stable.
         """
 
         def stable(steps: int) -> bool:
@@ -145,7 +145,7 @@ class Scheme:
                     f"`rate` needs more than {largest} steps of {self.name!r}. "
                     f"Received: rate={rate:.3g}"
                 )
-        while high - low > 1:  # next to 0 every scheme is: R(0) = 1, R'(0) = 1
+        while high - low > 1:  # near 0 every scheme is stable: R(0) = 1, R'(0) = 1
             middle = (low + high) // 2
             low, high = (low, middle) if stable(middle) else (middle, high)
         return high

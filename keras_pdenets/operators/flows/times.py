@@ -1,4 +1,4 @@
-r"""How far a flow has come at time $\tau$: $h(\tau)$ from $h(0) = 0$ to $h(1) = 1$."""
+r"""Progress of a flow at time $\tau$: $h(\tau)$ from $h(0) = 0$ to $h(1) = 1$."""
 
 from collections.abc import Callable
 
@@ -35,14 +35,14 @@ def increments(time: str, steps: int, paper: bool = False) -> tuple[np.ndarray, 
 
     $$\Delta h_r = h(\tau_{r+1}) - h(\tau_r), \qquad \tau_r = r / l$$
 
-    Deviation from equation 58, Li and Shi 2017, arXiv 1708.05115, which takes
+    Deviation from equation 58, Li and Shi 2017, arXiv 1708.05115, which has
     $\alpha h'(\tau_r)$, $\alpha = 1/l$ (`paper=True`): along a trajectory the flow of an activation
-    is a straight line in h, so that steps with the exact increments make no error at all.
+    is linear in h, so that steps with the exact increments have no error at all.
 
     Args:
         time: A key of `TIMES`.
         steps: Number of steps, l.
-        paper: Take the paper's increments.
+        paper: Use the paper's increments.
 
     Returns:
         Two arrays of shape (steps,).

@@ -123,7 +123,7 @@ def test_bad_arguments():
     for make, arguments, match in (
         (Softball, {"radius": 0}, "`radius` must be positive"),
         (Hardball, {"axis": 1.5}, "`axis` must be an integer"),
-        (HardTanh, {"min_value": 2}, "`min_value` must be below"),
+        (HardTanh, {"min_value": 2}, "`max_value` must be a number above"),
         (ScalarGain, {"epsilon": 0}, "`epsilon` must be positive"),
         (QuasiLinear2D, {"filters": 2, "equation": 2}, "`equation` must be one of 3, 4"),
         (QuasiLinear2D, {"filters": 2, "equation": [3]}, "`equation` must be one of 3, 4"),
@@ -284,7 +284,7 @@ def test_untrained_blocks_are_shortcuts(norm, images):
         ({"equation": 8}, "`equation` must be one of"),
         ({"multiplier": 0}, "`multiplier` must be a positive integer"),
         ({"boundary": "open"}, "`boundary` must be one of"),
-        ({"stem": "large"}, "`stem` must be None or one of"),
+        ({"stem": "large"}, "`stem` must be one of None"),
     ],
 )
 def test_errors_name_the_argument(options, match):

@@ -182,7 +182,7 @@ def test_a_norm_that_is_not_trained_stays_so_through_freeze_and_thaw(train_norm)
         ({"filters": 2.5}, "`filters` must be a positive integer"),
         ({"filters": 2, "strides": 0}, "`strides` must be a positive integer"),
         ({"filters": 2, "boundary": "neumann"}, "`boundary` must be one of zero, replicate"),
-        ({"filters": 2, "data_format": "NHWC"}, "`data_format` must be 'channels_last'"),
+        ({"filters": 2, "data_format": "NHWC"}, "`data_format` must be one of channels_last"),
     ],
 )
 def test_errors_name_the_argument(make, arguments, message):

@@ -6,7 +6,7 @@ from keras_pdenets.layers import CarryFlowStep, ClipFlowStep, NewtonFlowStep
 from keras_pdenets.layers.newton_flow_step import SMOOTH_ACTIVATIONS
 from keras_pdenets.operators.flows import activation_flow, increments
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
-from keras_pdenets.utils.checks import check_choice
+from keras_pdenets.utils.checks import check_choice, check_number
 
 METHODS = ("inverse", "carry")
 # Slope beyond the ends, lower end, upper end.
@@ -110,8 +110,7 @@ def _paper_rates(time, steps, slope):
 def _rates(left, slope, max_step):
     """Rates of the closed form; the last one ends at the slope exactly."""
     if max_step is not None:
-        if not 0 < max_step < 1:
-            raise ValueError(f"`max_step` must be in (0, 1). Received: max_step={max_step}")
+        check_number("max_step", max_step, "in (0, 1)", lambda bound: 0 < bound < 1)
         # Equal factors: as far as they lead in so many steps.
         return [min(max_step, 1 - slope ** (1 / len(left)))] * len(left)
     remaining = 1 - left * (1 - slope)

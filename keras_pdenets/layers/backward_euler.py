@@ -8,7 +8,7 @@ from keras_pdenets.layers import newton_krylov
 from keras_pdenets.layers.autodiff import pullback
 from keras_pdenets.layers.branch import OnBranch
 from keras_pdenets.layers.precision import widen
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import check_integer, check_number
 
 # What rounding leaves of the residual, relative to x.
 _ROUNDING = {"float32": 1e-6, "float64": 1e-15}
@@ -76,9 +76,7 @@ class BackwardEulerStep(OnBranch):
                 "`branch` must treat every example by itself, and alike every time: without batch "
                 f"norm or dropout. Received: {', '.join(norms) or 'a layer with a random state'}"
             )
-        if not 0 < tolerance < 1:
-            raise ValueError(f"`tolerance` must be in (0, 1). Received: tolerance={tolerance}")
-        self.tolerance = float(tolerance)
+        self.tolerance = check_number("tolerance", tolerance, "in (0, 1)", lambda t: 0 < t < 1)
         self.max_products = check_integer("max_products", max_products, 1)
 
     def build(self, input_shape):

@@ -143,15 +143,10 @@ class HardTanh(SameShape):
 
     def __init__(self, min_value=-1.0, max_value=1.0, **kwargs):
         super().__init__(**kwargs)
-        min_value = check_number("min_value", min_value, "a number")
-        max_value = check_number("max_value", max_value, "a number")
-        if not min_value < max_value:
-            raise ValueError(
-                "`min_value` must be below `max_value`. "
-                f"Received: min_value={min_value}, max_value={max_value}"
-            )
-        self.min_value = min_value
-        self.max_value = max_value
+        low = check_number("min_value", min_value, "a number")
+        rule = f"a number above min_value={low}"
+        self.min_value = low
+        self.max_value = check_number("max_value", max_value, rule, lambda high: high > low)
         self.supports_masking = True
 
     def call(self, inputs):

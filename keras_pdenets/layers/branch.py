@@ -1,6 +1,7 @@
 """What layers share that hold a residual branch as a model."""
 
 from keras_pdenets.layers.config import SameShape
+from keras_pdenets.utils.checks import check_number
 
 
 class OnBranch(SameShape):
@@ -21,7 +22,5 @@ class OnBranch(SameShape):
                 "`branch` must have one output, of the shape of its one input. Received: "
                 f"shape {branch.output_shape} from {branch.input_shape}"
             )
-        if not 0 < step_size < float("inf"):
-            raise ValueError(f"`step_size` must be positive. Received: step_size={step_size}")
         self.branch = branch
-        self.step_size = float(step_size)
+        self.step_size = check_number("step_size", step_size, "positive", lambda h: h > 0)

@@ -40,9 +40,8 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.negative_slope = negative_slope
-        right = check_number("right", right, "in (0, 1]", lambda number: 0 < number <= 1)
         self.activation = keras.activations.get(activation)
-        self.right = right
+        self.right = check_number("right", right, "in (0, 1]", lambda number: 0 < number <= 1)
 
     def call(self, inputs):
         u = ops.cast(inputs[0], self.compute_dtype)

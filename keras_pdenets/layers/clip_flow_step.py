@@ -47,13 +47,12 @@ class ClipFlowStep(FlowStep):
 
     def __init__(self, rate, low=0.0, high=None, promote=None, data_format=None, **kwargs):
         super().__init__(promote, data_format, **kwargs)
-        rate = check_number("rate", rate, "in [0, 2]", lambda number: 0 <= number <= 2)
-        low = check_number("low", low, "a number")
+        self.rate = check_number("rate", rate, "in [0, 2]", lambda number: 0 <= number <= 2)
+        self.low = low = check_number("low", low, "a number")
         if high is not None:
-            high = check_number("high", high, "a number above `low`, or None")
-        if high is not None and not high > low:
-            raise ValueError(f"`high` must be above `low`. Received: low={low}, high={high}")
-        self.rate, self.low, self.high = rate, low, high
+            rule = f"a number above low={low}, or None"
+            high = check_number("high", high, rule, lambda number: number > low)
+        self.high = high
 
     @property
     def operations(self):

@@ -2,17 +2,14 @@
 
 import keras
 
+from keras_pdenets.utils.checks import check_choice
+
 
 def check_data_format(data_format):
     """Return the data format, Keras' default for None, or raise ValueError."""
     if data_format is None:
         return keras.config.image_data_format()
-    if not isinstance(data_format, str) or data_format not in ("channels_last", "channels_first"):
-        raise ValueError(
-            "`data_format` must be 'channels_last', 'channels_first' or None. "
-            f"Received: data_format={data_format!r}"
-        )
-    return data_format
+    return check_choice("data_format", data_format, ("channels_last", "channels_first", None))
 
 
 def channel_axis(data_format):

@@ -120,26 +120,9 @@ def _spread(kernel, dilation):
     return kernel
 
 
-def _dense(layer):
-    return LinearMap(lambda: ((layer.kernel,),))
-
-
 def _convolution(layer, **options):
     sides, strides = layer.kernel_size, layer.strides
     return LinearMap(lambda: ((layer.kernel,),), sides, strides, layer.dilation_rate, **options)
-
-
-def _grouped(layer):
-    return _convolution(layer, groups=layer.groups)
-
-
-def _transposed(layer):
-    # The kernel is (k.., outputs, inputs), as of the convolution itself.
-    return _convolution(layer, adjoint=True)
-
-
-def _depthwise(layer):
-    return _convolution(layer, depthwise=True)
 
 
 def _separable(layer):
@@ -153,12 +136,20 @@ def _separable(layer):
 
 
 _KERAS = {
-    layers.Dense: _dense,
-    **dict.fromkeys((layers.Conv1D, layers.Conv2D, layers.Conv3D), _grouped),
+    layers.Dense: lambda layer: LinearMap(lambda: ((layer.kernel,),)),
     **dict.fromkeys(
-        (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed
+        (layers.Conv1D, layers.Conv2D, layers.Conv3D),
+        lambda layer: _convolution(layer, groups=layer.groups),
     ),
-    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
+    # The kernel is (k.., outputs, inputs), as of the convolution itself.
+    **dict.fromkeys(
+        (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
+        functools.partial(_convolution, adjoint=True),
+    ),
+    **dict.fromkeys(
+        (layers.DepthwiseConv1D, layers.DepthwiseConv2D),
+        functools.partial(_convolution, depthwise=True),
+    ),
     **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
 }
 # The layers of Keras that have a linear map.

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_pdenets.layers.images import channel_axis
 from keras_pdenets.layers.linear_maps import LinearMap
 from keras_pdenets.layers.on_channels import OnChannels
 from keras_pdenets.utils.checks import check_flag, check_integer
@@ -106,6 +105,5 @@ class FitChannels(OnChannels):
         return x + self.along_channels(self.bias, x) if self.use_bias else x
 
     def compute_output_shape(self, input_shape):
-        rank = len(input_shape)
-        axis = (channel_axis(self.data_format) if rank >= 3 else -1) % rank
+        axis = self.axis_of(len(input_shape))
         return (*input_shape[:axis], self.channels, *input_shape[axis + 1 :])

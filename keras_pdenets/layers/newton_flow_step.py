@@ -8,7 +8,7 @@ from keras import ops
 from keras_pdenets.layers.flow_step import FlowStep
 from keras_pdenets.layers.precision import widen
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_invertible
-from keras_pdenets.utils.checks import check_choice
+from keras_pdenets.utils.checks import check_choice, check_number
 
 _ROUNDS = 24
 # A step as small as that was the last but one: each has twice the digits of the one before.
@@ -96,19 +96,16 @@ class NewtonFlowStep(FlowStep):
     def __init__(self, activation, left, step, promote=None, data_format=None, **kwargs):
         super().__init__(promote, data_format, **kwargs)
         check_choice("activation", activation, _SMOOTH)
-        if not 0 <= left < 1:
-            raise ValueError(f"`left` must be in [0, 1). Received: left={left}")
+        self.left = check_number("left", left, "in [0, 1)", lambda h: 0 <= h < 1)
         cap = largest_invertible(ACTIVATIONS[activation])
         if left >= cap:
             raise ValueError(
                 f"`left` must be below {cap:.4f} for {activation!r}: beyond it the flow has no "
                 f"inverse. Received: left={left}"
             )
-        if not 0 <= step <= 2 * (1 - left) + 1e-6:
-            raise ValueError(f"`step` must be in [0, 2 (1 - left)]. Received: step={step}")
+        most = 2 * (1 - left) + 1e-6
+        self.step = check_number("step", step, "in [0, 2 (1 - left)]", lambda h: 0 <= h <= most)
         self.activation = activation
-        self.left = float(left)
-        self.step = float(step)
 
     @property
     def operations(self):

@@ -16,10 +16,13 @@ class OnChannels(SameShape):
 
     def build(self, input_shape):
         rank = len(input_shape)
-        axis = channel_axis(self.data_format) if rank >= 3 else -1
-        self._axis = axis % rank
+        self._axis = self.axis_of(rank)
         self.add_own_weights(rank, input_shape[self._axis])
         self.built = True
+
+    def axis_of(self, rank):
+        """Axis of the channels in a tensor of a rank."""
+        return (channel_axis(self.data_format) if rank >= 3 else -1) % rank
 
     def add_own_weights(self, rank, channels):
         """The weights, where there are any."""

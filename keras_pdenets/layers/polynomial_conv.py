@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_pdenets.layers import images
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
+from keras_pdenets.utils.checks import check_choice
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -57,9 +58,7 @@ class PolynomialConv2D(BorderedConv2D):
         **kwargs,
     ):
         super().__init__(filters, strides, boundary, use_bias, data_format, seed, **kwargs)
-        if degree not in (0, 1):
-            raise ValueError(f"`degree` must be 0 or 1. Received: degree={degree!r}")
-        self.degree = degree
+        self.degree = check_choice("degree", degree, (0, 1))
 
     def add_kernels(self, channels):
         """The kernel of the constant term, and those of the two coordinates."""

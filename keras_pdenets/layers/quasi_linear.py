@@ -8,7 +8,7 @@ from keras import ops
 from keras_pdenets.layers import images
 from keras_pdenets.layers.depthwise_stencil import DepthwiseStencil2D
 from keras_pdenets.layers.on_images import OnImages
-from keras_pdenets.utils.checks import as_integer, check_flag, check_integer
+from keras_pdenets.utils.checks import check_choice, check_flag, check_integer
 
 _LARGEST_FULL_TENSOR = 64
 
@@ -53,13 +53,7 @@ FORMS = {
 
 def check_equation(equation, shared_stencil):
     """Return the form's `shared_stencil`, or raise ValueError that says what is defined."""
-    # A tuple first: a list or an array has no hash.
-    if not (isinstance(equation, str) or as_integer(equation)) or equation not in FORMS:
-        raise ValueError(
-            f"`equation` must be one of {', '.join(map(repr, FORMS))}. "
-            f"Received: equation={equation!r}"
-        )
-    defined = FORMS[equation].shared
+    defined = FORMS[check_choice("equation", equation, FORMS)].shared
     if shared_stencil is None:
         return defined[0]
     check_flag("shared_stencil", shared_stencil)
@@ -279,18 +273,14 @@ class QuasiLinear2D(OnImages):
         products = derivatives * factor
         return self._sum_groups(products) if self.mixing is None else apply("mixing", products)
 
-    def _grouped(self, x, groups):
-        """The channels of `x` as two axes: groups, and members of a group."""
-        axis = 3 if self.data_format == "channels_last" else 1
-        shape = [-1, *x.shape[1:]]
-        if None in x.shape[1:]:
-            shape = list(ops.shape(x))
-        shape[axis : axis + 1] = [groups, x.shape[axis] // groups]
-        return ops.reshape(x, shape), axis + 1
-
     def _sum_groups(self, products):
-        grouped, axis = self._grouped(products, self.filters)
-        return ops.sum(grouped, axis=axis)
+        """Sums over groups of neighbouring channels, one group for each filter."""
+        axis = 3 if self.data_format == "channels_last" else 1
+        shape = [-1, *products.shape[1:]]
+        if None in shape:
+            shape = list(ops.shape(products))
+        shape[axis : axis + 1] = [self.filters, products.shape[axis] // self.filters]
+        return ops.sum(ops.reshape(products, shape), axis=axis + 1)
 
     def _all_products(self, derivatives, inputs):
         s, axis = self.strides, 3 if self.data_format == "channels_last" else 1

@@ -12,6 +12,7 @@ from keras_pdenets.layers.convolution_bound import convolution_bound
 from keras_pdenets.layers.linear_maps import linear_map
 from keras_pdenets.layers.precision import wide_dtype
 from keras_pdenets.layers.scalar_gain import ScalarGain
+from keras_pdenets.utils.checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
@@ -58,9 +59,7 @@ class ScaledResidual(OnBranch):
 
     def __init__(self, branch, leak, step_size=1.0, **kwargs):
         super().__init__(branch, step_size, **kwargs)
-        if not 0 < leak < 1:
-            raise ValueError(f"`leak` must be in (0, 1). Received: leak={leak}")
-        self.leak = float(leak)
+        self.leak = check_number("leak", leak, "in (0, 1)", lambda beta: 0 < beta < 1)
         unknown = [f"{x.name} ({reason})" for x in branch.layers if (reason := _why_not(x))]
         if unknown or len(nodes_of(branch)) > len(branch.operations) - len(branch.inputs):
             raise ValueError(

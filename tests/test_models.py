@@ -359,7 +359,7 @@ def test_the_stem_follows_the_size_of_the_input():
         ({"classes": 0}, "`classes` must be a positive integer. Received: classes=0"),
         ({"input_shape": (32, 32)}, "`input_shape` must be three positive integers"),
         ({"input_shape": (32, 32, None)}, "`input_shape` must be three positive integers"),
-        ({"pooling": "sum", "include_top": False}, "`pooling` must be None, 'avg' or 'max'"),
+        ({"pooling": "sum", "include_top": False}, "`pooling` must be one of None, avg, max"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\)"),
         ({"data_format": "NCHW"}, "`data_format` must be"),
         ({"num_blocks": (1, 2)}, "`num_blocks` must be one integer or 3"),
@@ -383,7 +383,7 @@ def test_errors_name_the_argument(options, message):
 
 
 def test_other_errors_of_the_builders():
-    with pytest.raises(ValueError, match="`stem` must be None or one of cifar, imagenet"):
+    with pytest.raises(ValueError, match="`stem` must be one of None, cifar, imagenet"):
         keras_pdenets.ResNet18(weights=None, stem="small")
     with pytest.raises(ValueError, match="operator='conv' may hold boundary, degree"):
         keras_pdenets.ResNet18(weights=None, operator_options={"normalize": True})

@@ -19,7 +19,7 @@ from keras_pdenets.hub.source import WeightsSource, check_access
 from keras_pdenets.hub.weight_file import WeightFile
 from keras_pdenets.layers.images import check_data_format
 from keras_pdenets.presets import ARCHITECTURES, Architecture, Checkpoint, read_presets
-from keras_pdenets.utils.checks import as_shape, check_flag
+from keras_pdenets.utils.checks import check_flag
 
 _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
@@ -105,9 +105,10 @@ def _build_from(
         return _build(row, None, None, **arguments)
     if isinstance(weights, str) and weights == "hub" and revision is None:
         if row.preset is None:
+            known = sorted({preset.checkpoint.row.builder for preset in read_presets().values()})
             raise ValueError(
                 f"`weights` cannot be 'hub' for {row.builder}: it has no checkpoint yet. Use "
-                f"weights=None. Checkpoints exist for: {', '.join(_builders_with_presets())}"
+                f"weights=None. Checkpoints exist for: {', '.join(known)}"
             )
         weights = row.preset
     source = WeightsSource.parse(weights, revision, cache_dir, local_files_only)
@@ -142,20 +143,10 @@ def _build(
     config_options = {k: v for k, v in config_options.items() if not _is_unset(k, v)}
     checkpoint = None if file is None else _checkpoint_for(row, file, config_options)
     data_format = check_data_format(data_format)
-    if input_tensor is not None:
-        if not keras.backend.is_keras_tensor(input_tensor):
-            raise ValueError(
-                "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
-                f"Received: {type(input_tensor).__name__}"
-            )
-        given, input_shape = input_shape, tuple(input_tensor.shape[1:])
-        if given is not None and as_shape(given) != input_shape:
-            raise ValueError(
-                "`input_shape` must be that of `input_tensor`, or None. "
-                f"Received: input_shape={given}, input_tensor of shape {input_shape}"
-            )
-    elif input_shape is None:
-        input_shape = _default_shape(row, checkpoint, data_format)
+    if input_shape is None and input_tensor is None:
+        input_shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
+        if data_format == "channels_first":
+            input_shape = (input_shape[2], *input_shape[:2])
     if classes is None:
         classes = 1000 if checkpoint is None else checkpoint.classes
     preprocessing = None
@@ -217,27 +208,12 @@ def _documented(name: str, text: str) -> str:
     )  # fmt: skip
 
 
-def _unset(option: str) -> str | None:
-    """What a family's option is where the caller does not give it."""
-    # None is an answer for these, so that it cannot stand for "the model's own".
-    return "default" if option in ("activation", "promote") else None
-
-
 def _is_unset(option: str, value: Any) -> bool:
-    unset = _unset(option)
-    return value is None if unset is None else isinstance(value, str) and value == unset
-
-
-def _default_shape(
-    row: Architecture, checkpoint: Checkpoint | None, data_format: str
-) -> tuple[int, ...]:
-    shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
-    return shape if data_format == "channels_last" else (shape[2], shape[0], shape[1])
-
-
-def _builders_with_presets() -> list[str]:
-    presets = read_presets().values()
-    return sorted({preset.checkpoint.row.builder for preset in presets})
+    """Whether a family's option is left to the row or the checkpoint."""
+    # None is a choice for these two.
+    if option in ("activation", "promote"):
+        return isinstance(value, str) and value == "default"
+    return value is None
 
 
 def _checkpoint_for(

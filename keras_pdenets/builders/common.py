@@ -13,6 +13,7 @@ from keras_pdenets.layers.images import channel_axis, check_data_format
 from keras_pdenets.utils.checks import (
     as_integer,
     as_shape,
+    check_choice,
     check_flag,
     check_integer,
     check_number,
@@ -60,7 +61,7 @@ def _known(name, value, find):
 class ModelOptions:
     """The options that every model has, whatever its family (see `applications`)."""
 
-    input_shape: tuple[int | None, ...]
+    input_shape: tuple[int | None, ...] | None  # None: that of the input tensor
     name: str
     classes: int = 1000
     include_top: bool = True
@@ -78,15 +79,9 @@ class ModelOptions:
         object.__setattr__(self, "dtype", _known("dtype", self.dtype, keras.dtype_policies.get))
         # Checked as text or function: a net's record keeps it as it was given.
         _known("classifier_activation", self.classifier_activation, keras.activations.get)
-        classes = check_integer("classes", self.classes, 1, _MOST)
-        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "classes", check_integer("classes", self.classes, 1, _MOST))
         object.__setattr__(self, "include_top", check_flag("include_top", self.include_top))
-        if not (self.pooling is None or isinstance(self.pooling, str)) or self.pooling not in (
-            None, "avg", "max"
-        ):  # fmt: skip
-            raise ValueError(
-                f"`pooling` must be None, 'avg' or 'max'. Received: pooling={self.pooling!r}"
-            )
+        check_choice("pooling", self.pooling, (None, "avg", "max"))
         rule = "in [0, 1)"
         dropout = check_number("dropout", self.dropout, rule, lambda rate: 0 <= rate < 1)
         object.__setattr__(self, "dropout", dropout)
@@ -97,6 +92,19 @@ class ModelOptions:
 
     def _check_shape(self):
         shape = as_shape(self.input_shape)
+        if self.input_tensor is not None:
+            if not keras.backend.is_keras_tensor(self.input_tensor):
+                raise ValueError(
+                    "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
+                    f"Received: {type(self.input_tensor).__name__}"
+                )
+            found = tuple(self.input_tensor.shape[1:])
+            if self.input_shape is not None and shape != found:
+                raise ValueError(
+                    "`input_shape` must be that of `input_tensor`, or None. Received: "
+                    f"input_shape={self.input_shape}, input_tensor of shape {found}"
+                )
+            shape = found
         if shape is not None and len(shape) == 3 and all((n or 1) <= _MOST for n in shape):
             object.__setattr__(self, "input_shape", shape)
             if self.channels is not None:
@@ -109,10 +117,9 @@ class ModelOptions:
 
     def _warn_of_the_order(self):
         """Warn of a shape that looks as if it were in the other order of the axes."""
-        channels_first = self.data_format == "channels_first"
-        sides = self.input_shape[1:] if channels_first else self.input_shape[:2]
+        sides = self.sides
         if self.channels > _MANY_CHANNELS and not {1, 3}.isdisjoint(sides):
-            other = "channels_last" if channels_first else "channels_first"
+            other = "channels_last" if self.data_format == "channels_first" else "channels_first"
             warnings.warn(
                 f"`input_shape={self.input_shape}` means images of {sides[0]} x {sides[1]} pixels "
                 f"and {self.channels} channels, as data_format={self.data_format!r}. If they are "
@@ -126,28 +133,21 @@ class ModelOptions:
         return self.input_shape[0 if self.data_format == "channels_first" else -1]
 
     @property
-    def longest_side(self):
-        """The longer side of the input in pixels, or None where a side is open."""
-        sides = (
-            self.input_shape[1:] if self.data_format == "channels_first" else self.input_shape[:2]
-        )
-        return None if None in sides else max(sides)
+    def sides(self):
+        """Height and width of the input in pixels, None where one is unknown."""
+        start = 1 if self.data_format == "channels_first" else 0
+        return self.input_shape[start : start + 2]
 
 
 def make_input(options):
     """The model's input tensor and the normalised images."""
     if options.input_tensor is None:
         inputs = images = keras.Input(options.input_shape, name="image")
-    elif keras.backend.is_keras_tensor(options.input_tensor):
+    else:
         # The tensor may come out of the user's own layers: they stay in the model.
         images = options.input_tensor
         sources = keras.utils.get_source_inputs(images)
         inputs = sources[0] if len(sources) == 1 else sources
-    else:
-        raise ValueError(
-            "`input_tensor` must be a symbolic Keras tensor, such as keras.Input(...). "
-            f"Received: {type(options.input_tensor).__name__}"
-        )
     if options.preprocessing is None:
         return inputs, images
     mean, std = options.preprocessing.for_channels(options.channels)

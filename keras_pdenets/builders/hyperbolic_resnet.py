@@ -7,17 +7,10 @@ import keras
 
 from keras_pdenets.blocks.hyperbolic import ACTIVATIONS, NORMS, hyperbolic_block
 from keras_pdenets.blocks.parts import Parts
+from keras_pdenets.builders import family
 from keras_pdenets.builders.common import check_depth, make_input, make_model
-from keras_pdenets.builders.family import (
-    STEM_OPTIONS,
-    Activation,
-    Family,
-    Folder,
-    Shape,
-    Weights,
-)
 from keras_pdenets.builders.remat import REMAT_OPTIONS
-from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.builders.stem import STEMS, make_stem
 from keras_pdenets.layers.boundary import check_boundary
 from keras_pdenets.layers.quasi_linear import FORMS, check_equation
 from keras_pdenets.utils.checks import as_integer, check_choice, check_integer
@@ -37,7 +30,7 @@ OPTIONS = {
     'equations), `"rms"` (root mean square and one gain: keeps rotations; default of the '
     'symmetric forms), `"scale"` (one gain: keeps every symmetry).',
     "boundary": 'Values beyond the border: `"zero"`, `"replicate"`, `"reflect"`, `"periodic"`.',
-    **STEM_OPTIONS,
+    **family.STEM_OPTIONS,
     **REMAT_OPTIONS,
 }
 
@@ -89,13 +82,10 @@ class HyperbolicResNetConfig:
         multiplier = check_integer("multiplier", self.multiplier, 1)
         object.__setattr__(self, "multiplier", multiplier)
         check_boundary(self.boundary)
-        check_stem(self.stem)
-        for name, known in (
-            ("activation", (*ACTIVATIONS, None)),
-            ("activation_at", PLACES),
-            ("block_norm", NORMS),
-        ):
-            check_choice(name, getattr(self, name), known)
+        check_choice("stem", self.stem, STEMS)
+        check_choice("activation", self.activation, (*ACTIVATIONS, None))
+        check_choice("activation_at", self.activation_at, PLACES)
+        check_choice("block_norm", self.block_norm, NORMS)
         if self.equation == 5 and self.block_norm != "batch":
             raise ValueError(
                 "`block_norm` must be 'batch' (of the shortcuts) for equation=5: its blocks end in "
@@ -152,12 +142,12 @@ def build_hyperbolic_resnet(config, options):
 
 def hyperbolic_resnet(
     include_top: bool = True,
-    weights: Weights = "hub",
+    weights: family.Weights = "hub",
     input_tensor: Any = None,
-    input_shape: Shape = None,
+    input_shape: family.Shape = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: Activation = "softmax",
+    classifier_activation: family.Activation = "softmax",
     name: str | None = None,
     *,
     include_preprocessing: bool = True,
@@ -174,13 +164,13 @@ def hyperbolic_resnet(
     data_format: str | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: Folder = None,
+    cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
     """Nets of products in place of activations."""
 
 
-HYPERBOLIC_RESNET = Family(
+HYPERBOLIC_RESNET = family.Family(
     "hyperbolic_resnet", HyperbolicResNetConfig, build_hyperbolic_resnet, hyperbolic_resnet,
     OPTIONS,
 )  # fmt: skip

@@ -6,18 +6,9 @@ from typing import Any
 
 import keras
 
+from keras_pdenets.builders import family
 from keras_pdenets.builders.common import check_depth, make_head, make_input, make_parts
-from keras_pdenets.builders.family import (
-    OPERATOR_OPTIONS,
-    STEM_OPTIONS,
-    Activation,
-    Family,
-    Folder,
-    OperatorOptions,
-    Shape,
-    Weights,
-)
-from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.builders.stem import STEMS, make_stem
 from keras_pdenets.layers.flow_step import PROMOTIONS
 from keras_pdenets.utils.checks import check_choice, check_integer
 
@@ -60,9 +51,9 @@ class PlainNetConfig:
         object.__setattr__(self, "filters", tuple(self.filters))
         layers = check_depth(self.num_layers, len(self.filters), "num_layers")
         object.__setattr__(self, "num_layers", layers)
-        check_stem(self.stem)
-        for name, known in (("downsampling", DOWNSAMPLINGS), ("promote", PROMOTIONS)):
-            check_choice(name, getattr(self, name), known)
+        check_choice("stem", self.stem, STEMS)
+        check_choice("downsampling", self.downsampling, DOWNSAMPLINGS)
+        check_choice("promote", self.promote, PROMOTIONS)
         if self.steps is not None:
             object.__setattr__(self, "steps", check_integer("steps", self.steps, 1))
         elif self.promote is not None:
@@ -101,22 +92,22 @@ def build_plain_net(config, options):
 
 def plain_net(
     include_top: bool = True,
-    weights: Weights = "hub",
+    weights: family.Weights = "hub",
     input_tensor: Any = None,
-    input_shape: Shape = None,
+    input_shape: family.Shape = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: Activation = "softmax",
+    classifier_activation: family.Activation = "softmax",
     name: str | None = None,
     *,
     include_preprocessing: bool = True,
     stem: str | None = None,
-    operator_options: OperatorOptions = None,
+    operator_options: family.OperatorOptions = None,
     dropout: float = 0.0,
     data_format: str | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: Folder = None,
+    cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
     """Nets without shortcuts."""
@@ -124,32 +115,32 @@ def plain_net(
 
 def refined_plain_net(
     include_top: bool = True,
-    weights: Weights = "hub",
+    weights: family.Weights = "hub",
     input_tensor: Any = None,
-    input_shape: Shape = None,
+    input_shape: family.Shape = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: Activation = "softmax",
+    classifier_activation: family.Activation = "softmax",
     name: str | None = None,
     *,
     include_preprocessing: bool = True,
     stem: str | None = None,
-    operator_options: OperatorOptions = None,
+    operator_options: family.OperatorOptions = None,
     steps: int | None = None,
     promote: str | None = "default",
     dropout: float = 0.0,
     data_format: str | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: Folder = None,
+    cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
     """Nets without shortcuts whose every ReLU is a flow of several steps."""
 
 
-_OPTIONS = {**STEM_OPTIONS, **OPERATOR_OPTIONS}
-PLAIN_NET = Family("plain_net", PlainNetConfig, build_plain_net, plain_net, _OPTIONS)
-REFINED_PLAIN_NET = Family(
+_OPTIONS = {**family.STEM_OPTIONS, **family.OPERATOR_OPTIONS}
+PLAIN_NET = family.Family("plain_net", PlainNetConfig, build_plain_net, plain_net, _OPTIONS)
+REFINED_PLAIN_NET = family.Family(
     "refined_plain_net", PlainNetConfig, build_plain_net, refined_plain_net,
     {**_OPTIONS, **STEPS_OPTIONS},
 )  # fmt: skip

@@ -7,16 +7,8 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.residual import preactivation_block
+from keras_pdenets.builders import family
 from keras_pdenets.builders.common import make_input, make_model, make_parts
-from keras_pdenets.builders.family import (
-    OPERATOR_OPTIONS,
-    Activation,
-    Family,
-    Folder,
-    OperatorOptions,
-    Shape,
-    Weights,
-)
 from keras_pdenets.builders.remat import REMAT_OPTIONS
 from keras_pdenets.builders.steps import STEP_OPTIONS, ResidualConfig, make_step
 
@@ -59,17 +51,17 @@ def build_preact_resnet(config, options):
 
 def preact_resnet(
     include_top: bool = True,
-    weights: Weights = "hub",
+    weights: family.Weights = "hub",
     input_tensor: Any = None,
-    input_shape: Shape = None,
+    input_shape: family.Shape = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: Activation = "softmax",
+    classifier_activation: family.Activation = "softmax",
     name: str | None = None,
     *,
     include_preprocessing: bool = True,
     num_blocks: int | Sequence[int] | None = None,
-    operator_options: OperatorOptions = None,
+    operator_options: family.OperatorOptions = None,
     zero_start: bool | None = None,
     step_size: float | str | None = None,
     scheme: str | None = None,
@@ -80,17 +72,17 @@ def preact_resnet(
     data_format: str | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: Folder = None,
+    cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
     """Pre-activation nets and their PDE and decomposed forms."""
 
 
-PREACT_RESNET = Family(
+PREACT_RESNET = family.Family(
     "preact_resnet", PreActResNetConfig, build_preact_resnet, preact_resnet,
     {
         "num_blocks": "Blocks in a section: an integer, or one for each section.",
-        **OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS,
+        **family.OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS,
     },
     preact_shapes,
 )  # fmt: skip

@@ -6,20 +6,12 @@ from typing import Any
 import keras
 
 from keras_pdenets.blocks.residual import BLOCKS
+from keras_pdenets.builders import family
 from keras_pdenets.builders.common import make_input, make_model, make_parts
-from keras_pdenets.builders.family import (
-    OPERATOR_OPTIONS,
-    STEM_OPTIONS,
-    Activation,
-    Family,
-    Folder,
-    OperatorOptions,
-    Shape,
-    Weights,
-)
 from keras_pdenets.builders.remat import REMAT_OPTIONS
-from keras_pdenets.builders.stem import check_stem, make_stem
+from keras_pdenets.builders.stem import STEMS, make_stem
 from keras_pdenets.builders.steps import STEP_OPTIONS, ResidualConfig, make_step
+from keras_pdenets.utils.checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -44,7 +36,7 @@ class ResNetConfig(ResidualConfig):
     def __post_init__(self):
         """Check the arguments that the layers cannot check."""
         super().__post_init__()
-        check_stem(self.stem)
+        check_choice("stem", self.stem, STEMS)
 
 
 def resnet_shapes(config):
@@ -72,17 +64,17 @@ def build_resnet(config, options):
 
 def resnet(
     include_top: bool = True,
-    weights: Weights = "hub",
+    weights: family.Weights = "hub",
     input_tensor: Any = None,
-    input_shape: Shape = None,
+    input_shape: family.Shape = None,
     pooling: str | None = None,
     classes: int | None = None,
-    classifier_activation: Activation = "softmax",
+    classifier_activation: family.Activation = "softmax",
     name: str | None = None,
     *,
     include_preprocessing: bool = True,
     stem: str | None = None,
-    operator_options: OperatorOptions = None,
+    operator_options: family.OperatorOptions = None,
     zero_start: bool | None = None,
     step_size: float | str | None = None,
     scheme: str | None = None,
@@ -93,13 +85,14 @@ def resnet(
     data_format: str | None = None,
     dtype: Any = None,
     revision: str | None = None,
-    cache_dir: Folder = None,
+    cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
     """Post-activation nets and their PDE and decomposed forms."""
 
 
-RESNET = Family(
+RESNET = family.Family(
     "resnet", ResNetConfig, build_resnet, resnet,
-    {**STEM_OPTIONS, **OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS}, resnet_shapes,
+    {**family.STEM_OPTIONS, **family.OPERATOR_OPTIONS, **STEP_OPTIONS, **REMAT_OPTIONS},
+    resnet_shapes,
 )  # fmt: skip

@@ -2,22 +2,13 @@
 
 import keras
 
-STEMS = ("cifar", "imagenet")
+STEMS = (None, "cifar", "imagenet")
 _LARGEST_CIFAR_SIDE = 64
-
-
-def check_stem(stem):
-    """Raise ValueError unless `stem` is None or one of `STEMS`."""
-    if stem not in (None, *STEMS):
-        raise ValueError(
-            f"`stem` must be None or one of {', '.join(STEMS)}. Received: stem={stem!r}"
-        )
 
 
 def make_stem(config, options, parts, x):
     """Convolution, batch norm, ReLU, and for large images a maximum over 3x3 pixels."""
-    side = options.longest_side
-    small = side is not None and side <= _LARGEST_CIFAR_SIDE
+    small = all(side is not None and side <= _LARGEST_CIFAR_SIDE for side in options.sides)
     stem = config.stem or ("cifar" if small else "imagenet")
     kernel_size, strides = (3, 1) if stem == "cifar" else (7, 2)
     x = parts.conv(x, config.filters[0], kernel_size, strides, "stem_conv")

@@ -51,11 +51,12 @@ class Architecture:
             ValueError: If the family has no such option, or not with such a value.
         """
         kind: Any = self.family.config
-        unknown = sorted(set(options) - {field.name for field in fields(kind)})
+        known = [field.name for field in fields(kind)]
+        unknown = sorted(set(options) - set(known))
         if unknown:
             raise ValueError(
-                f"`options` of {self.builder} must be of "
-                f"{', '.join(field.name for field in fields(kind))}. Received: {shown(unknown)}"
+                f"`options` of {self.builder} must be of {', '.join(known)}. "
+                f"Received: {shown(unknown)}"
             )
         try:
             return kind(**{**self.options, **options})

@@ -16,7 +16,7 @@ from keras_pdenets.compat.huggingface_hub import link
 from keras_pdenets.hub.client_errors import TooSlowError
 from keras_pdenets.hub.digests import is_commit, is_sha256, matches
 from keras_pdenets.hub.names import is_repo, is_revision
-from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.atomic import replace_file, write_file
 from keras_pdenets.utils.checks import check_path
 from keras_pdenets.utils.names import is_name
 
@@ -130,7 +130,7 @@ class Slot:
         note = self._folder / "refs" / (revision or _MAIN)
         if not note.is_file() or note.read_text(encoding="utf-8") != self.commit:
             with contextlib.suppress(OSError):  # a cache that may only be read
-                replace_file(note, lambda path: path.write_text(self.commit, encoding="utf-8"))
+                write_file(note, self.commit)
 
     def _is_in(self, path: Path) -> bool:
         try:

@@ -16,6 +16,7 @@ from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.weight_file import Header, WeightFile
 from keras_pdenets.hub.weight_shapes import weight_shapes
 from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat, check_options
+from keras_pdenets.utils.checks import as_integer
 from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable
 
@@ -97,21 +98,14 @@ def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
     """
     shapes = {name: entry.shape for name, entry in header.tensors.items()}
     sides = checkpoint.input_shape
-    if len(sides) != 3 or not all(_is_positive(n) and n <= LARGEST_SIDE for n in sides):
+    if not all(0 < n <= LARGEST_SIDE for n in sides):
         raise ValueError(f"input_shape {sides}.")
-    stem = shapes.get("stem_conv/kernel", ())
-    if len(stem) == 4 and stem[2] != sides[2]:
-        raise ValueError(f"input_shape {sides} for a stem of {stem[2]} channels.")
-    bias = shapes.get("classifier/bias")
-    if not _is_positive(checkpoint.classes) or bias not in (None, (checkpoint.classes,)):
-        raise ValueError(f"{checkpoint.classes} classes for a classifier of shape {bias}.")
     names = checkpoint.class_names
-    if len(names) not in (0, checkpoint.classes) or not all(isinstance(n, str) for n in names):
+    if len(names) not in (0, checkpoint.classes):
         raise ValueError(f"{len(names)} names of {checkpoint.classes} classes.")
     for field in ("mean", "std"):
         values = getattr(checkpoint, field)
-        fits = len(values) in (1, sides[2]) and all(_is_number(v) for v in values)
-        if not fits or (field == "std" and min(values) <= 0):
+        if len(values) not in (1, sides[2]) or (field == "std" and min(values) <= 0):
             raise ValueError(f"{field} {values} for {sides[2]} channels.")
     widest = max((n for shape in shapes.values() for n in shape), default=0)
     for name, value in checkpoint.options.items():
@@ -132,7 +126,7 @@ def _check_config(checkpoint: Checkpoint, header: Header) -> None:
     widths, stages = getattr(config, "filters", ()), len(getattr(usual, "filters", ()))
     if not isinstance(widths, list | tuple) or len(widths) != stages:
         raise ValueError(f"filters {widths} for {stages} stages.")
-    if not all(_is_positive(n) for n in widths):
+    if not all((as_integer(n) or 0) > 0 for n in widths):
         raise ValueError(f"filters {widths}.")
     if 2 * config.blocks > len(header.tensors):  # each has two weights at the least
         raise ValueError(f"{config.blocks} blocks, more than the file has tensors for.")
@@ -153,12 +147,3 @@ def _check_tensors(checkpoint: Checkpoint, header: Header) -> None:
                 f"{printable(name)} of shape {found.get(name)} in the file and "
                 f"{wanted.get(name)} by the record."
             )
-
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(float(value))

@@ -118,17 +118,16 @@ def _answer(
     login = "log in (hf auth login, or HF_TOKEN)"
     if huggingface_hub.get_token() is not None:
         login = "the token in use has no right to it"
-    if "GatedRepoError" in names:
-        page = plain_url(huggingface_hub.hf_hub_url(repo, "")).partition("/resolve/")[0]
-        return f"{repo} is gated: accept its terms at {page}; {login}", False
-    if "DisabledRepoError" in names:
-        return f"the Hub has disabled {repo}; ask its owner", False
-    if "RepositoryNotFoundError" in names:
-        return f"{repo} is gone, misspelt, or private; for a private one {login}", False
-    if "RevisionNotFoundError" in names:
-        return f"{repo} has no revision {at}; look at its list of commits and tags", False
-    if "EntryNotFoundError" in names:
-        return f"{repo} has no {file} at {at}: this package did not publish it", False
+    page = plain_url(huggingface_hub.hf_hub_url(repo, "")).partition("/resolve/")[0]
+    for name, sentence in {
+        "GatedRepoError": f"{repo} is gated: accept its terms at {page}; {login}",
+        "DisabledRepoError": f"the Hub has disabled {repo}; ask its owner",
+        "RepositoryNotFoundError": f"{repo} is gone, misspelt or private; if private, {login}",
+        "RevisionNotFoundError": f"{repo} has no revision {at}; see its commits and tags",
+        "EntryNotFoundError": f"{repo} has no {file} at {at}: this package did not publish it",
+    }.items():
+        if name in names:
+            return sentence, False
     if status in _FORBIDDEN:
         return f"the Hub refuses access to {repo} (status {status}); {login}", False
     if status == 429:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_OID = re.compile(r"[0-9a-f]{40}")
-_PIECE = 2**20
 
 
 def sha256_of(path: Path) -> str:
@@ -47,10 +46,8 @@ def matches(path: Path, digest: str) -> bool:
     if not (is_sha256(digest) or is_commit(digest)):
         return False
     with path.open("rb") as file:
-        found = new_hash(digest, os.fstat(file.fileno()).st_size)
-        while piece := file.read(_PIECE):
-            found.update(piece)
-    return found.hexdigest() == digest
+        size = os.fstat(file.fileno()).st_size
+        return hashlib.file_digest(file, lambda: new_hash(digest, size)).hexdigest() == digest
 
 
 def new_hash(digest: str, size: int) -> "hashlib._Hash":

@@ -1,5 +1,6 @@
 """Names of a net's variables: below the net's own root, and each once."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -74,9 +75,5 @@ def _root(layers: Iterable[Any]) -> str:
         for layer in layers
         if layer.weights and layer.path and layer.path.split("/")[-1] == layer.name
     ]
-    common = []
-    for parts in zip(*scopes, strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return "".join(f"{part}/" for part in common)
+    common = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*scopes, strict=False))
+    return "".join(f"{parts[0]}/" for parts in common)

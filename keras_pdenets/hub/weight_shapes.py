@@ -32,7 +32,12 @@ def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     >>> weight_shapes(Checkpoint("preact_resnet20", (8, 8, 1), 10**9))["classifier/kernel"]
     (64, 1000000000)
     """
-    _check_depth(checkpoint)
+    depth = checkpoint.row.config(checkpoint.options).depth
+    if depth > MOST_DEPTH:
+        raise ValueError(
+            f"a net of {depth} layers in sequence; from a file come up to {MOST_DEPTH}. A "
+            "deeper one can be built with weights=None and filled by load_weights."
+        )
     options = json.dumps(checkpoint.options, sort_keys=True)
     try:
         return dict(
@@ -44,37 +49,23 @@ def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"options {checkpoint.options} make no net ({kind}: {error}).") from error
 
 
-def _check_depth(checkpoint: Checkpoint) -> None:
-    depth = checkpoint.row.config(checkpoint.options).depth
-    if depth > MOST_DEPTH:
-        raise ValueError(
-            f"a net of {depth} layers in sequence; from a file come up to {MOST_DEPTH}. A "
-            "deeper one can be built with weights=None and filled by load_weights."
-        )
-
-
 @functools.lru_cache(maxsize=64)
 def _shapes(
     architecture: str, input_shape: tuple[int, int, int], classes: int, options: str
 ) -> dict[str, tuple[int, ...]]:
+    def build() -> dict[str, tuple[int, ...]]:
+        shape_only = ModelOptions(
+            input_shape,
+            name=architecture,
+            classes=classes,
+            preprocessing=None,
+            data_format="channels_last",
+        )
+        with keras.StatelessScope(initialize_variables=False):
+            model = ARCHITECTURES[architecture].build(json.loads(options), shape_only)
+            return {name: tuple(v.shape) for name, v in own_variables(model).items()}
+
     # In a thread of its own: what Keras notes of variables without values, of names and of scopes
     # belongs to the thread and ends with it.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_build, architecture, input_shape, classes, options).result()
-
-
-def _build(
-    architecture: str, input_shape: tuple[int, int, int], classes: int, options: str
-) -> dict[str, tuple[int, ...]]:
-    with keras.StatelessScope(initialize_variables=False):
-        model = ARCHITECTURES[architecture].build(
-            json.loads(options),
-            ModelOptions(
-                input_shape,
-                name=architecture,
-                classes=classes,
-                preprocessing=None,
-                data_format="channels_last",
-            ),
-        )
-        return {name: tuple(v.shape) for name, v in own_variables(model).items()}
+        return thread.submit(build).result()

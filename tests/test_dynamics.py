@@ -177,11 +177,11 @@ def test_names_and_weights_do_not_depend_on_an_explicit_scheme():
         ({"zero_start": 1}, "`zero_start` must be True or False"),
         (
             {"leak": 0.1, "operator_options": {"boundary": "reflect"}},
-            r"stage0_block0_conv0 \(boundary='reflect' adds to the norm\)",
+            r"stage0_block0_conv0 \(boundary='reflect' increases the norm\)",
         ),
         (
             {"leak": 0.1, "operator_options": {"degree": 1}},
-            "its coefficients change from place to place",
+            "its coefficients depend on the position",
         ),
     ],
 )

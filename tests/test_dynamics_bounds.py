@@ -86,7 +86,7 @@ def test_every_operator_has_a_bound(operator):
 def test_errors_of_the_layer():
     x = keras.Input((4, 4, 2))
     normed = keras.Model(x, keras.layers.BatchNormalization(name="bn")(x))
-    with pytest.raises(ValueError, match=r"bn \(BatchNormalization has none\)"):
+    with pytest.raises(ValueError, match=r"bn \(BatchNormalization has no bound\)"):
         ScaledResidual(normed, 0.1)
     with pytest.raises(ValueError, match="of the shape of its one input"):
         ScaledResidual(keras.Model(x, PDEConv2D(3)(x)), 0.1)

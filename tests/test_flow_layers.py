@@ -51,7 +51,7 @@ def test_the_papers_increments_as_layers():
     for name in ("relu", "tanh"):
         with pytest.raises(ValueError, match=r"no number up to 1000.*time='bump'"):
             flow_steps(name, 64, name, time="bump", paper=True)
-    with pytest.raises(ValueError, match="beyond it the flow has no inverse"):
+    with pytest.raises(ValueError, match="above it the flow is not invertible"):
         flow_steps("gelu", 16, "gelu", paper=True)
     with pytest.raises(ValueError, match="`paper` needs the inverse"):
         flow_steps("relu", 16, "relu", method="carry", paper=True)

@@ -196,7 +196,7 @@ def test_errors_of_the_input(make):
         make(2)(np.zeros((3, 8, 8), "float32"))
     with pytest.raises(ValueError, match="needs a known number of channels"):
         make(2, data_format="channels_last").build((None, 8, 8, None))
-    with pytest.raises(ValueError, match="needs sides of two pixels and more"):
+    with pytest.raises(ValueError, match="needs sides of at least two pixels"):
         make(2, boundary="reflect").build((None, 1, 1, 1))
     layer = make(2, data_format="channels_last")
     layer.build((None, 8, 8, 3))

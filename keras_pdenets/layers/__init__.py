@@ -1,4 +1,4 @@
-"""Keras layers: learnable differential operators, products of them, and their activations."""
+"""Keras layers: learnable differential operators, their products, activations and steps."""
 
 from keras_pdenets.layers.backward_euler import BackwardEulerStep as BackwardEulerStep
 from keras_pdenets.layers.balls import Hardball as Hardball

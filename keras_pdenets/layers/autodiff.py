@@ -1,4 +1,4 @@
-"""Products with the derivative and with its transpose, for which Keras has no word."""
+"""Jacobian-vector and vector-Jacobian products."""
 
 import warnings
 
@@ -7,25 +7,24 @@ from keras import ops
 
 
 def push_forward(function, primal, tangent):
-    """The product of the derivative of a function of one tensor with a tangent."""
+    """Jacobian-vector product of a function of one tensor."""
     with warnings.catch_warnings():
-        # torch loads its rules by a function of its own that it calls deprecated.
+        # torch loads its rules by a function of its own that is deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
         return ops.jvp(function, (primal,), (tangent,))[1]
 
 
 def pullback(function, *primals):
-    r"""Value of a function, and the products $v \mapsto J^T v$ with its transposed derivative.
+    r"""Value of a function, and its vector-Jacobian product $v \mapsto J^T v$.
 
-    `keras.ops.jvp` gives the products with J; of those with its transpose Keras has none, so they
-    are the backend's own.
+    Keras has only `keras.ops.jvp`, so this uses the backend's own.
 
     Args:
         function: Function of tensors that returns one tensor.
-        *primals: Tensors that it is differentiated at.
+        *primals: Tensors at which it is differentiated.
 
     Returns:
-        The value, and a function of a tensor of its shape that gives one tensor for each primal.
+        The value, and a function of a tensor of its shape that returns one tensor per primal.
     """
     if keras.backend.backend() == "jax":
         import jax
@@ -46,7 +45,7 @@ def pullback(function, *primals):
 
 
 def _torch_pullback(function, primals):
-    """Not `torch.func.vjp`, which refuses the functions that `keras.ops.custom_gradient` makes."""
+    """Not by `torch.func.vjp`, which rejects functions from `keras.ops.custom_gradient`."""
     import torch
 
     with torch.enable_grad():

@@ -9,7 +9,7 @@ from keras_pdenets.utils.checks import check_integer, check_number
 
 
 class _Ball(SameShape):
-    """What the two balls share: the radius and the squared norm over the channels."""
+    """Base of the two balls: the radius and the squared norm over the channels."""
 
     def __init__(self, radius=None, axis=-1, **kwargs):
         super().__init__(**kwargs)
@@ -20,7 +20,7 @@ class _Ball(SameShape):
         self.supports_masking = True
 
     def build(self, input_shape):
-        """Check that the number of channels is known where the radius follows from it."""
+        """Check that the number of channels is known, which the default radius depends on."""
         rank = len(input_shape)
         if not -rank <= self.axis < rank or input_shape[self.axis] is None:
             raise ValueError(
@@ -30,11 +30,11 @@ class _Ball(SameShape):
 
     def call(self, inputs):
         """Scale every vector along `axis`."""
-        # Sums of squares overflow float16 at 512 channels of 12, and 8 bits do not hold them.
+        # Sums of squares overflow float16 (512 channels of 12), and bfloat16 is too coarse.
         x = widen(ops.cast(inputs, self.compute_dtype))
         square = self.radius**2 if self.radius is not None else inputs.shape[self.axis]
-        # In units of the largest entry, or 1: squares of 1e20 overflow float32 too.
-        # The first value, which changes nothing, is for batches without any example.
+        # In units of the largest entry, or 1: squares of 1e20 overflow even float32.
+        # `initial` changes nothing but allows empty batches.
         largest = ops.max(ops.abs(x), axis=self.axis, keepdims=True, initial=0.0)
         unit = ops.stop_gradient(1.0 + ops.relu(largest - 1.0))
         x = x / unit
@@ -49,12 +49,12 @@ class Softball(_Ball):
 
     $$\mathrm{softball}(x) = \frac{x}{\sqrt{1 + |x|^2 / R^2}}$$
 
-    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm runs over the channels of one pixel and
-    is taken in float32 or better; the map commutes with rotations of the channels.
+    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm is over the channels of a pixel, computed
+    in float32 or better; the map commutes with rotations of the channels.
 
     Args:
-        radius: Radius R, in the unit of the features; None: square root of the number of
-            channels, so that features of size 1 lie on the sphere.
+        radius: Radius R; None: square root of the number of channels, so that features of size 1
+            lie on the sphere.
         axis: Axis of the channels.
 
     Input shape:
@@ -84,12 +84,11 @@ class Hardball(_Ball):
 
     $$\mathrm{hardball}(x) = \frac{R\,x}{\max(|x|, R)}$$
 
-    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm runs over the channels of one pixel and
-    is taken in float32 or better; the map commutes with rotations of the channels.
+    Section 3, Liu et al. 2023, arXiv 2308.01621. The norm is over the channels of a pixel, computed
+    in float32 or better; the map commutes with rotations of the channels.
 
     Args:
-        radius: Radius R, in the unit of the features; None: square root of the number of
-            channels.
+        radius: Radius R; None: square root of the number of channels.
         axis: Axis of the channels.
 
     Input shape:
@@ -110,14 +109,14 @@ class Hardball(_Ball):
     """
 
     def _divisor(self, norm, one):
-        # The maximum of squares, since the norm has no gradient at 0; and by relu, since
-        # `ops.maximum` rounds float64 on some backends.
+        # Of squares, since the norm has no gradient at 0; by relu, since `ops.maximum` rounds
+        # float64 on some backends.
         return one + ops.relu(norm - one)
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class HardTanh(SameShape):
-    r"""Every feature clipped to an interval: $\min(\max(x, a), b)$.
+    r"""Features clipped to an interval: $\min(\max(x, a), b)$.
 
     Section 3, Liu et al. 2023, arXiv 2308.01621, with [-1, 1].
 
@@ -153,6 +152,6 @@ class HardTanh(SameShape):
         """Clip."""
         x = ops.cast(inputs, self.compute_dtype)  # integers too
         ends = self.min_value, self.max_value
-        if self.compute_dtype == "float64":  # torch would round them to float32
+        if self.compute_dtype == "float64":  # torch would round the ends to float32
             ends = (ops.convert_to_tensor(end, "float64") for end in ends)
         return ops.clip(x, *ends)

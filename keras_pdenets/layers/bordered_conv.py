@@ -1,4 +1,4 @@
-"""What the 3x3 convolutions of this package share: borders, strides, bias, and their kernels."""
+"""Base of the 3x3 convolutions of this package: boundary, strides, bias and kernels."""
 
 import itertools
 
@@ -13,29 +13,29 @@ from keras_pdenets.layers.precision import widen
 
 
 class BorderedConv2D(OnImages):
-    """Convolutions in a row whose 3-point axes see one row or column beyond the border.
+    """One convolution, or several in sequence, with a boundary condition.
 
-    A layer of this kind says what its kernels are; the rest is here.
+    A subclass defines the kernels.
     """
 
     depthwise = False
-    varies = False  # from place to place
+    varies = False  # whether coefficients depend on position
 
     def add_own_weights(self, input_shape, channels):
-        """The weights of the kernels, and the bias."""
+        """Create the weights of the kernels and the bias."""
         self.add_kernels(channels)
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def add_kernels(self, channels):
-        """The weights that the kernels are made of."""
+        """Create the weights that determine the kernels."""
         raise NotImplementedError
 
     def kernels(self):
-        """Kernels of shape (1 or 3, 1 or 3, inputs, outputs) that follow one after the other.
+        """Kernels of shape (1 or 3, 1 or 3, inputs, outputs), applied in sequence.
 
-        No two of them are long on the same axis.
+        At most one of them has length 3 along each axis.
         """
         raise NotImplementedError
 
@@ -47,7 +47,7 @@ class BorderedConv2D(OnImages):
         )  # fmt: skip
 
     def kernels_by_term(self):
-        """The kernels of each term of the map; those after the first count coordinates."""
+        """The kernels of each term; all but the first term are multiplied by coordinates."""
         return (self.kernels(),)
 
     def call(self, inputs):
@@ -57,15 +57,15 @@ class BorderedConv2D(OnImages):
         return self.add_bias(inputs)
 
     def convolve(self, inputs, kernel):
-        """One of the convolutions, with a stride along the axes on which it is long."""
+        """One of the convolutions, strided along the axes where its kernel has length 3."""
         kernel = ops.cast(kernel, self.compute_dtype)
-        # Keras casts floats to the precision of the layer, but no integers.
+        # Keras casts only floats to the compute dtype, not integers.
         inputs = ops.cast(inputs, kernel.dtype)
         long = [side == 3 for side in kernel.shape[:2]]
         strides = tuple(self.strides if is_long else 1 for is_long in long)
         layout = {"data_format": self.data_format, "padding": "same"}
         shifts = self.depthwise and shifts_are_faster()
-        # "same" pads a strided convolution on one side only, and differently on each backend.
+        # "same" pads strided convolutions asymmetrically, and differently on each backend.
         if self.boundary != "zero" or max(strides) > 1 or shifts:
             axes = itertools.compress(spatial_axes(self.data_format), long)
             inputs = pad_border(inputs, list(axes), self.boundary)
@@ -76,7 +76,7 @@ class BorderedConv2D(OnImages):
         return conv(inputs, kernel, strides, **layout)
 
     def add_bias(self, outputs):
-        """Add the bias, where there is one."""
+        """Add the bias, if there is one."""
         if self.bias is None:
             return outputs
         shape = (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1)

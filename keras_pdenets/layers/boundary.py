@@ -1,25 +1,25 @@
-"""What a 3-point stencil sees beyond the border of the image."""
+"""Boundary conditions: the values that a 3-point stencil reads beyond the border."""
 
 from keras import ops
 
 from keras_pdenets.utils.checks import check_choice
 
-# Row (or column) that is put before the first one and behind the last one; None: zeros.
+# Row (or column) copied before the first and after the last one; None: zeros.
 BOUNDARIES = {
     "zero": None,
-    "replicate": (0, -1),  # homogeneous Neumann condition at the pixel's outer face
-    "reflect": (1, -2),  # homogeneous Neumann condition at the pixel's centre
+    "replicate": (0, -1),  # homogeneous Neumann condition at the outer face of the pixel
+    "reflect": (1, -2),  # homogeneous Neumann condition at the centre of the pixel
     "periodic": (-1, 0),
 }
 
 
 def check_boundary(boundary):
-    """Raise ValueError unless `boundary` is one of `BOUNDARIES`."""
+    """Return `boundary` if it is one of `BOUNDARIES`, or raise a ValueError."""
     return check_choice("boundary", boundary, BOUNDARIES)
 
 
 def pad_border(images, axes, boundary):
-    """Add one row or column on both sides along each of `axes`.
+    """Pad by one row or column on both sides along each of `axes`.
 
     Args:
         images: Tensor of rank 4.
@@ -38,6 +38,6 @@ def pad_border(images, axes, boundary):
 
 
 def _slab(images, axis, index):
-    """The row or column `index`, kept as an axis of length 1."""
+    """The row or column `index`, with its axis kept."""
     stop = index + 1 or None
     return images[tuple(slice(index, stop) if a == axis else slice(None) for a in range(4))]

@@ -13,8 +13,9 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
 
     $$y_{r+1} = y_r + \Delta h\,(a(u) - u)$$
 
-    in the form $(1 - h) u + h\,a(u)$, h at the step's end, which does not add up rounding errors.
-    So it reads u alone: a chain of such steps shows the flow, its earlier steps learn nothing.
+    computed as $(1 - h) u + h\,a(u)$, with h at the end of the step, so that rounding errors do not
+    accumulate. It therefore reads only u: a chain of such steps shows the flow, but gradients reach
+    only the last step.
 
     Args:
         activation: Name or function of an activation.
@@ -23,7 +24,7 @@ class CarryFlowStep(SignatureConfig, keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        A list of two tensors of one shape, u and y; the output has it too.
+        A list of two tensors of the same shape, u and y; the output has that shape.
 
     Raises:
         ValueError: If `right` is out of range.

@@ -1,4 +1,4 @@
-"""One step of the flow of an activation that is piecewise linear."""
+"""One step of the flow of a piecewise linear activation."""
 
 import keras
 from keras import ops
@@ -9,27 +9,27 @@ from keras_pdenets.utils.checks import check_number
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class ClipFlowStep(FlowStep):
-    r"""One step of the flow of an activation that is a straight line with its ends bent.
+    r"""One step of the flow of a piecewise linear activation.
 
     $$y_{r+1} = y_r + c\,\mathrm{relu}(y_{low} - y_r) - c\,\mathrm{relu}(y_r - y_{high})$$
 
     Equation 57, Li and Shi 2017, arXiv 1708.05115, with the rate
     $c = \Delta h\,(1 - s) / (1 - h_r (1 - s))$ of the exact increment; s is the slope beyond the
-    ends (0: ReLU, ReLU6, hard tanh; else leaky ReLU). No inverse has to be computed.
+    ends (0: ReLU, ReLU6, hard tanh; else leaky ReLU). No inverse is needed.
 
     Args:
         rate: c, in [0, 2]; below 1 the step is invertible, and its residual has that Lipschitz
-            constant; above 1 it overshoots, as the paper's increments may.
+            constant; above 1 it overshoots, which the paper's increments may do.
         low: Lower end.
         high: Upper end, or None.
         promote: None (no weights), `"channel"` (one gain for each channel), `"depthwise"` or
-            `"conv"` (3x3 kernels on either side of the kink). All start as the plain step. Inputs
-            that are no images take `"channel"` for all three.
+            `"conv"` (3x3 kernels before and after the activation). All start as the plain step.
+            For inputs that are not images all three mean `"channel"`.
         data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input and output shape:
-        Any; images of shape (b, h, w, c) where kernels are to be learnt.
+        Any; kernels need images of shape (b, h, w, c).
 
     Raises:
         ValueError: If an argument is out of range.
@@ -56,11 +56,11 @@ class ClipFlowStep(FlowStep):
 
     @property
     def operations(self):
-        """Difference, ReLU, product and sum, for each number; kernels are not counted."""
+        """Operations per element: difference, ReLU, product, sum; kernels are not counted."""
         return 4 if self.high is None else 6
 
     def increment(self, y):
-        """Towards the ends, from beyond them."""
+        """Move values beyond the ends towards them."""
         change = ops.relu(self.low - y)
         if self.high is not None:
             change = change - ops.relu(y - self.high)

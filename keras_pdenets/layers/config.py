@@ -1,17 +1,17 @@
-"""Complete layer configs: every `__init__` argument comes back from `get_config`."""
+"""Layer configs that hold every argument of `__init__`."""
 
 import inspect
 
 import keras
 
-_HINT = "import keras_pdenets before a file with this layer is opened"
+_HINT = "import keras_pdenets before opening a file with this layer"
 
 
 class SignatureConfig:
     """Mixin that builds `get_config` from the signature of `__init__`.
 
-    Every argument must be an attribute of the same name; one that is not fails at once with
-    AttributeError. It stands before `keras.layers.Layer` in the list of bases.
+    Every argument must be an attribute of the same name, or `get_config` raises AttributeError. It
+    precedes `keras.layers.Layer` in the list of bases.
     """
 
     def get_config(self):
@@ -24,10 +24,10 @@ class SignatureConfig:
         return config
 
     def get_build_config(self):
-        """What Keras builds the layer with, and a hint.
+        """The build config of Keras, and a hint.
 
-        Keras prints it, with the config, where it opens a `.keras` file and does not know the
-        layer: before that no line of this package can run.
+        Keras prints both configs when it opens a `.keras` file with an unknown layer, before any
+        code of this package can run.
         """
         config = super().get_build_config()
         return config and {**config, "hint": _HINT}

@@ -1,4 +1,4 @@
-"""An upper bound of the norm of a convolution that can be trained through."""
+"""A differentiable upper bound of the norm of a convolution."""
 
 import math
 
@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_pdenets.layers.precision import widen
 
-# Frequencies on an axis. With 16 the bound of a 3x3 kernel is 13 % smaller and costs four times.
+# Frequencies per axis. With 16 the bound of a 3x3 kernel is 13 % smaller at four times the cost.
 _SAMPLES = 8
 _SQUARINGS = 4
 _ROUNDING = 1 + 1e-4
@@ -15,14 +15,14 @@ _TINY = 1e-30
 
 
 def convolution_bound(kernel):
-    r"""Upper bound of the 2-norm of a convolution with zeros beyond the border, or a periodic one.
+    r"""Upper bound of the 2-norm of a convolution with zero or periodic boundary.
 
     $$\|K\| \le \cos\Bigl(\frac{\pi}{N}\Bigr)^{-D} \max_{\theta \in \Theta_N}
       \bigl\|(\hat K(\theta)^* \hat K(\theta))^p\bigr\|_F^{1/2p}, \qquad p = 2^4$$
 
-    for D axes of 3 pixels: the bound of `operators.norms.convolution_norm` on N = 8 samples, out of
-    products of matrices alone, which every backend differentiates. The power of the Gram matrix
-    stands for its largest eigenvalue (Delattre et al. 2023, arXiv 2305.16173); that adds 7 % for 64
+    for D axes of length 3: the bound of `operators.norms.convolution_norm` with N = 8 samples,
+    using matrix products only, which every backend differentiates. The power of the Gram matrix
+    bounds its largest eigenvalue (Delattre et al. 2023, arXiv 2305.16173); this adds 7 % for 64
     channels, 10 % for 512.
 
     Args:
@@ -38,7 +38,7 @@ def convolution_bound(kernel):
     flat = ops.reshape(kernel, (-1, inputs, outputs))
     if inputs < outputs:  # the smaller of the two Gram matrices
         flat = ops.transpose(flat, (0, 2, 1))
-    # (f, k), (k, i, o) -> (f, i, o): real and imaginary part of the symbol
+    # (f, k), (k, i, o) -> (f, i, o): real and imaginary parts of the symbol
     symbol = [ops.einsum("fk,kio->fio", ops.cast(w, flat.dtype), flat) for w in waves]
     power = _product((_transposed(symbol[0]), -_transposed(symbol[1])), symbol)
     logarithm = 0.0
@@ -46,7 +46,7 @@ def convolution_bound(kernel):
         if doubling:
             power = _product(power, power)
         squares = ops.sum(power[0] ** 2 + power[1] ** 2, axis=(1, 2), keepdims=True)
-        # Each power is made 1 in size: its factors would overflow.
+        # Each power is normalised, or the next one would overflow.
         size = ops.sqrt(squares + _TINY)
         power = power[0] / size, power[1] / size
         logarithm = logarithm + ops.log(size) / 2**doubling
@@ -56,9 +56,9 @@ def convolution_bound(kernel):
 
 
 def _waves(sides):
-    """Cosines and sines of half of the frequencies at the places of a kernel, of shape (f, k).
+    """Cosines and sines at half of the frequencies for all points of a kernel, of shape (f, k).
 
-    A real kernel has the same norm at a frequency and its negative.
+    The symbol of a real kernel has the same norm at a frequency and at its negative.
     """
     counts = [_SAMPLES if side > 1 else 1 for side in sides]
     if _SAMPLES in counts:
@@ -74,6 +74,6 @@ def _transposed(x):
 
 
 def _product(a, b):
-    """Product of complex matrices as pairs of real ones."""
+    """Product of complex matrices, given as pairs of real ones."""
     real = ops.matmul(a[0], b[0]) - ops.matmul(a[1], b[1])
     return real, ops.matmul(a[0], b[1]) + ops.matmul(a[1], b[0])

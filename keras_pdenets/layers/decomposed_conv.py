@@ -1,4 +1,4 @@
-"""A 3x3 convolution cut into two one-dimensional ones."""
+"""A 3x3 convolution decomposed into two one-dimensional ones."""
 
 import keras
 
@@ -12,17 +12,17 @@ class DecomposedConv2D(BorderedConv2D):
 
     $$y_o = \sum_m k^{col}_{mo} * \Big(\sum_n k^{row}_{nm} * x_n\Big)$$
 
-    The decomposed net of section 6.2, Yin et al. 2019, arXiv 1904.07568: 3 + 3 parameters for a
-    pair in place of 9, and two thirds of the multiplications.
+    The decomposed net of section 6.2, Yin et al. 2019, arXiv 1904.07568: 3 + 3 parameters per pair
+    of channels instead of 9, and two thirds of the multiplications.
 
-    Deviation from the paper: it leaves the width between the two open; here it is `mid_filters`.
-    Initial variances are 1/(3n) and 2/(3m) for n input and m middle channels: He's, with the
-    factor 2 only where a ReLU follows.
+    Deviation from the paper: it does not specify the width between the two; here it is
+    `mid_filters`. Initial variances are 1/(3n) and 2/(3m) for n input and m middle channels: He's,
+    with the factor 2 only before a ReLU.
 
     Args:
         filters: Number of output channels.
         mid_filters: Number of channels between the two convolutions: an integer, `"output"`
-            (`filters`) or `"input"` (the channels that come in).
+            (`filters`) or `"input"` (the input channels).
         strides: Step of the output grid, in pixels.
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
@@ -64,7 +64,7 @@ class DecomposedConv2D(BorderedConv2D):
         self.mid_filters = mid_filters
 
     def add_kernels(self, channels):
-        """The kernel along the rows, then that along the columns."""
+        """Create the kernel along the rows and the one along the columns."""
         middle = {"output": self.filters, "input": channels}.get(self.mid_filters, self.mid_filters)
         self.row_kernel = self._add_kernel("row_kernel", (1, 3, channels, middle), gain=1.0)
         self.column_kernel = self._add_kernel("column_kernel", (3, 1, middle, self.filters), 2.0)
@@ -76,5 +76,5 @@ class DecomposedConv2D(BorderedConv2D):
         return self.add_weight(name=name, shape=shape, initializer=initializer)
 
     def kernels(self):
-        """Along the rows, then along the columns."""
+        """The kernel along the rows, then the one along the columns."""
         return self.row_kernel, self.column_kernel

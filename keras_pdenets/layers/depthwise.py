@@ -1,4 +1,4 @@
-"""Depthwise convolution, in the form that the backend is fastest in.
+"""Depthwise convolution, in the fastest form for the backend.
 
 Milliseconds on two CPU cores (AMD EPYC), 3x3, 128 channels with 4 kernels each, 28x28, batch 8:
 
@@ -7,11 +7,10 @@ Milliseconds on two CPU cores (AMD EPYC), 3x3, 128 channels with 4 kernels each,
 | `ops.depthwise_conv`, forward | 15.7 | 5.8 | 2.4 |
 | nine shifted multiply-adds, forward | 0.39 | 23.5 | 53.3 |
 
-With gradients, on a machine that had other work too: 13,000 against 150 on JAX.
+With gradients, on a busy machine: 13,000 versus 150 on JAX.
 
-XLA makes one loop of the second form; its depthwise convolution has none that is made for it, and
-falls back to a plain one for the gradients. On a GPU neither was measured: there the convolution
-stays.
+XLA fuses the second form into one loop; on CPUs it has no dedicated depthwise convolution, and its
+gradients fall back to a plain one. Neither was measured on a GPU, where the convolution is used.
 """
 
 import keras
@@ -31,14 +30,14 @@ def shifted_conv(images, kernel, strides, data_format):
     """Depthwise convolution without padding, as a sum of shifted images.
 
     Args:
-        images: Batch of images whose sides are known.
-        kernel: Tensor or array of shape (height, width, channels, multiplier), in the precision of
-            the sums, which is single or double.
+        images: Batch of images with known height and width.
+        kernel: Tensor or array of shape (height, width, channels, multiplier), in single or double
+            precision, which the sums are computed in.
         strides: Step (along height, along width).
         data_format: Order of the axes.
 
     Returns:
-        Batch of images with channels * multiplier channels, those of one channel side by side.
+        Batch of images with channels * multiplier channels, grouped by input channel.
     """
     rows, columns, channels, multiplier = kernel.shape
     last = data_format == "channels_last"

@@ -1,4 +1,4 @@
-"""Trainable 3x3 stencils, several for each channel or the same few for all."""
+"""Trainable 3x3 stencils, separate for each channel or shared by all."""
 
 import keras
 from keras import ops
@@ -15,12 +15,12 @@ class DepthwiseStencil2D(BorderedConv2D):
     $$y_{jm+d} = D_{(j)d} * u_j$$
 
     Section 5.1, Liu et al. 2023, arXiv 2308.01621: the derivatives of a quasi-linear system, with
-    trainable weights. Shared by all channels ("minimalist") they commute with every matrix that
-    mixes the channels; `keras.layers.DepthwiseConv2D` has its own for each.
+    trainable weights. Stencils shared by all channels ("minimalist") commute with every matrix that
+    mixes the channels; `keras.layers.DepthwiseConv2D` has separate ones only.
 
     Args:
-        depth_multiplier: Number m of stencils for a channel.
-        shared: Whether all channels have the same stencils: 9 m parameters in place of 9 m n.
+        depth_multiplier: Number m of stencils per channel.
+        shared: Whether all channels share the stencils: 9 m parameters instead of 9 m n.
         strides: Step of the output grid, in pixels.
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
@@ -31,8 +31,8 @@ class DepthwiseStencil2D(BorderedConv2D):
         `(batch, height, width, channels)`, or `(batch, channels, height, width)`.
 
     Output shape:
-        The same with `channels * depth_multiplier` channels, those of one input channel side by
-        side, and sides `ceil(side / strides)`.
+        The same with `channels * depth_multiplier` channels, grouped by input channel, and sides
+        `ceil(side / strides)`.
 
     Raises:
         ValueError: If an argument is outside its range, or the input is not a batch of images.
@@ -63,7 +63,7 @@ class DepthwiseStencil2D(BorderedConv2D):
         self.shared = check_flag("shared", shared)
 
     def add_kernels(self, channels):
-        """The stencils."""
+        """Create the stencils."""
         self.filters = channels * self.depth_multiplier
         self.kernel = self.add_weight(
             name="kernel",
@@ -72,12 +72,12 @@ class DepthwiseStencil2D(BorderedConv2D):
         )
 
     def kernels(self):
-        """The stencils of every channel."""
+        """The stencils, broadcast to all channels."""
         channels = self.filters // self.depth_multiplier
         return (ops.broadcast_to(self.kernel, (3, 3, channels, self.depth_multiplier)),)
 
     def kernels_by_term(self):
-        """The stencils as they are stored: once, where all channels share them."""
+        """The stencils as stored: only once if they are shared."""
         return ((self.kernel,),)
 
     def compute_output_shape(self, input_shape):

@@ -1,11 +1,11 @@
-"""What the steps of an activation's flow share: weights on either side of the kink."""
+"""Base of the steps of an activation's flow: trainable kernels before and after it."""
 
 from keras import ops
 
 from keras_pdenets.layers.on_channels import OnChannels
 from keras_pdenets.utils.checks import check_choice
 
-# They start as the identity: decay would undo the activation that they are a part of.
+# They start as the identity, so weight decay would destroy the activation.
 FLOW_KERNELS = ("inner_kernel", "outer_kernel")
 PROMOTIONS = (None, "channel", "depthwise", "conv")
 
@@ -18,7 +18,7 @@ class FlowStep(OnChannels):
         self.promote = check_choice("promote", promote, PROMOTIONS)
 
     def add_own_weights(self, rank, channels):
-        """A gain, or two kernels."""
+        """Create the gain, or the two kernels."""
         if self.promote == "channel" or (self.promote is not None and rank != 4):
             self.gain = self.add_weight(shape=(channels,), initializer="ones", name="gain")
         elif self.promote is not None:
@@ -43,12 +43,12 @@ class FlowStep(OnChannels):
         return convolve(y, kernel, padding="same", data_format=self.data_format)
 
     def increment(self, y):
-        """The change of the step, an elementwise function."""
+        """Change of y in the step, an elementwise function."""
         raise NotImplementedError
 
 
 def _identity(shape, dtype=None):
-    """The kernel that changes nothing."""
+    """The identity kernel."""
     height, width, inputs, outputs = shape
     centre = ops.ones((inputs, 1)) if outputs == 1 else ops.eye(inputs)
     padding = [(height // 2, height // 2), (width // 2, width // 2), (0, 0), (0, 0)]

@@ -1,4 +1,4 @@
-"""What layers on images share: the order of the axes, and shapes."""
+"""Axes and shapes of batches of images."""
 
 import keras
 
@@ -6,14 +6,14 @@ from keras_pdenets.utils.checks import check_choice
 
 
 def check_data_format(data_format):
-    """Return the data format, Keras' default for None, or raise ValueError."""
+    """Return the data format (Keras' default for None), or raise a ValueError."""
     if data_format is None:
         return keras.config.image_data_format()
     return check_choice("data_format", data_format, ("channels_last", "channels_first", None))
 
 
 def channel_axis(data_format):
-    """Axis of the channels in a batch of images."""
+    """Channel axis of a batch of images."""
     return -1 if data_format == "channels_last" else 1
 
 

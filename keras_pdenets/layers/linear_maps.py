@@ -1,4 +1,4 @@
-"""The linear map inside a layer: our layers say it themselves, Keras' own through an adapter."""
+"""The linear map of a layer: our layers have a method for it, Keras' layers an adapter here."""
 
 import functools
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from keras_pdenets.operators.norms import convolution_norm
 
 @dataclass(frozen=True)
 class LinearMap:
-    """A sum of convolutions, each times a function between -1 and 1, or the adjoint of that.
+    """A sum of convolutions, each times a function with values in [-1, 1], or the adjoint of it.
 
     Args:
-        terms: Gives for each term its kernels, which follow one after the other: variables or
-            tensors of shape (k_1, ..., k_D, inputs of a group, outputs), of which no two are long
-            on the same axis; D is 0 for a matrix. A function, so that nothing is computed before.
-        sides: (k_1, ..., k_D) of all kernels of a term together.
+        terms: Returns for each term its kernels, applied in sequence: variables or tensors of shape
+            (k_1, ..., k_D, inputs of a group, outputs), at most one of which is longer than 1 along
+            each axis; D is 0 for a matrix. A function, so that they are computed only when needed.
+        sides: (k_1, ..., k_D) of the product of a term's kernels.
         strides: Strides on the D axes.
-        dilation: Distances of a kernel's points on these; (): 1.
-        groups: Groups of outputs, each with inputs of its own.
-        depthwise: Whether every input has outputs of its own: the two last axes of a kernel are
-            inputs and outputs of each.
-        boundary: Values beyond the border, a key of `layers.boundary.BOUNDARIES`.
+        dilation: Dilation on the D axes; (): 1.
+        groups: Number of groups of channels.
+        depthwise: Whether the convolution is depthwise: the last two axes of a kernel are the
+            channels and the outputs of each.
+        boundary: Boundary condition, a key of `layers.boundary.BOUNDARIES`.
         adjoint: Whether it is the adjoint.
-        varies: Whether there may be more than one term: the map changes from place to place.
+        varies: Whether there may be several terms: the coefficients depend on the position.
     """
 
     terms: Callable[[], tuple[tuple[Any, ...], ...]]
@@ -43,23 +43,23 @@ class LinearMap:
 
     @property
     def dims(self):
-        """Number D of axes with neighbours."""
+        """Number D of spatial axes."""
         return len(self.sides)
 
     def kernels(self):
-        """One kernel in float64 for each term, with the zeros of a dilation."""
+        """One kernel in float64 for each term, with the zeros of the dilation."""
         return [_spread(kernel, self.dilation) for kernel in self._dense_kernels()]
 
     def _dense_kernels(self):
         return [functools.reduce(np.matmul, map(as_float64, term)) for term in self.terms()]
 
     def bound(self, sides=None):
-        """Upper bound of the 2-norm on images of these sides, None where one is open.
+        """Upper bound of the 2-norm on images of these sides, None for an unknown side.
 
-        Without sides a quicker one, for all sides and strides.
+        Without sides: a cheaper bound for all sides and strides.
         """
         groups, strides = self.groups, self.strides
-        # Dilated kernels have the same symbol at other frequencies.
+        # Dilation only rescales the frequencies of the symbol.
         kernels = self._dense_kernels() if sides is None else self.kernels()
         if self.depthwise:
             groups = kernels[0].shape[-2]
@@ -70,12 +70,12 @@ class LinearMap:
             open_sides = (None,) * self.dims if sides is None else sides
             factor = np.prod([_border_norm(side, self.boundary) for side in open_sides])
         elif sides is not None and self.boundary == "periodic":
-            # On a circle of any size; a stride that does not divide it is not alike everywhere.
+            # A bound for all sizes; a stride that does not divide the side is not periodic.
             if any(n is None or n % s for n, s in zip(sides, strides, strict=True)):
                 strides = None
             sides = (None,) * len(sides)
         elif sides is not None and self.adjoint:
-            sides = (None,) * len(sides)  # those given are of the other end
+            sides = (None,) * len(sides)  # the given sides are those of the adjoint's input
         strides = None if sides is None else strides
         return factor * sum(convolution_norm(k, None, sides, strides, groups) for k in kernels)
 
@@ -85,7 +85,7 @@ def linear_map(layer, subclasses=False):
 
     Args:
         layer: A built layer, or any operation.
-        subclasses: Whether a subclass of a layer of Keras counts: it may do more than that.
+        subclasses: Whether to accept subclasses of Keras' layers, which may compute more than that.
     """
     if hasattr(layer, "linear_map"):
         return layer.linear_map()
@@ -96,13 +96,13 @@ def linear_map(layer, subclasses=False):
 
 
 def is_convolution(layer):
-    """Whether a layer is a convolution: all its weights but the bias make its kernel."""
+    """Whether a layer is a convolution: all its weights except the bias form its kernel."""
     found = linear_map(layer, subclasses=True)
     return found is not None and found.dims > 0
 
 
 def _border_norm(side, boundary):
-    """2-norm of putting one pixel on both ends of a line: how often a pixel occurs at most."""
+    """2-norm of padding a line by one pixel on both ends, from how often a pixel occurs."""
     if side is None:
         return 3**0.5
     mode = {"replicate": "edge", "reflect": "reflect"}[boundary]
@@ -110,7 +110,7 @@ def _border_norm(side, boundary):
 
 
 def _spread(kernel, dilation):
-    """A kernel with zeros between its points."""
+    """A kernel with the zeros of a dilation."""
     for axis, step in enumerate(dilation):
         shape = list(kernel.shape)
         shape[axis] = (shape[axis] - 1) * step + 1
@@ -141,7 +141,7 @@ _KERAS = {
         (layers.Conv1D, layers.Conv2D, layers.Conv3D),
         lambda layer: _convolution(layer, groups=layer.groups),
     ),
-    # The kernel is (k.., outputs, inputs), as of the convolution itself.
+    # The kernel is (k.., outputs, inputs): that of the adjoint convolution.
     **dict.fromkeys(
         (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose),
         functools.partial(_convolution, adjoint=True),
@@ -152,5 +152,5 @@ _KERAS = {
     ),
     **dict.fromkeys((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
 }
-# The layers of Keras that have a linear map.
+# Keras' layers with a linear map.
 KERAS_LAYERS = tuple(_KERAS)

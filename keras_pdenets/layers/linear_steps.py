@@ -1,4 +1,4 @@
-"""Steps of a linear flow: residual layers whose chain is a dense layer or a 1x1 convolution."""
+"""Steps of a linear flow: residual layers that compose to a dense layer or 1x1 convolution."""
 
 import keras
 from keras import ops
@@ -10,13 +10,13 @@ from keras_pdenets.utils.checks import check_flag, check_integer
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class LinearFlowStep(OnChannels):
-    r"""One step of a linear flow, x + K x, on the vector of channels.
+    r"""One step of a linear flow, x + K x, on the channels.
 
     $$x_{r+1} = x_r + \alpha\,h'(\tau_r)\,A\,x_r$$
 
     Section 2, Li and Shi 2017, arXiv 1708.05115, with K = R(\Delta h A) - I for the scheme's
-    rational function or exponential R (`operators.flows.Scheme`). K starts at zero; its values come
-    from `operators.flows.linear_flow`, by `transforms.refine`.
+    stability function R (`operators.flows.Scheme`). K starts at zero; `transforms.refine` sets it
+    from `operators.flows.linear_flow`.
 
     Args:
         data_format: `"channels_last"`, `"channels_first"` or None (Keras' own).
@@ -38,7 +38,7 @@ class LinearFlowStep(OnChannels):
     """
 
     def add_own_weights(self, rank, channels):
-        """K, with inputs in its rows."""
+        """Create K, with inputs as rows."""
         self.kernel = self.add_weight(
             shape=(channels, channels), initializer="zeros", name="kernel"
         )
@@ -59,10 +59,10 @@ class LinearFlowStep(OnChannels):
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class FitChannels(OnChannels):
-    """Channels of zeros appended, or the last channels cut off, to a given number.
+    """Pads the channels with zeros, or truncates them, to a given number.
 
-    A linear flow runs in one dimension more than its matrix has (section 2.1, Li and Shi 2017,
-    arXiv 1708.05115): this layer leads into it and out of it.
+    A linear flow has one dimension more than its matrix (section 2.1, Li and Shi 2017,
+    arXiv 1708.05115): this layer embeds the features before it and projects them after it.
 
     Args:
         channels: Number of channels of the output.
@@ -89,7 +89,7 @@ class FitChannels(OnChannels):
         self.use_bias = check_flag("use_bias", use_bias)
 
     def add_own_weights(self, rank, channels):
-        """The bias."""
+        """Create the bias."""
         if self.use_bias:
             self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
 

@@ -1,4 +1,4 @@
-"""One step of the flow of a smooth activation, which is inverted on the way."""
+"""One step of the flow of a smooth activation, which it inverts by Newton's method."""
 
 import math
 
@@ -11,9 +11,9 @@ from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_inver
 from keras_pdenets.utils.checks import check_choice, check_number
 
 _ROUNDS = 24
-# A step as small as that was the last but one: each has twice the digits of the one before.
+# Newton's method converges quadratically: after such a step one more is exact.
 _NEAR = 1e-4
-# Multiples of it fill an interval evenly.
+# Its multiples modulo 1 are evenly distributed.
 _GOLDEN = (5**0.5 - 1) / 2
 _TINY = 1e-30
 # Spacing of the numbers from 1 to 2.
@@ -58,19 +58,19 @@ SMOOTH_ACTIVATIONS = tuple(_SMOOTH)
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class NewtonFlowStep(FlowStep):
-    r"""One step of the flow of a smooth activation, which it inverts on its way.
+    r"""One step of the flow of a smooth activation.
 
     $$y_{r+1} = y_r + \Delta h\,(a(Z) - Z), \qquad (1 - h)\,Z + h\,a(Z) = y_r$$
 
-    Section 3, Li and Shi 2017, arXiv 1708.05115, with the exact increment. Z is found by Newton's
-    method inside a bracket, in float32, without gradients; one more Newton step, with the slope
-    held constant, carries the exact first derivative (higher ones are not). Steps are rounded up or
-    down in turn: 64 equal ones, all rounded one way, would be off by 32 units in the last place.
+    Section 3, Li and Shi 2017, arXiv 1708.05115, with the exact increment. Z is computed by a
+    bracketed Newton method in float32, without gradients; one more Newton step, with the slope held
+    constant, has the exact first derivative (not higher ones). Rounding is dithered: 64 equal
+    steps, all rounded the same way, would be off by 32 units in the last place.
 
     Args:
         activation: One of `tanh`, `sigmoid`, `softplus`, `softsign`, `elu`, `celu`, `selu`,
             `hard_sigmoid`, `gelu`, `silu`, `mish`.
-        left: h at the beginning of the step, in [0, 1); below the cap of a non-monotone activation
+        left: h at the start of the step, in [0, 1); below the cap of a non-monotone activation
             (`operators.flows.largest_invertible`).
         step: Increment of h, at most 2 (1 - left); above 1 - left it overshoots.
         promote: As in `ClipFlowStep`.
@@ -100,8 +100,8 @@ class NewtonFlowStep(FlowStep):
         cap = largest_invertible(ACTIVATIONS[activation])
         if left >= cap:
             raise ValueError(
-                f"`left` must be below {cap:.4f} for {activation!r}: beyond it the flow has no "
-                f"inverse. Received: left={left}"
+                f"`left` must be below {cap:.4f} for {activation!r}: above it the flow is not "
+                f"invertible. Received: left={left}"
             )
         most = 2 * (1 - left) + 1e-6
         self.step = check_number("step", step, "in [0, 2 (1 - left)]", lambda h: 0 <= h <= most)
@@ -109,7 +109,7 @@ class NewtonFlowStep(FlowStep):
 
     @property
     def operations(self):
-        """About a dozen in each round of Newton's method, of which half a dozen do as a rule."""
+        """Operations per element: about 12 per Newton iteration, and usually 6 iterations."""
         return 4 + 12 * 6 * (self.left > 0)
 
     def increment(self, y):
@@ -121,9 +121,9 @@ class NewtonFlowStep(FlowStep):
         return ops.cast(change + self._dither(y, dtype), dtype)
 
     def _dither(self, y, dtype):
-        """A part of half a unit in the last place, other for every step of a chain.
+        """A fraction of half a unit in the last place, different for every step of a chain.
 
-        Equal steps are rounded the same way; a change below half a unit would never be made.
+        Equal steps are rounded the same way; changes below half a unit would always be lost.
         """
         if self.left == 0:
             return 0.0
@@ -133,7 +133,7 @@ class NewtonFlowStep(FlowStep):
         return place * unit
 
     def _inverse(self, y):
-        """Z of y, differentiable."""
+        """Z as a differentiable function of y."""
         activation = keras.activations.get(self.activation)
         slope, lowest, highest, highest_left = _SMOOTH[self.activation]
         h, fixed = self.left, ops.stop_gradient(y)

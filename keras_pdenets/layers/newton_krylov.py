@@ -1,40 +1,40 @@
-"""Equations with one unknown tensor for each example of a batch, solved without any matrix."""
+"""Matrix-free solvers of equations, one for each example of a batch."""
 
 from keras import ops
 
 from keras_pdenets.layers.autodiff import push_forward
 
-_WINDOW = 8  # directions that the next one is made orthogonal to
-_FORCING = 1e-2  # of the linear equation inside a round of Newton's method
-_MOST = 60  # products for that
-_SMALLEST = 1e-3  # share of a Newton step below which there is no better one
+_WINDOW = 8  # directions that the next one is orthogonalised against
+_FORCING = 1e-2  # tolerance of the linear system in a Newton step
+_MOST = 60  # products per Newton step
+_SMALLEST = 1e-3  # smallest damping factor of a Newton step
 
 
 def dot(u, v):
-    """Inner product of each example, in a shape that spreads over the batch: (b, 1, ..., 1)."""
+    """Inner products of the examples, of shape (b, 1, ..., 1)."""
     return ops.sum(u * v, axis=tuple(range(1, len(u.shape))), keepdims=True)
 
 
 def norm(u):
-    """2-norm of each example."""
+    """2-norms of the examples, of shape (b, 1, ..., 1)."""
     return ops.sqrt(dot(u, u))
 
 
 def solve_linear(apply, right, tolerance, max_products):
-    r"""A x = b by generalised conjugate residuals: GMRES where nothing is forgotten.
+    r"""Solve A x = b by truncated generalised conjugate residuals.
 
-    Orthomin(8), Eisenstat, Elman and Schultz 1983, doi 10.1137/0720023. Every product makes the
-    residual smaller as long as the symmetric part of A is positive definite; for a symmetric A no
-    direction has to be remembered but the last. Each example is an equation of its own.
+    Orthomin(8), Eisenstat, Elman and Schultz 1983, doi 10.1137/0720023; without truncation it is
+    equivalent to GMRES. If the symmetric part of A is positive definite, every product reduces the
+    residual; for a symmetric A one previous direction is enough. Examples are independent systems.
 
     Args:
-        apply: Function of a batch of vectors that gives A times each.
+        apply: Function of a batch of vectors that returns A times each.
         right: b.
-        tolerance: Residual that it stops at, relative to b.
+        tolerance: Tolerance of the residual relative to b.
         max_products: Largest number of products.
 
     Returns:
-        x, and the number of products that it took.
+        x, and the number of products used.
     """
     limit = tolerance**2 * dot(right, right)
     axes = tuple(range(2, len(right.shape) + 1))
@@ -42,14 +42,14 @@ def solve_linear(apply, right, tolerance, max_products):
 
     def step(x, residual, directions, images, products):
         direction, image = residual, apply(residual)
-        for _ in range(2):  # once leaves what rounding brings back
+        for _ in range(2):  # the second pass removes rounding errors
             along = ops.sum(images * image, axis=axes, keepdims=True)
             direction = direction - ops.sum(along * directions, axis=0)
             image = image - ops.sum(along * images, axis=0)
         size = dot(image, image)
         factor = ops.where(size > 0, ops.rsqrt(ops.where(size > 0, size, 1.0)), 0.0)
         direction, image = factor * direction, factor * image
-        # An example that is done stays as it is, whatever the others need.
+        # Converged examples do not change any more.
         length = ops.where(dot(residual, residual) > limit, dot(residual, image), 0.0)
         return (
             x + length * direction,
@@ -69,19 +69,19 @@ def solve_linear(apply, right, tolerance, max_products):
 
 
 def solve(function, start, limit, max_products):
-    r"""f(d) = 0 by Newton's method, with `solve_linear` on products with the derivative.
+    r"""Solve f(d) = 0 by a damped Newton-Krylov method.
 
-    A step is shortened until the residual gets smaller; where no step makes it so, the example
-    keeps the best that it has.
+    Steps are shortened until the residual decreases; if none decreases it, the example keeps its
+    best d.
 
     Args:
-        function: f, a function of a batch that treats each example by itself.
-        start: First d.
-        limit: Norm of the residual that is small enough, for each example.
-        max_products: Number of products with the derivative after which no step is begun.
+        function: f, a function of a batch that treats examples independently.
+        start: Initial d.
+        limit: Tolerance of the norm of the residual, for each example.
+        max_products: Number of Jacobian-vector products after which no further step is started.
 
     Returns:
-        d, and the norm of its residual for each example.
+        d, and the norm of the residual of each example.
     """
 
     def unsolved(residual, share):
@@ -97,7 +97,7 @@ def solve(function, start, limit, max_products):
         )
         new = d + share * change
         new_residual = function(new)
-        # False for NaN as well.
+        # False for NaN, too.
         better = ops.logical_and(norm(new_residual) < norm(residual), todo)
         return (
             ops.where(better, new, d),

@@ -1,4 +1,4 @@
-"""What the layers of a flow share: any rank, the channels last or behind the batch."""
+"""Base of the layers of a flow: inputs of any rank, channels last or first."""
 
 import keras
 
@@ -7,7 +7,7 @@ from keras_pdenets.layers.images import channel_axis, check_data_format
 
 
 class OnChannels(SameShape):
-    """A layer that acts on the vector of channels, alike at every place."""
+    """A layer that acts on the channels of each position alike."""
 
     def __init__(self, data_format=None, **kwargs):
         super().__init__(**kwargs)
@@ -21,14 +21,14 @@ class OnChannels(SameShape):
         self.built = True
 
     def axis_of(self, rank):
-        """Axis of the channels in a tensor of a rank."""
+        """Channel axis of a tensor of the given rank."""
         return (channel_axis(self.data_format) if rank >= 3 else -1) % rank
 
     def add_own_weights(self, rank, channels):
-        """The weights, where there are any."""
+        """Create the weights, if any."""
 
     def along_channels(self, vector, x):
-        """A vector of one number for each channel, in a shape that spreads over `x`."""
+        """A vector with one entry per channel, reshaped to broadcast over `x`."""
         shape = [1] * len(x.shape)
         shape[self._axis] = -1
         return keras.ops.reshape(vector, shape)

@@ -1,4 +1,4 @@
-"""What the layers share that see one pixel beyond the border of an image."""
+"""Base of the layers with 3-point stencils and a boundary condition."""
 
 import keras
 
@@ -9,7 +9,7 @@ from keras_pdenets.utils.checks import check_flag, check_integer
 
 
 class OnImages(SignatureConfig, keras.layers.Layer):
-    """A layer of 3-point stencils on a batch of images: its arguments, its input and its output."""
+    """A layer of 3-point stencils on images: arguments, check of the input, output shape."""
 
     def __init__(self, filters, strides, boundary, use_bias, data_format, seed, **kwargs):
         super().__init__(**kwargs)
@@ -29,11 +29,11 @@ class OnImages(SignatureConfig, keras.layers.Layer):
         )
 
     def add_own_weights(self, input_shape, channels):
-        """The weights."""
+        """Create the weights."""
         raise NotImplementedError
 
     def _check_input(self, input_shape):
-        """The number of input channels, or ValueError that says what is wrong."""
+        """The number of input channels, or a ValueError for an invalid input shape."""
         received = f"Received: input_shape={tuple(input_shape)}"
         if len(input_shape) != 4:
             raise ValueError(
@@ -49,13 +49,13 @@ class OnImages(SignatureConfig, keras.layers.Layer):
         sides = [input_shape[axis] for axis in images.spatial_axes(self.data_format)]
         if self.boundary == "reflect" and 1 in sides:
             raise ValueError(
-                f"Layer {self.name!r}: `boundary='reflect'` needs sides of two pixels and more. "
+                f"Layer {self.name!r}: `boundary='reflect'` needs sides of at least two pixels. "
                 f"{received}"
             )
         return channels
 
     def seed_of(self, index):
-        """Seeds of several weights out of one: equal draws would be correlated."""
+        """A seed for each weight: with a common one the initial values would be correlated."""
         return None if self.seed is None else self.seed + 7919 * index
 
     def compute_output_shape(self, input_shape):

@@ -1,4 +1,4 @@
-"""Convolution whose coefficients change from place to place."""
+"""Convolution whose coefficients depend on the position."""
 
 import keras
 from keras import ops
@@ -10,18 +10,18 @@ from keras_pdenets.utils.checks import check_choice
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PolynomialConv2D(BorderedConv2D):
-    r"""3x3 convolution whose weights are polynomials of the place, of degree 0 or 1.
+    r"""3x3 convolution whose weights are polynomials of the position, of degree 0 or 1.
 
     $$y = K_0 * u + x\,(K_1 * u) + y\,(K_2 * u)$$
 
-    The variable coefficients of section 3, Liu et al. 2023, arXiv 2308.01621: among such equations
-    is $\partial_t u = -y\,\partial_x u + x\,\partial_y u$, which rotates the image. x runs along
-    the columns and y along the rows, from the centre of the image, in units of half its longer
-    side: from -1 to 1.
+    The variable coefficients of section 3, Liu et al. 2023, arXiv 2308.01621; an example is
+    $\partial_t u = -y\,\partial_x u + x\,\partial_y u$, which rotates the image. x runs along the
+    columns and y along the rows, from the centre of the image, in units of half its longer side:
+    from -1 to 1.
 
     Args:
         filters: Number of output channels.
-        degree: 0 (a plain convolution, with the borders of this package) or 1.
+        degree: 0 (a plain convolution with a boundary condition) or 1.
         strides: Step of the output grid, in pixels.
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
@@ -61,7 +61,7 @@ class PolynomialConv2D(BorderedConv2D):
         self.degree = check_choice("degree", degree, (0, 1))
 
     def add_kernels(self, channels):
-        """The kernel of the constant term, and those of the two coordinates."""
+        """Create the kernel of the constant term, and those of the two coordinates."""
         shape = (3, 3, channels, self.filters)
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer=keras.initializers.HeNormal(self.seed)
@@ -74,16 +74,16 @@ class PolynomialConv2D(BorderedConv2D):
             ]
 
     def kernels(self):
-        """All side by side."""
+        """All kernels, concatenated."""
         return (ops.concatenate([self.kernel, *self.slope_kernels], axis=-1),)
 
     @property
     def varies(self):
-        """Whether the coordinates of a place count."""
+        """Whether the coefficients depend on the position."""
         return self.degree > 0
 
     def kernels_by_term(self):
-        """One for each kernel."""
+        """One term per kernel."""
         return tuple((kernel,) for kernel in (self.kernel, *self.slope_kernels))
 
     def call(self, inputs):
@@ -97,10 +97,10 @@ class PolynomialConv2D(BorderedConv2D):
         return self.add_bias(outputs)
 
     def _coordinates(self, inputs):
-        """Coordinates x and y of the output's pixels, shaped to multiply a batch of images."""
+        """Coordinates x and y of the output's pixels, shaped to broadcast over images."""
         axes = images.spatial_axes(self.data_format)
         height, width = (ops.shape(inputs)[axis] for axis in axes)
-        # Half precision does not hold the places of a large image.
+        # Half precision is too coarse for the pixels of a large image.
         wide = "float64" if self.compute_dtype == "float64" else "float32"
         half = ops.cast(ops.maximum(height, width), wide) / 2.0
         found = []

@@ -1,4 +1,4 @@
-"""The product of features and their derivatives: one step of a quasi-linear hyperbolic system."""
+"""Products of features and their derivatives: a step of a quasi-linear hyperbolic system."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,19 @@ _LARGEST_FULL_TENSOR = 64
 
 @dataclass(frozen=True)
 class Form:
-    """What one form of the product is made of, for n channels in, o out and multiplier m.
+    """The parts of one form of the product, for n input and o output channels and multiplier m.
 
     Args:
-        coefficients: Width of the 1x1 convolution C that makes the coefficients: `"hidden"`
+        coefficients: Width of the 1x1 convolution C that computes the coefficients: `"hidden"`
             (m n), `"input"` (n), `"output"` (o), or None.
-        shared: Values of `shared_stencil` that are defined, the default first.
-        lift: Whether a 1x1 convolution comes before the stencils.
+        shared: Valid values of `shared_stencil`, the default first.
+        lift: Whether a 1x1 convolution precedes the stencils.
         derivative_of_product: Whether the stencils act on the product (a conservation law).
-        stencil_per_hidden: Whether each hidden channel has one stencil, in place of m for each
-            input channel.
+        stencil_per_hidden: Whether each hidden channel has one stencil, instead of m for each input
+            channel.
         stencil_norm: Whether batch norm follows the stencils.
         mixing: Whether a 1x1 convolution to o channels follows.
-        symmetric: Whether every invertible matrix that mixes the input channels can be absorbed.
+        symmetric: Whether the weights can absorb every invertible matrix that mixes the channels.
     """
 
     coefficients: str | None = "hidden"
@@ -52,7 +52,7 @@ FORMS = {
 
 
 def check_equation(equation, shared_stencil):
-    """Return the form's `shared_stencil`, or raise ValueError that says what is defined."""
+    """Return the form's `shared_stencil`, or raise a ValueError with the valid values."""
     defined = FORMS[check_choice("equation", equation, FORMS)].shared
     if shared_stencil is None:
         return defined[0]
@@ -83,24 +83,24 @@ class QuasiLinear2D(OnImages):
     | `"full"` | $\sum_{d,j,k} A_{i,djk}\; D_d u_j\; u_k$ |
 
     Eq. (3)-(7) and (1)-(2), Liu et al. 2023, arXiv 2308.01621; N is batch norm. `"cp"` is the full
-    tensor as a sum of r = m n products of three vectors. It and the full tensor keep their form
-    when the channels are mixed by any invertible matrix; Eq. (3)-(7) only when they are permuted
-    and scaled.
+    tensor as a sum of r = m n products of three vectors (CP decomposition). It and the full tensor
+    keep their form when the channels are mixed by any invertible matrix; Eq. (3)-(7) only when they
+    are permuted and scaled.
 
-    Deviations from the paper: Eq. (4) has one C, as its parameter counts do, and the initial
-    values keep the variance (the paper gives none).
+    Deviations from the paper: Eq. (4) has one C, consistent with its parameter counts, and the
+    initial values preserve the variance (the paper gives none).
 
     Args:
         filters: Number o of output channels.
         equation: 3, 4, 5, 6, 7, `"cp"` or `"full"`.
-        multiplier: Hidden channels for an input channel, m: the paper has 4 and 6.
-        shared_stencil: Whether all channels have the same stencils. None: True for 3-6 and
-            `"full"`, False for 7 and `"cp"`, which have no other.
+        multiplier: Hidden channels per input channel, m; the paper uses 4 and 6.
+        shared_stencil: Whether all channels share the stencils. None: True for 3-6 and `"full"`,
+            False for 7 and `"cp"`, the only value for `"full"`, 7 and `"cp"`.
         strides: Step of the output grid, in pixels. Eq. (6) and (7) multiply on the full grid.
         boundary: Values beyond the border: `"zero"`, `"replicate"` (Neumann), `"reflect"` or
             `"periodic"`.
-        use_bias: Whether the last 1x1 convolution adds a constant: where a norm was folded in.
-        train_norm: Whether the batch norm is trained and moves its averages, where the layer is
+        use_bias: Whether the last 1x1 convolution has a bias, as after folding a batch norm.
+        train_norm: Whether the batch norm is trained and updates its averages, if the layer is
             trainable.
         data_format: `"channels_last"`, `"channels_first"`, or None for Keras' default.
         seed: Seed of the initial values, or None.
@@ -150,7 +150,7 @@ class QuasiLinear2D(OnImages):
         self.train_norm = check_flag("train_norm", train_norm)
 
     def add_own_weights(self, input_shape, channels):
-        """The convolutions inside, and the batch norm."""
+        """Create the convolutions inside, and the batch norm."""
         hidden = self.multiplier * channels
         self._check_channels(channels, hidden)
         form, axis = self.form, images.channel_axis(self.data_format)
@@ -188,7 +188,7 @@ class QuasiLinear2D(OnImages):
             self.mixing = self._pointwise(
                 "mixing", self.filters, shape(products, self.strides), use_bias=self.use_bias
             )
-        # The layers inside are new: they have not heard of a flag out of the config.
+        # The layers inside are new and do not have the flag yet.
         for part in (self.lift, self.stencils, self.coefficients, self.mixing):
             if part is not None:
                 part.trainable = self.trainable
@@ -198,11 +198,11 @@ class QuasiLinear2D(OnImages):
         if self.equation == 5 and hidden % self.filters:
             raise ValueError(
                 f"`filters` must divide multiplier * channels = {hidden} for equation=5, which "
-                f"sums groups of them. Received: filters={self.filters}"
+                f"sums groups of these. Received: filters={self.filters}"
             )
         if self.equation == "full" and channels > _LARGEST_FULL_TENSOR:
             raise ValueError(
-                f"`equation='full'` takes up to {_LARGEST_FULL_TENSOR} channels: its tensor grows "
+                f"`equation='full'` allows up to {_LARGEST_FULL_TENSOR} channels: its tensor grows "
                 f"with their cube. 'cp' has the same symmetry. Received: {channels} channels"
             )
 
@@ -224,17 +224,17 @@ class QuasiLinear2D(OnImages):
 
     @property
     def trainable(self):
-        """Whether the layer is trained; its batch norm only where `train_norm` is set too."""
+        """Whether the layer is trained; its batch norm only if `train_norm` is set too."""
         return keras.layers.Layer.trainable.fget(self)
 
     @trainable.setter
     def trainable(self, value):
-        # Keras would thaw all that is inside.
+        # Keras would unfreeze all layers inside.
         keras.layers.Layer.trainable.fset(self, value)
         self._hold_norm()
 
     def set_norm_trainable(self, trainable):
-        """Freeze the batch norm alone, or let it go; the config remembers."""
+        """Freeze or unfreeze the batch norm alone; this is part of the config."""
         self.train_norm = bool(trainable)
         self._hold_norm()
 
@@ -244,7 +244,7 @@ class QuasiLinear2D(OnImages):
             norm.trainable = self.train_norm and self.trainable
 
     def call(self, inputs, training=None):
-        """Multiply features with derivatives."""
+        """Multiply features and derivatives."""
 
         def apply(name, x):
             mode = {"training": training} if name == "stencil_norm" else {}
@@ -253,11 +253,11 @@ class QuasiLinear2D(OnImages):
         return self.combine(ops.cast(inputs, self.compute_dtype), apply)
 
     def combine(self, inputs, apply):
-        """The output, with the layers inside applied by a function of their name and their input.
+        """The output, with the layers inside applied by a function.
 
         Args:
             inputs: Batch of images.
-            apply: Returns what can be given to it again, and multiplied.
+            apply: Function of a layer's name and its input; the results must support products.
         """
         if self.equation == "full":
             return apply("mixing", self._all_products(apply("stencils", inputs), inputs))

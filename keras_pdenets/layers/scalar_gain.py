@@ -1,4 +1,4 @@
-"""Ends of a block that leave the symmetry of its channels alone."""
+"""A gain that preserves the symmetry of the channels."""
 
 import keras
 from keras import ops
@@ -10,16 +10,16 @@ from keras_pdenets.utils.checks import check_flag, check_integer, check_number
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class ScalarGain(SameShape):
-    r"""One trainable number times the features, which may be normalised first.
+    r"""Trainable scalar times the features, which may be normalised first.
 
     $$y = g \, x \quad\text{or}\quad y = g \, x \Big/ \sqrt{\tfrac1n \sum_i x_i^2 + \epsilon}$$
 
-    A batch norm, or a gain for each channel, singles out the channels. One gain commutes with
-    every matrix that mixes them; with the root mean square over the channels of a pixel, with
-    every rotation.
+    A batch norm, or a gain per channel, depends on the basis of the channels. A scalar gain
+    commutes with every matrix that mixes them; with normalisation by the root mean square over the
+    channels of a pixel, with every rotation.
 
     Args:
-        normalize: Divide by the root mean square first.
+        normalize: Whether to divide by the root mean square first.
         initial: Initial gain; 0 starts a residual block as the identity.
         epsilon: Added to the mean square.
         axis: Axis of the channels.
@@ -61,8 +61,8 @@ class ScalarGain(SameShape):
         )
 
     def call(self, inputs):
-        """Normalise, if asked for, and scale."""
-        # As in the balls: squares need more than half precision.
+        """Normalise, if set, and scale."""
+        # Squares need more than half precision.
         x = widen(ops.cast(inputs, self.compute_dtype))
         factor = ops.cast(self.gain, x.dtype)
         if self.normalize:

@@ -1,4 +1,4 @@
-"""Residual blocks that cannot blow up: a leak, and a branch divided by its Lipschitz bound."""
+"""Nonexpansive residual blocks: a leak, and a branch scaled by its Lipschitz bound."""
 
 import functools
 import math
@@ -17,24 +17,24 @@ from keras_pdenets.utils.checks import check_number
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class ScaledResidual(OnBranch):
-    r"""Increment of a block with a leak, whose output moves no farther apart than its input.
+    r"""Increment of a nonexpansive residual block with a leak.
 
     $$y = (1 - \beta)\,x + \alpha F(x), \qquad \alpha = \min\Bigl(h, \frac{\beta}{L}\Bigr),
       \qquad \text{output } y - x$$
 
-    where L, the product of the bounds of F's layers (`convolution_bound`), is not below the
+    where L, the product of the bounds of F's layers (`convolution_bound`), is an upper bound of the
     Lipschitz constant of F. So, in the 2-norm of an example,
     $$|y_1 - y_2| \le (1 - \beta + \alpha L)\,|x_1 - x_2| \le |x_1 - x_2|$$
-    up to rounding, after every step of training: alpha is computed from the weights in each call,
-    in float32 or better and before mixed precision rounds them, and gradients go through it. Where
-    the bound is on the safe side F counts for less; and every block damps what comes in by
-    1 - beta: take beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of a signal).
+    up to rounding, after every training step: alpha is computed from the weights in each call, in
+    float32 or better and before mixed precision rounds them, and gradients propagate through it. A
+    loose bound reduces the weight of F, and every block damps its input by 1 - beta: use
+    beta = O(1 / depth) (50 blocks of 0.1 leave 0.005 of a signal).
 
     Args:
         branch: F, a functional model: a chain of convolutions of stride 1 with zero or periodic
             borders (`Conv2D`, `PDEConv2D`, `DecomposedConv2D`, `PolynomialConv2D` of degree 0),
-            `Dense`, `ReLU` and `ScalarGain`. A batch norm has no bound: it divides by the spread of
-            whatever the batch is.
+            `Dense`, `ReLU` and `ScalarGain`. A batch norm has no bound: it divides by the standard
+            deviation of the batch.
         leak: beta, in (0, 1).
         step_size: h, the largest alpha.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -43,7 +43,7 @@ class ScaledResidual(OnBranch):
         Those of the branch.
 
     Raises:
-        ValueError: If an argument is out of range, or no bound of a layer is known.
+        ValueError: If an argument is out of range, or a layer has no known bound.
 
     Example:
     >>> import keras
@@ -63,8 +63,8 @@ class ScaledResidual(OnBranch):
         unknown = [f"{x.name} ({reason})" for x in branch.layers if (reason := _why_not(x))]
         if unknown or len(nodes_of(branch)) > len(branch.operations) - len(branch.inputs):
             raise ValueError(
-                "`branch` must be a chain of layers whose Lipschitz constants have a bound that "
-                f"holds in training. Received: {', '.join(unknown) or 'a layer called twice'}"
+                "`branch` must be a chain of layers with Lipschitz bounds that hold in training. "
+                f"Received: {', '.join(unknown) or 'a layer called twice'}"
             )
 
     def call(self, x):
@@ -74,7 +74,7 @@ class ScaledResidual(OnBranch):
         return change - self.leak * x
 
     def lipschitz(self):
-        """L: an upper bound of the Lipschitz constant of F, a tensor of shape ()."""
+        """L, an upper bound of the Lipschitz constant of F: a tensor of shape ()."""
         wide = wide_dtype(self.compute_dtype)
         with variables_as_they_are():
             bounds = [ops.cast(_bound(layer), wide) for layer in self.branch.layers]
@@ -82,7 +82,7 @@ class ScaledResidual(OnBranch):
 
     def factor(self):
         """alpha, a tensor of shape ()."""
-        # The same as the minimum, without a division by the 0 of a branch that starts at zero.
+        # The minimum, without dividing by the bound 0 of a branch that starts at zero.
         bound, least = self.lipschitz(), self.leak / self.step_size
         # Not `ops.maximum`, which rounds float64 on some backends.
         return self.leak / ops.where(bound > least, bound, least)
@@ -92,7 +92,7 @@ _FLAT = (keras.activations.linear, keras.activations.relu, keras.activations.tan
 
 
 def _bound(layer):
-    """Upper bound of the Lipschitz constant of a layer that `_why_not` lets pass."""
+    """Upper bound of the Lipschitz constant of a layer that `_why_not` accepts."""
     if isinstance(layer, ScalarGain):
         return ops.abs(ops.convert_to_tensor(layer.gain))
     found = linear_map(layer)
@@ -101,7 +101,7 @@ def _bound(layer):
 
 
 def _why_not(layer):
-    """Why a layer has no bound, or None."""
+    """Why a layer has no bound, or None if it has one."""
     kind = type(layer)
     if kind is ScalarGain:
         return "divides by a root mean square" if layer.normalize else None
@@ -109,16 +109,16 @@ def _why_not(layer):
         return None if layer.threshold == 0 and layer.negative_slope <= 1 else "too steep"
     if kind is layers.InputLayer:
         return None
-    # Without the kernels, which no weight file may have computed at any size.
+    # Does not compute the kernels, whose size comes from an untrusted weight file.
     found = linear_map(layer)
     if found is None or found.dims % 2 or found.adjoint or found.depthwise:
-        return f"{kind.__name__} has none"
+        return f"{kind.__name__} has no bound"
     if found.boundary not in ("zero", "periodic"):
-        return f"boundary={found.boundary!r} adds to the norm"
+        return f"boundary={found.boundary!r} increases the norm"
     if found.varies:
-        return "its coefficients change from place to place"
+        return "its coefficients depend on the position"
     if getattr(layer, "activation", _FLAT[0]) not in _FLAT:
-        return "its activation may be steep"
+        return "unknown slope of its activation"
     if found.groups > 1 or not set(found.sides) <= {1, 3}:
-        return "sides of 1 or 3 and no groups, please"
+        return "only kernels of 1 or 3 points without groups are supported"
     return None

@@ -53,7 +53,7 @@ def test_the_papers_increments_as_layers():
             flow_steps(name, 64, name, time="bump", paper=True)
     with pytest.raises(ValueError, match="above it the flow is not invertible"):
         flow_steps("gelu", 16, "gelu", paper=True)
-    with pytest.raises(ValueError, match="`paper` needs the inverse"):
+    with pytest.raises(ValueError, match="`paper` requires method='inverse'"):
         flow_steps("relu", 16, "relu", method="carry", paper=True)
 
 

@@ -233,7 +233,7 @@ def test_every_variable_gets_a_gradient():
 @pytest.mark.once
 def test_the_documentation_says_what_the_default_weights_are():
     assert "(the default: `pde_resnet50_fashion_mnist`)" in keras_pdenets.PDEResNet50.__doc__
-    assert "refused, as this architecture has no checkpoint" in keras_pdenets.ResNet18.__doc__
+    assert "an error, as this architecture has no checkpoint" in keras_pdenets.ResNet18.__doc__
     with pytest.raises(ValueError, match=r"it has no checkpoint yet\. Use weights=None"):
         keras_pdenets.ResNet18()
 

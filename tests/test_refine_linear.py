@@ -122,7 +122,7 @@ def test_the_papers_scheme_in_a_net():
         ({"linear": "svd"}, "`linear` must be one of whole, flow"),
         ({"scheme": "heun"}, "`scheme` must be one of euler, midpoint, rk4, cayley, exact, paper"),
         ({"scheme": "paper", "max_step": 0.5}, "`max_step` has increments of its own"),
-        ({"scheme": "paper", "activation": "carry"}, "`paper` needs the inverse"),
+        ({"scheme": "paper", "activation": "carry"}, "`paper` requires method='inverse'"),
     ],
 )
 def test_bad_arguments(options, match):

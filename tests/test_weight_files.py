@@ -223,7 +223,7 @@ def _shows(text):
 @once
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "\ud800", "\u202eabc", "\x7f"])
 def test_class_names_can_be_shown(name, file, tmp_path):
-    with pytest.raises(ValueError, match="`class_names` must be texts that can be shown"):
+    with pytest.raises(ValueError, match="`class_names` must be printable strings"):
         dataclasses.replace(CHECKPOINT, class_names=("a", "b", name))
 
     def change(header):
@@ -231,7 +231,7 @@ def test_class_names_can_be_shown(name, file, tmp_path):
         record["class_names"][2] = name
         header["__metadata__"]["keras_pdenets"] = json.dumps(record)
 
-    match = "not UTF-8" if name == "\ud800" else "texts that can be shown"
+    match = "not UTF-8" if name == "\ud800" else "printable strings"
     with pytest.raises(WeightsError, match=match) as caught:
         read_checkpoint(_edited(file, tmp_path, change))
     _shows(str(caught.value))
@@ -303,7 +303,7 @@ def test_a_file_of_another_net_is_refused_before_its_bytes_are_read(tmp_path, mo
 
 RECORDS = [
     ({"architecture": "resnet1000000"}, "resnet1000000"),
-    ({"architecture": ["preact_resnet20"]}, "short word"),
+    ({"architecture": ["preact_resnet20"]}, "short string"),
     ({"architecture": "os.system"}, "known names"),
     ({"classes": 10**9}, "classifier/bias of shape"),
     ({"classes": "3"}, "`classes` must be an integer"),
@@ -317,7 +317,7 @@ RECORDS = [
     ({"std": [0.0]}, "std"),
     ({"std": [10**400]}, "`std` must be a finite number"),
     ({"class_names": ["a"]}, "1 names of 3 classes"),
-    ({"class_names": ["a", "b", "x" * 1000]}, "short word"),
+    ({"class_names": ["a", "b", "x" * 1000]}, "short string"),
     ({"options": {"num_blocks": 10**6}}, "more than the file has tensors"),
     ({"options": {"num_blocks": [1, 10**6, 1]}}, "more than the file has tensors"),
     ({"options": {"filters": [10**6] * 3}}, "more than the file has tensors"),
@@ -325,8 +325,8 @@ RECORDS = [
     ({"options": {"no_such_option": 1}}, "no_such_option"),
     ({"options": [1]}, "no record of a model"),
     ({"options": {"operator_options": {"kernel_initializer": {"class_name": "Lambda"}}}},
-     "short word"),
-    ({"options": {"operator_options": {"a": [["Lambda"]]}}}, "short word"),
+     "short string"),
+    ({"options": {"operator_options": {"a": [["Lambda"]]}}}, "short string"),
     ({"no_such_field": 1}, "no_such_field"),
 ]  # fmt: skip
 

@@ -123,7 +123,7 @@ def test_unreadable_files(file, tmp_path):
 
 
 def test_weights_of_another_family(file):
-    message = "holds weights of PDEPreActResNet20; DecomposedPreActResNet20 cannot take them"
+    message = "holds weights of PDEPreActResNet20, not of DecomposedPreActResNet20"
     with pytest.raises(keras_pdenets.WeightsError, match=message):
         keras_pdenets.DecomposedPreActResNet20(weights=file)
     model = _model("decomposed_preact_resnet20")

@@ -1,6 +1,6 @@
-"""The public builders: one for each row of `presets.ARCHITECTURES`; any net by its weights.
+"""The public builders, one for each row of `presets.ARCHITECTURES`, and `load_model`.
 
-The package has every name of this file that has no underscore.
+The package exports every name of this file without a leading underscore.
 """
 
 from keras_pdenets.applications.building import application as _application

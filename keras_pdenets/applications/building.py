@@ -1,4 +1,4 @@
-"""What every public builder does: bind its arguments, build the net, load its weights."""
+"""The work of every public builder: bind arguments, build the net, load its weights."""
 
 import difflib
 import functools
@@ -23,7 +23,7 @@ from keras_pdenets.utils.checks import check_flag
 
 _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
-_NO_CHECKPOINT = "the default: refused, as this architecture has no checkpoint yet"
+_NO_CHECKPOINT = "the default: an error, as this architecture has no checkpoint yet"
 
 
 def application(signature: Callable[_P, Any], name: str) -> Callable[_P, Any]:
@@ -55,22 +55,22 @@ def load_model(
     local_files_only: bool = False,
     **options: Any,
 ) -> keras.Model:
-    """The net that weights belong to, built by the builder that they name, with these weights.
+    """Build the net that weights belong to, and load them.
 
     Args:
         weights: Name of a preset, `"hf://organisation/repo[@revision]"`, a safetensors file or a
             folder with `model.safetensors`.
         revision: Revision of a `hf://` repository.
         cache_dir: Folder of the Hub's cache.
-        local_files_only: Do not ask the network.
-        **options: Other arguments of the builder, such as `classes` or `include_top`, by name.
+        local_files_only: Do not access the network.
+        **options: Other arguments of the builder, such as `classes` or `include_top`.
 
     Returns:
         A functional `keras.Model`.
 
     Raises:
         TypeError: If the builder has no such argument.
-        ValueError: If there is no such preset, or an argument is out of range.
+        ValueError: If the preset does not exist, or an argument is out of range.
         WeightsError: If the weights cannot be obtained or do not fit.
 
     Example:
@@ -83,7 +83,7 @@ def load_model(
 
 
 def load_from(source: WeightsSource, **options: Any) -> keras.Model:
-    """The net that the weights of a source belong to, as `load_model` builds it."""
+    """Build the net that the weights of a source belong to, as `load_model` does."""
     with source.resolve() as file:
         row = read_checkpoint(file).row
         signature = inspect.signature(row.family.signature)
@@ -98,7 +98,7 @@ def _build_from(
     local_files_only: bool,
     **arguments: Any,
 ) -> keras.Model:
-    """Build the model of a row, with the weights that an argument names."""
+    """Build the model of a row with the weights that `weights` names."""
     check_flag("include_preprocessing", arguments["include_preprocessing"])
     if weights is None:
         check_access(revision, cache_dir, local_files_only)
@@ -138,7 +138,7 @@ def _build(
     local_files_only: bool = False,
     **config_options: Any,
 ) -> keras.Model:
-    """Build the model of a row, then load an open weight file."""
+    """Build the model of a row, then load the weight file."""
     include_preprocessing = check_flag("include_preprocessing", include_preprocessing)
     config_options = {k: v for k, v in config_options.items() if not _is_unset(k, v)}
     checkpoint = None if file is None else _checkpoint_for(row, file, config_options)
@@ -180,7 +180,7 @@ def _build(
 def _bind(
     builder: str, signature: inspect.Signature, args: Any, kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call; an error names the builder and the nearest argument."""
+    """The bound arguments of a call; errors name the builder and the nearest argument."""
     for name in kwargs:
         if name not in signature.parameters:
             near = difflib.get_close_matches(name, signature.parameters, n=1, cutoff=0.0)
@@ -194,14 +194,14 @@ def _bind(
         positional = [key for key, parameter in signature.parameters.items()
                       if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]  # fmt: skip
         raise TypeError(
-            f"{builder}(): {error}; without their names it takes {', '.join(positional)}"
+            f"{builder}(): {error}; its positional arguments are {', '.join(positional)}"
         ) from None
     bound.apply_defaults()
     return bound.arguments
 
 
 def _documented(name: str, text: str) -> str:
-    """One argument's entry of a docstring."""
+    """The entry of one argument in a docstring."""
     return textwrap.fill(
         f"{name}: {text}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8,
         break_long_words=False, break_on_hyphens=False,
@@ -209,8 +209,8 @@ def _documented(name: str, text: str) -> str:
 
 
 def _is_unset(option: str, value: Any) -> bool:
-    """Whether a family's option is left to the row or the checkpoint."""
-    # None is a choice for these two.
+    """Whether an option of the family is left to the row or the checkpoint."""
+    # None is a valid value of these two.
     if option in ("activation", "promote"):
         return isinstance(value, str) and value == "default"
     return value is None
@@ -219,15 +219,15 @@ def _is_unset(option: str, value: Any) -> bool:
 def _checkpoint_for(
     row: Architecture, file: WeightFile, config_options: dict[str, Any]
 ) -> Checkpoint:
-    """The header of a weight file, if it belongs to this row and to the options given."""
+    """The record of a weight file, if it fits this row and the given options."""
     checkpoint = read_checkpoint(file)
     if checkpoint.architecture != row.name:
         other = checkpoint.row.builder
-        raise WeightsError(f"{file.path} holds weights of {other}; {row.builder} cannot take them.")
+        raise WeightsError(f"{file.path} holds weights of {other}, not of {row.builder}.")
     trained = row.config(checkpoint.options)
     wanted = row.config({**checkpoint.options, **config_options})
     for key, value in config_options.items():
-        # How a net is trained is no part of a checkpoint.
+        # Options of training are not part of a checkpoint.
         if key not in TRAINING_ONLY and getattr(wanted, key) != getattr(trained, key):
             raise ValueError(
                 f"`{key}` must be {getattr(trained, key)!r}, as the checkpoint was trained with; "

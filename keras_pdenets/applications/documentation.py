@@ -1,37 +1,38 @@
-"""What every public builder says, whatever its family."""
+"""The docstring of the public builders."""
 
 DOCUMENTATION = """{builder}: {reference}.
 
-{count:,} trainable parameters (small stem, 3 input channels, 10 classes). The arguments are those
-of `keras.applications`, in its order; images have pixels 0-255.
+{count:,} trainable parameters (small stem, 3 input channels, 10 classes). The arguments follow
+`keras.applications`, in the same order; images have pixels 0-255.
 
 Args:
     include_top: Whether to end in global pooling and a classifier.
-    weights: `"hub"` ({hub}), a name out of
+    weights: `"hub"` ({hub}), a name in
         `list_presets()`, `"hf://organisation/repo[@revision]"`, a safetensors file or a folder with
-        `model.safetensors`, or None for random weights. Random for None only.
+        `model.safetensors`, or None for random weights. Weights are random for None only.
     input_tensor: Symbolic tensor to use as the input.
-    input_shape: Shape of an image in the order of `data_format`; sides may be None. Default: the
-        checkpoint's, or ({side}, {side}, 3). Pretrained stems adapt to the number of channels.
+    input_shape: Shape of an image in the order of `data_format`; height and width may be None.
+        Default: the checkpoint's, or ({side}, {side}, 3). Pretrained stems are adapted to the
+        number of channels.
     pooling: Without top: None, `"avg"` or `"max"`.
     classes: Number of classes; None: the checkpoint's, or 1000. With weights and another number
-        the classifier is new, and one line of the log says so.
+        the classifier is new, and a line in the log says so.
     classifier_activation: Activation of the classifier; None gives logits.
-    name: Name of the model, or None for the architecture's; it selects nothing.
-    include_preprocessing: Whether the model normalises pixels itself, as the checkpoint says.
-        Keras' own `.weights.h5` files hold weights only: load them into a model that was built
-        with the same checkpoint; `verify` sees a difference.
+    name: Name of the model, or None for that of the architecture.
+    include_preprocessing: Whether the model normalises pixels itself, with mean and standard
+        deviation of the checkpoint. Keras' `.weights.h5` files do not hold these: load such a file
+        into a model built with the same checkpoint; `verify` detects a difference.
 {options}
-    dropout: Rate before the classifier.
+    dropout: Dropout rate before the classifier.
     data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
     dtype: Keras dtype policy, such as `"mixed_bfloat16"`; the head stays in float32.
     revision: Revision of a `hf://` repository.
     cache_dir: Folder of the Hub's cache.
-    local_files_only: Do not ask the network.
+    local_files_only: Do not access the network.
 
 Returns:
-    A functional `keras.Model`. A `.keras` file of it opens after `import keras_pdenets`; one of its
-    folded net (`transforms.fold`) needs nothing.
+    A functional `keras.Model`. Loading it from a `.keras` file requires `import keras_pdenets`;
+    its folded net (`transforms.fold`) does not.
 
 Raises:
     ValueError: If an argument is out of range or contradicts the checkpoint.

@@ -1,1 +1,1 @@
-"""Residual blocks, made out of parts that the caller passes in."""
+"""Residual blocks, built from a layer factory that the caller passes."""

@@ -1,4 +1,4 @@
-"""An activation of a layer as a chain of flow steps."""
+"""An activation as a chain of flow steps."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.utils.checks import check_choice, check_number
 
 METHODS = ("inverse", "carry")
-# Slope beyond the ends, lower end, upper end.
+# Slope beyond the ends, lower end and upper end.
 CLIPPED = {
     "relu": (0.0, 0.0, None),
     "leaky_relu": (0.2, 0.0, None),
@@ -17,7 +17,7 @@ CLIPPED = {
     "hard_tanh": (0.0, -1.0, 1.0),
 }
 FLOWING = (*CLIPPED, *SMOOTH_ACTIVATIONS)
-# Where the search for a stable number of steps ends.
+# End of the search for a stable number of steps.
 _LONGEST = 1000
 
 
@@ -25,21 +25,22 @@ def flow_steps(
     activation, steps, name, time="linear", method="inverse", promote=None, max_step=None,
     slope=None, data_format=None, dtype=None, paper=False,
 ):  # fmt: skip
-    """The layers whose chain is an activation.
+    """The layers that compose to an activation.
 
     Args:
         activation: Name of an activation, or with `method="carry"` any function.
         steps: Number of layers.
-        name: Beginning of their names.
+        name: Prefix of their names.
         time: Key of `operators.flows.TIMES`.
         method: `"inverse"` or `"carry"`.
         promote: As in `ClipFlowStep`; not with `"carry"`.
         max_step: Largest Lipschitz constant of a step's residual, in (0, 1): the steps are
-            invertible, and a ReLU leaks (1 - max_step) ** steps. ReLU and its kin only.
+            invertible, and a ReLU becomes leaky with slope (1 - max_step) ** steps. Only for
+            piecewise linear activations.
         slope: Negative slope of a leaky ReLU, or None: Keras' 0.2.
-        data_format: Where the channels are, for `promote`.
+        data_format: Order of the axes, for `promote`.
         dtype: Dtype policy of the layers.
-        paper: Take the increments of equation 58 as they stand (`operators.flows.increments`).
+        paper: Use the increments of equation 58 as printed (`operators.flows.increments`).
 
     Returns:
         List of layers; those of `"carry"` take the list [pre-activation, y].
@@ -53,9 +54,11 @@ def flow_steps(
     check_choice("method", method, METHODS)
     if method == "carry":
         if promote is not None or max_step is not None:
-            raise ValueError("`promote` and `max_step` need the inverse, not the carried value.")
+            raise ValueError(
+                "`promote` and `max_step` require method='inverse'. Received: method='carry'"
+            )
         if paper:
-            raise ValueError("`paper` needs the inverse: a carried flow has no increments.")
+            raise ValueError("`paper` requires method='inverse'. Received: method='carry'")
         rights = np.minimum(left + step, 1.0)
         return [
             CarryFlowStep(activation, float(h), slope, name=n, dtype=dtype)
@@ -76,8 +79,8 @@ def flow_steps(
         )
     if activation not in SMOOTH_ACTIVATIONS:
         raise ValueError(
-            f"`activation` has no flow that can be inverted: {activation!r}. Known are "
-            f"{', '.join(FLOWING)}; method 'carry' takes any."
+            f"`activation` must be one of {', '.join(FLOWING)}, whose flows are invertible; "
+            f"method='carry' takes any. Received: activation={activation!r}"
         )
     if paper:
         _paper_rates(time, steps, 0.0)
@@ -89,7 +92,7 @@ def flow_steps(
 
 
 def _paper_rates(time, steps, slope):
-    r"""Rates $\Delta h (1 - s) / (1 - h (1 - s))$ of equation 58, if no step more than mirrors."""
+    r"""Rates $\Delta h (1 - s) / (1 - h (1 - s))$ of equation 58; None if a rate exceeds 2."""
 
     def rates(count):
         left, step = increments(time, count, paper=True)
@@ -102,16 +105,16 @@ def _paper_rates(time, steps, slope):
     stable = next((n for n in range(steps, _LONGEST) if rates(n) is not None), None)
     wanted = f"at least {stable}" if stable else f"no number up to {_LONGEST}"
     raise ValueError(
-        f"`steps` must be {wanted} for the paper's increments with time={time!r}: fewer overshoot "
-        f"by more than they correct. Received: steps={steps}"
+        f"`steps` must be {wanted} for the paper's increments with time={time!r}: fewer steps are "
+        f"unstable. Received: steps={steps}"
     )
 
 
 def _rates(left, slope, max_step):
-    """Rates of the closed form; the last one ends at the slope exactly."""
+    """Rates in closed form; the last step ends exactly at the slope."""
     if max_step is not None:
         check_number("max_step", max_step, "in (0, 1)", lambda bound: 0 < bound < 1)
-        # Equal factors: as far as they lead in so many steps.
+        # Equal rates, up to the slope if there are enough steps.
         return [min(max_step, 1 - slope ** (1 / len(left)))] * len(left)
     remaining = 1 - left * (1 - slope)
     after = np.append(remaining[1:], slope)

@@ -1,4 +1,4 @@
-"""The block of a hyperbolic net: one time step of a quasi-linear system."""
+"""The block of a hyperbolic net: a time step of a quasi-linear system."""
 
 from keras_pdenets.layers import Hardball, HardTanh, QuasiLinear2D, Softball
 from keras_pdenets.layers.images import channel_axis
@@ -20,8 +20,8 @@ def hyperbolic_block(parts, x, filters, strides, name, product, norm, project, a
         strides: Step of the output grid, in pixels.
         name: Prefix of the layers' names.
         product: Arguments of `QuasiLinear2D`.
-        norm: End of the residual branch, one of `NORMS`; it starts at gain 0.
-        project: Whether the shortcut S is a 1x1 convolution where the shape stays.
+        norm: Norm at the end of the residual branch, one of `NORMS`, with initial gain 0.
+        project: Whether the shortcut S is a 1x1 convolution even if the shape stays the same.
         activation: One of `ACTIVATIONS`, or None.
     """
     y = QuasiLinear2D(
@@ -32,7 +32,7 @@ def hyperbolic_block(parts, x, filters, strides, name, product, norm, project, a
         name=f"{name}_product",
         **product,
     )(x)
-    # The paper's Eq. (5) has no mixing matrix, and its counts no norm at the end.
+    # The paper's Eq. (5) has no mixing matrix, and its parameter counts no norm at the end.
     if product["equation"] != 5:
         y = _end(parts, y, norm, 0.0, f"{name}_norm")
     if project or strides > 1 or parts.channels(x) != filters:

@@ -1,4 +1,4 @@
-"""What can stand for a 3x3 convolution inside a net: one row for each operator."""
+"""The table of operators that can replace a 3x3 convolution in a net."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from keras_pdenets.layers.polynomial_conv import PolynomialConv2D
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of nets. A new one is a layer (see `layers.bordered_conv`) and a row.
+    """An operator. A new one takes a layer (see `layers.bordered_conv`) and a row of the table.
 
     Args:
         name: Value of a config's `operator`.
         layer: Its Keras layer.
-        options: What `operator_options` may hold, arguments of the layer, with their documentation.
-        parameters: Trainable parameters without bias, of channels in and filters out.
-        prefix: Beginning of the names of its builders, which `applications` lists; None: it has
-            none, and is reached by the `operator` of a config.
-        reference: Where it comes from, None for the plain convolution.
-        coefficients: Names of weights that are no kernels, but what kernels are products of: they
-            decay where a recipe says so.
+        options: Arguments of the layer allowed in `operator_options`, with their documentation.
+        parameters: Number of trainable parameters without bias, from input channels and filters.
+        prefix: Prefix of the names of its builders, which `applications` lists; None: it has no
+            builders, only the `operator` of a config.
+        reference: Its source; None for the plain convolution.
+        coefficients: Names of weights that are not kernels, but factors of kernels: they decay only
+            if a recipe says so.
     """
 
     name: str
@@ -42,10 +42,10 @@ OPERATORS = {
     row.name: row
     for row in (
         Operator(
-            # Keras' own, unless an option asks for more than that can do.
+            # Keras' `Conv2D`, unless an option is set.
             "conv",
             partial(PolynomialConv2D, degree=0),
-            {**_BOUNDARY, "degree": "0, or 1 for weights that change from place to place"},
+            {**_BOUNDARY, "degree": "0, or 1 for weights that depend on the position"},
             lambda channels, filters: 9 * channels * filters,
             "",
         ),
@@ -54,7 +54,7 @@ OPERATORS = {
             PDEConv2D,
             {
                 **_BOUNDARY,
-                "normalize": "true derivatives in place of the printed stencils",
+                "normalize": "true derivatives instead of the printed stencils",
                 "form": '`"linear"`: six free factors, or `"quadratic"`: Eq. (44)',
                 "terms": "which stencils, for free factors",
             },
@@ -76,7 +76,7 @@ OPERATORS = {
 
 
 def options_documented():
-    """The documentation of all operators' options, in one sentence."""
+    """The documentation of the options of all operators."""
     return (
         "Arguments of the 3x3 operator's layer. "
         + "; ".join(

@@ -1,4 +1,4 @@
-"""The layers a block is made of: one place for operator, axis order, precision and names."""
+"""The layer factory of blocks: operator, order of the axes, precision and names."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,26 +13,27 @@ from keras_pdenets.utils.checks import check_choice
 
 
 def he_normal():
-    """He's initial values, of a whole normal distribution as in arXiv 1502.01852.
+    """He's initialiser with an untruncated normal distribution, as in arXiv 1502.01852.
 
-    Keras' `he_normal` cuts off its tails, which takes torch ten times as long: two thirds of the
-    time in which a ResNet101 is built. A new one for each layer: one called twice repeats its draw.
+    Keras' `he_normal` is truncated, which takes ten times as long on torch: two thirds of the time
+    to build a ResNet101. Each layer needs a new one: an initialiser called twice repeats its
+    values.
     """
     return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Makes and applies the layers of a net.
+    """Creates and applies the layers of a net.
 
     Args:
-        operator: What stands for a 3x3 convolution inside a residual branch: one of `OPERATORS`.
+        operator: What replaces a 3x3 convolution in a residual branch: a key of `OPERATORS`.
         operator_options: Arguments of the operator's layer, such as `boundary`.
         data_format: Order of the axes.
-        dtype: Precision: a Keras dtype policy or its name.
+        dtype: A Keras dtype policy or its name.
         steps: Residual steps of every ReLU, or None for the ReLU itself.
         promote: Weights of every step (see `layers.ClipFlowStep`).
-        norms: Whether there are batch norms; without them convolutions have biases.
+        norms: Whether to use batch norms; without them convolutions have biases.
     """
 
     operator: str = "conv"
@@ -44,7 +45,7 @@ class Parts:
     norms: bool = True
 
     def __post_init__(self):
-        """Refuse an operator that does not exist, or options it does not have."""
+        """Check the operator and the names of its options."""
         check_choice("operator", self.operator, OPERATORS)
         known = OPERATORS[self.operator].options
         if set(self.operator_options) - set(known):
@@ -54,7 +55,7 @@ class Parts:
             )
 
     def conv(self, x, filters, kernel_size, strides, name, zero=False):
-        """Dense convolution, padded alike on every backend; it may start at zero."""
+        """Dense convolution with the same padding on every backend; it may start at zero."""
         if strides > 1 and kernel_size > 1:
             x = self.pad(x, kernel_size // 2, f"{name}_pad")
         return keras.layers.Conv2D(
@@ -82,22 +83,22 @@ class Parts:
             name=name,
             **self.operator_options,
         )(x)
-        # Zero is a dead point of products of coefficients: a gain starts there in their place.
+        # At zero, products of coefficients have no gradient: a gain starts there instead.
         return self.gain(y, 0.0, f"{name}_gain") if zero else y
 
     def gain(self, x, initial, name, normalize=False):
-        """One trainable number times `x`, which may be normalised first."""
+        """A trainable scalar times `x`, which may be normalised first."""
         axis = channel_axis(self.data_format)
         return ScalarGain(normalize, initial, axis=axis, dtype=self.dtype, name=name)(x)
 
     def pad(self, x, width, name):
-        """Zeros around the images."""
+        """Zero padding."""
         return keras.layers.ZeroPadding2D(
             width, data_format=self.data_format, dtype=self.dtype, name=name
         )(x)
 
     def norm(self, x, name, gain=1.0):
-        """Batch norm with the constants of the reference ResNets, not those of Keras."""
+        """Batch norm with the constants of the reference ResNets, not Keras' defaults."""
         if not self.norms:
             return x
         return keras.layers.BatchNormalization(
@@ -119,7 +120,7 @@ class Parts:
         return x
 
     def pool(self, x, name):
-        """Maximum over 2x2 pixels; what is left over at the border is a patch of its own."""
+        """2x2 max-pooling; the remainder at the border is a window of its own."""
         return keras.layers.MaxPooling2D(
             2, 2, "same", data_format=self.data_format, dtype=self.dtype, name=name
         )(x)
@@ -133,7 +134,7 @@ class Parts:
         return keras.layers.Rescaling(factor, dtype=self.dtype, name=name)(x)
 
     def drop(self, x, rate, name):
-        """In training 0 for that share of the examples, and more of it for the others."""
+        """Stochastic depth: in training 0 for that share of the examples, the rest scaled up."""
         return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), dtype=self.dtype, name=name)(
             x
         )

@@ -1,4 +1,4 @@
-"""Residual blocks: a shortcut plus one step of x' = F(x), explicit Euler's by default."""
+"""Residual blocks: a shortcut plus one step of x' = F(x), by default of explicit Euler."""
 
 
 def basic_block(parts, x, filters, strides, name, step):
@@ -33,7 +33,7 @@ def bottleneck_block(parts, x, filters, strides, name, step):
 def _join(parts, x, branch, width, strides, name, step):
     """Add the step to the shortcut, projected where the shape changes, and apply ReLU."""
     if strides > 1 or parts.channels(x) != width:
-        # Where x changes its space there is no differential equation.
+        # Between different spaces there is no differential equation.
         y = step.euler(parts, branch(parts, x), name)
         x = parts.conv(x, width, 1, strides, f"{name}_shortcut_conv")
         x = parts.norm(x, f"{name}_shortcut_bn")

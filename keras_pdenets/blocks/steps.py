@@ -1,4 +1,4 @@
-"""How a residual block goes from x to the next x: one step of x' = F(x)."""
+"""The step of a residual block: one step of x' = F(x)."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,7 @@ BLOCK_SCHEMES = (*(name for name, row in SCHEMES.items() if row.explicit), "back
 
 @dataclass(frozen=True)
 class Step:
-    """The step of a block, the same before training and for good.
+    """The step of a block.
 
     Args:
         zero: Whether the branch F starts at zero, so that the untrained block is its shortcut.
@@ -34,12 +34,12 @@ class Step:
         return 0.0 if self.zero else 1.0
 
     def increment(self, parts, x, branch, name):
-        """What a block whose shortcut is the identity adds to it.
+        """The increment of a block whose shortcut is the identity.
 
         Args:
             parts: Layer factory.
             x: Input of the block.
-            branch: Function of a layer factory and a tensor that makes the layers of F.
+            branch: Function of a layer factory and a tensor that applies F.
             name: Name of the block.
         """
         h = 1.0 if self.step_size is None else self.step_size
@@ -57,7 +57,7 @@ class Step:
         return self.euler(parts, branch(parts, x), name)
 
     def euler(self, parts, y, name):
-        """The residual y times the step size, under any shortcut."""
+        """The residual y times the step size, for any shortcut."""
         if self.step_size is not None:
             y = parts.scale(y, self.step_size, f"{name}_step")
         return self._dropped(parts, y, name)
@@ -67,7 +67,7 @@ class Step:
 
 
 def _wide(parts):
-    """For a branch inside an equation, which half precision cannot tell from a solved one."""
+    """The factory for an implicit step, whose equation half precision cannot solve."""
     double = keras.dtype_policies.get(parts.dtype).compute_dtype == "float64"
     return replace(parts, norms=False, dtype="float64" if double else "float32")
 
@@ -80,10 +80,10 @@ def _as_model(parts, x, branch, name):
 
 
 def _runge_kutta(parts, x, model, name, scheme, h):
-    """Weighted sum of the slopes at all stages; the layers of the model are shared by these."""
+    """Weighted sum of the slopes at all nodes, which share the layers of the model."""
     slopes = [model(x)]
     for stage, node in enumerate(scheme.nodes, 1):
-        # Minus a negative: a sum with x would look like a residual block of its own.
+        # Subtraction of a negative: a sum with x would look like another residual block.
         back = parts.scale(slopes[-1], -h * node, f"{name}_back{stage}")
         place = keras.layers.Subtract(dtype=parts.dtype, name=f"{name}_place{stage}")([x, back])
         slopes.append(model(place))

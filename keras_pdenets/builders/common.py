@@ -1,4 +1,4 @@
-"""What every family shares: the options of a model, its input, its preprocessing and its head."""
+"""Shared by all families: the options of a model, its input, preprocessing and head."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from keras_pdenets.utils.checks import (
 
 _MANY_CHANNELS = 16  # more than images have
 _MOST_BLOCKS = 10_000
-_MOST = 2**31 - 1  # of the sizes of a tensor
+_MOST = 2**31 - 1  # size of a tensor
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Preprocessing:
     """Normalisation of pixels: (pixel - mean) / std, in the range 0-255.
 
     Args:
-        mean: One number for each channel, or one for all.
+        mean: One number per channel, or one for all.
         std: Likewise; positive.
     """
 
@@ -37,7 +37,7 @@ class Preprocessing:
     std: tuple[float, ...] = (127.5,)
 
     def for_channels(self, channels):
-        """The same for another number of channels: repeated in turn, averaged for one."""
+        """Mean and std for another number of channels: repeated cyclically, or averaged."""
         return tuple(_spread(values, channels) for values in (self.mean, self.std))
 
 
@@ -48,18 +48,18 @@ def _spread(values, channels):
 
 
 def _known(name, value, find):
-    """What Keras finds for a value, or ValueError that names the argument."""
+    """The object that Keras resolves a value to, or a ValueError that names the argument."""
     try:
         return find(value)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"`{name}` must be what Keras takes there. Received: {name}={value!r} ({error})"
+            f"`{name}` must be a value that Keras accepts. Received: {name}={value!r} ({error})"
         ) from error
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The options that every model has, whatever its family (see `applications`)."""
+    """The options of models of all families (see `applications`)."""
 
     input_shape: tuple[int | None, ...] | None  # None: that of the input tensor
     name: str
@@ -74,10 +74,10 @@ class ModelOptions:
     dtype: Any = None
 
     def __post_init__(self):
-        """Check every option; the message names it and what was received."""
+        """Check every option."""
         object.__setattr__(self, "data_format", check_data_format(self.data_format))
         object.__setattr__(self, "dtype", _known("dtype", self.dtype, keras.dtype_policies.get))
-        # Checked as text or function: a net's record keeps it as it was given.
+        # Only checked, not converted.
         _known("classifier_activation", self.classifier_activation, keras.activations.get)
         object.__setattr__(self, "classes", check_integer("classes", self.classes, 1, _MOST))
         object.__setattr__(self, "include_top", check_flag("include_top", self.include_top))
@@ -87,7 +87,7 @@ class ModelOptions:
         object.__setattr__(self, "dropout", dropout)
         named = self.name is None or (isinstance(self.name, str) and self.name)
         if not named or "/" in (self.name or ""):
-            raise ValueError(f"`name` must be a text without a slash. Received: name={self.name!r}")
+            raise ValueError(f"`name` must be text without a slash. Received: name={self.name!r}")
         self._check_shape()
 
     def _check_shape(self):
@@ -110,20 +110,20 @@ class ModelOptions:
             if self.channels is not None:
                 return self._warn_of_the_order()
         raise ValueError(
-            "`input_shape` must be three positive integers, in the order of "
-            f"`data_format={self.data_format!r}`; the two sides may be None. "
+            "`input_shape` must be three positive integers in the order of "
+            f"data_format={self.data_format!r}; height and width may be None. "
             f"Received: input_shape={self.input_shape}"
         )
 
     def _warn_of_the_order(self):
-        """Warn of a shape that looks as if it were in the other order of the axes."""
+        """Warn of a shape that seems to have the other order of the axes."""
         sides = self.sides
         if self.channels > _MANY_CHANNELS and not {1, 3}.isdisjoint(sides):
             other = "channels_last" if self.data_format == "channels_first" else "channels_first"
             warnings.warn(
                 f"`input_shape={self.input_shape}` means images of {sides[0]} x {sides[1]} pixels "
-                f"and {self.channels} channels, as data_format={self.data_format!r}. If they are "
-                f"in the other order, turn them, or give data_format={other!r}.",
+                f"and {self.channels} channels, because of data_format={self.data_format!r}. For "
+                f"the other order, reorder the axes or use data_format={other!r}.",
                 stacklevel=4,
             )
 
@@ -144,7 +144,7 @@ def make_input(options):
     if options.input_tensor is None:
         inputs = images = keras.Input(options.input_shape, name="image")
     else:
-        # The tensor may come out of the user's own layers: they stay in the model.
+        # The tensor may be an output of the user's own layers: they become part of the model.
         images = options.input_tensor
         sources = keras.utils.get_source_inputs(images)
         inputs = sources[0] if len(sources) == 1 else sources
@@ -155,7 +155,7 @@ def make_input(options):
         axis=channel_axis(options.data_format),
         mean=mean,
         variance=[s * s for s in std],
-        # 8 bits of mantissa do not hold 256 grey levels.
+        # bfloat16 cannot represent 256 grey levels.
         dtype="float32" if options.dtype.compute_dtype != "float64" else "float64",
         name="preprocessing",
     )(images)
@@ -173,7 +173,7 @@ def make_parts(config, options):
 
 
 def make_head(options, x):
-    """Global pooling, dropout and classifier, as the options say."""
+    """Global pooling, dropout and classifier, depending on the options."""
     layout = {"data_format": options.data_format, "dtype": options.dtype}
     if options.include_top or options.pooling == "avg":
         x = keras.layers.GlobalAveragePooling2D(name="pool", **layout)(x)
@@ -186,14 +186,14 @@ def make_head(options, x):
     return keras.layers.Dense(
         options.classes,
         activation=options.classifier_activation,
-        # Softmax and loss lose too much in half precision.
+        # Softmax and loss need more than half precision.
         dtype="float32" if options.dtype.compute_dtype != "float64" else "float64",
         name="classifier",
     )(x)
 
 
 def make_model(config, options, inputs, x):
-    """The model from `inputs` to the head on `x`, its blocks computed twice if the config says so.
+    """The model from `inputs` to the head on `x`, with gradient checkpointing if configured.
 
     Raises:
         ValueError: If the field `remat` of the config is not valid.
@@ -203,14 +203,14 @@ def make_model(config, options, inputs, x):
 
 
 def check_depth(num_blocks, sections, name="num_blocks"):
-    """Return `num_blocks` as one positive integer for each of `sections` sections."""
+    """Return `num_blocks` as a tuple of `sections` positive integers."""
     if as_integer(num_blocks) is not None:
         return (check_integer(name, num_blocks, 1, _MOST_BLOCKS),) * sections
     iterable = isinstance(num_blocks, Iterable) and not isinstance(num_blocks, str | bytes)
     numbers = list(num_blocks) if iterable else []
     if len(numbers) != sections:
         raise ValueError(
-            f"`{name}` must be one integer or {sections}, one for each section. "
+            f"`{name}` must be one integer, or {sections} of them, one for each section. "
             f"Received: {name}={num_blocks}"
         )
     return tuple(check_integer(name, number, 1, _MOST_BLOCKS) for number in numbers)

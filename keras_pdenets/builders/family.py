@@ -1,8 +1,8 @@
-"""What a family of nets is: its config, the function that builds it, the signature of its builders.
+"""A family of nets: its config, the function that builds it, the signature of its builders.
 
-A public builder is a row of the table with the signature of its family: type checkers and
-`inspect.signature` read it there. `None` (`"default"` where None is an answer) leaves an option of
-the family as the row or the checkpoint has it.
+A public builder is a row of the table with the signature of its family, for type checkers and
+`inspect.signature`. `None` (`"default"` where None is a valid value) means the value of the row or
+of the checkpoint.
 """
 
 import os
@@ -25,14 +25,14 @@ OPERATOR_OPTIONS = {"operator_options": options_documented()}
 
 @dataclass(frozen=True)
 class Family:
-    """One family of nets, at the end of the file that builds it.
+    """One family of nets, defined at the end of the file that builds it.
 
     Args:
-        name: Its name, which stands on the cards of its checkpoints.
-        config: Its frozen dataclass of architecture arguments; its `blocks` says how many blocks a
-            net has, its `depth` how many layers in sequence.
+        name: Its name, which the cards of its checkpoints show.
+        config: Its frozen dataclass of architecture arguments; `blocks` is the number of blocks,
+            `depth` the number of layers in sequence.
         build: Function of a config and `ModelOptions` that returns a `keras.Model`.
-        signature: A function without a body: the arguments of its public builders.
+        signature: Function without a body, with the arguments of its public builders.
         options: Fields of the config among these, with their documentation.
         operator_shapes: Function of a config: channels and filters of every 3x3 operator.
     """

@@ -1,4 +1,4 @@
-"""Hyperbolic nets of Liu et al. 2023: products in place of activations."""
+"""Hyperbolic nets of Liu et al. 2023: products instead of activations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +20,16 @@ _PRODUCT = ("equation", "multiplier", "shared_stencil", "boundary")
 OPTIONS = {
     "equation": 'Form of the product: 3 to 7 as in the paper, or the symmetric `"cp"` and '
     '`"full"` (see `layers.QuasiLinear2D`).',
-    "multiplier": "Hidden channels for an input channel: 4 or 6 in the paper.",
-    "shared_stencil": "Whether all channels have the same stencils; None: the equation's own.",
+    "multiplier": "Hidden channels per input channel; 4 or 6 in the paper.",
+    "shared_stencil": "Whether all channels share the stencils; None: the equation's default.",
     "activation": '`"softball"`, `"hardball"`, `"hardtanh"`, `"relu"` or None, after the sum; '
     '`"default"`: softball, or the checkpoint\'s.',
     "activation_at": 'Blocks that end in it: `"downsampling"` (those of stride 2, and the last), '
     '`"first"` (the first of each stage: clips the first stage too) or `"all"`.',
-    "block_norm": 'End of the residual branch, from gain 0: `"batch"` (default of the published '
-    'equations), `"rms"` (root mean square and one gain: keeps rotations; default of the '
-    'symmetric forms), `"scale"` (one gain: keeps every symmetry).',
+    "block_norm": 'Norm at the end of the residual branch, with initial gain 0: `"batch"` (default '
+    'of the published equations), `"rms"` (root mean square and a scalar gain: preserves '
+    'rotations; default of the symmetric forms), `"scale"` (a scalar gain: preserves every '
+    "symmetry).",
     "boundary": 'Values beyond the border: `"zero"`, `"replicate"`, `"reflect"`, `"periodic"`.',
     **family.STEM_OPTIONS,
     **REMAT_OPTIONS,
@@ -40,21 +41,21 @@ class HyperbolicResNetConfig:
     """Architecture of section 5.1, Liu et al. 2023, arXiv 2308.01621.
 
     The blocks have no bottleneck: the widths are those of `filters`. In the symmetric forms the
-    first block of every stage has a projection as its shortcut, so that the channels of every
-    stage can be mixed; in the published equations the first stage has none.
+    first block of every stage has a projection shortcut, so that the channels of every stage can be
+    mixed; in the published equations the first stage has none.
 
     Args:
         num_blocks: Number of blocks in each stage, or one number for all.
-        equation: See `OPTIONS`, also for what follows.
-        multiplier: Hidden channels for an input channel.
-        shared_stencil: Whether all channels have the same stencils.
+        equation: See `OPTIONS`, as for the following.
+        multiplier: Hidden channels per input channel.
+        shared_stencil: Whether all channels share the stencils.
         activation: Activation after the sum.
         activation_at: Blocks that end in it.
-        block_norm: End of the residual branch.
+        block_norm: Norm at the end of the residual branch.
         boundary: Values beyond the border.
         stem: First layers.
         filters: Width of each stage.
-        remat: Whether training computes every block twice, to keep its input only.
+        remat: Whether training uses gradient checkpointing of the blocks.
     """
 
     num_blocks: tuple[int, ...] | int
@@ -70,11 +71,11 @@ class HyperbolicResNetConfig:
     remat: bool = False
 
     def __post_init__(self):
-        """Check every argument; fill in what the equation decides."""
+        """Check every argument; set the defaults that depend on the equation."""
         object.__setattr__(self, "filters", tuple(self.filters))
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         shared = check_equation(self.equation, self.shared_stencil)
-        # NumPy's integers become Python's, which JSON can hold.
+        # NumPy's integers become Python's, for JSON.
         object.__setattr__(self, "equation", as_integer(self.equation) or self.equation)
         object.__setattr__(self, "shared_stencil", shared)
         if self.block_norm is None:
@@ -88,8 +89,8 @@ class HyperbolicResNetConfig:
         check_choice("block_norm", self.block_norm, NORMS)
         if self.equation == 5 and self.block_norm != "batch":
             raise ValueError(
-                "`block_norm` must be 'batch' (of the shortcuts) for equation=5: its blocks end in "
-                f"the product. Received: block_norm={self.block_norm!r}"
+                "`block_norm` must be 'batch' (of the shortcuts) for equation=5, whose blocks end "
+                f"in the product. Received: block_norm={self.block_norm!r}"
             )
 
     @property
@@ -167,7 +168,7 @@ def hyperbolic_resnet(
     cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
-    """Nets of products in place of activations."""
+    """Nets of products instead of activations."""
 
 
 HYPERBOLIC_RESNET = family.Family(

@@ -1,4 +1,4 @@
-"""Images for a net: their shape, and pixels in 0-1 where it takes 0-255, said once."""
+"""Checks of the images for a net: shape, and pixels in 0-1 where it expects 0-255."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def takes_pixels(model):
-    """Whether a net normalises pixels of 0-255 itself: a mean above 1 is subtracted inside."""
+    """Whether a net normalises pixels 0-255 itself: it subtracts a mean above 1."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             if takes_pixels(layer):
@@ -18,29 +18,29 @@ def takes_pixels(model):
 
 
 def warn_of_small_pixels(model, largest):
-    """Warn where images for a net that takes 0-255 have no pixel above 1.
+    """Warn if images for a net that expects pixels 0-255 have no pixel above 1.
 
     Args:
-        model: The net that the images are for; None: some net that normalises them.
+        model: The net that the images are for; None: any net that normalises them.
         largest: The largest pixel of the images, or the images.
     """
     largest = float(np.max(largest))
     if largest <= 1 and (model is None or takes_pixels(model)):
         name = "the net" if model is None else model.name
         warnings.warn(
-            f"No pixel of the images is above 1 (the largest is {largest:g}), and {name} "
-            "takes pixels of 0-255, which it normalises itself: multiply them by 255, or build the "
+            f"No pixel of the images is above 1 (the largest is {largest:g}), but {name} "
+            "expects pixels 0-255, which it normalises itself: multiply them by 255, or build the "
             "net with include_preprocessing=False.",
             stacklevel=3,
         )
 
 
 def check_images(flat, images, warn=True, name="images"):
-    """The images as the array that the model takes; pixels of 0-1 for 0-255 are warned of.
+    """The images as an array for the model; warns of pixels 0-1 instead of 0-255.
 
     Raises:
-        ValueError: If there is none, they are of another shape than the model's input, or hold
-            numbers that are not finite.
+        ValueError: If there are none, their shape is not that of the model's input, or they hold
+            NaN or infinite numbers.
     """
     images = np.asarray(images)
     wanted = tuple(flat.inputs[0].shape)[1:]
@@ -50,7 +50,7 @@ def check_images(flat, images, warn=True, name="images"):
         side not in (None, given) for side, given in zip(wanted, images.shape[1:], strict=True)
     ):
         raise ValueError(
-            f"`{name}` must be of shape {('n', *wanted)}, as the model takes them. "
+            f"`{name}` must be of shape {('n', *wanted)}, that of the model's input. "
             f"Received: shape {images.shape}"
         )
     if not len(images):

@@ -1,4 +1,4 @@
-"""Nets without shortcuts: the baselines of He et al. 2015 and VGG, and the same as flows."""
+"""Nets without shortcuts: the baselines of He et al. 2015 and VGG, and their refinements."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,9 @@ from keras_pdenets.utils.checks import check_choice, check_integer
 
 DOWNSAMPLINGS = ("stride", "pool")
 STEPS_OPTIONS = {
-    "steps": "Residual steps of every ReLU; None: the model's own.",
+    "steps": "Residual steps of every ReLU; None: the model's default.",
     "promote": 'Weights of every step: None, `"channel"`, `"depthwise"` or `"conv"` (see '
-    '`layers.ClipFlowStep`); `"default"`: the model\'s own.',
+    '`layers.ClipFlowStep`); `"default"`: the model\'s default.',
 }
 
 
@@ -25,9 +25,9 @@ class PlainNetConfig:
     """Architecture of a plain net: layers of a 3x3 operator, batch norm and ReLU.
 
     Args:
-        num_layers: Number of layers in each stage, the stem not counted.
+        num_layers: Number of layers in each stage, not counting the stem.
         downsampling: `"stride"` (the first layer of every stage but the first has stride 2, as in
-            He et al.) or `"pool"` (every stage ends in a maximum over 2x2 pixels, as in VGG).
+            He et al.) or `"pool"` (every stage ends in 2x2 max-pooling, as in VGG).
         steps: Residual steps of every ReLU, or None for the ReLU itself.
         promote: Weights of every step (see `layers.ClipFlowStep`).
         operator: `"conv"`, `"pde"` or `"decomposed"`.
@@ -58,13 +58,13 @@ class PlainNetConfig:
             object.__setattr__(self, "steps", check_integer("steps", self.steps, 1))
         elif self.promote is not None:
             raise ValueError(
-                "`promote` needs steps that it can give weights to. "
+                "`promote` must be None without `steps`, whose weights it selects. "
                 f"Received: promote={self.promote!r}, steps=None"
             )
 
     @property
     def blocks(self):
-        """Number of layers of the operator."""
+        """Number of layers with the operator."""
         return sum(self.num_layers)
 
     @property
@@ -135,7 +135,7 @@ def refined_plain_net(
     cache_dir: family.Folder = None,
     local_files_only: bool = False,
 ) -> keras.Model:
-    """Nets without shortcuts whose every ReLU is a flow of several steps."""
+    """Nets without shortcuts whose ReLUs are flows of several steps."""
 
 
 _OPTIONS = {**family.STEM_OPTIONS, **family.OPERATOR_OPTIONS}

@@ -18,8 +18,7 @@ class PreActResNetConfig(ResidualConfig):
     """Architecture of section 3, Hauser 2019, arXiv 1902.04106.
 
     Three sections of L blocks of two layers, a stem and a classifier: 6 L + 2 layers. A 1x1
-    convolution of stride 2 leads from a section to the next, so that every block's shortcut is
-    the identity.
+    convolution of stride 2 connects consecutive sections, so that every shortcut is the identity.
 
     Args:
         filters: Width of each section.

@@ -1,4 +1,4 @@
-"""Blocks that are computed twice, so that training keeps nothing but their inputs."""
+"""Gradient checkpointing of blocks: training stores only their inputs."""
 
 import functools
 
@@ -11,26 +11,27 @@ from keras_pdenets.graphs.names import parse
 from keras_pdenets.layers import BackwardEulerStep
 
 REMAT_OPTIONS = {
-    "remat": "Whether training computes every block a second time, on the way back, in place of "
-    "keeping what is inside: less memory, the same results, about a third more time."
+    "remat": "Whether training uses gradient checkpointing: blocks are computed again in the "
+    "backward pass, instead of storing their activations: less memory, the same results, about a "
+    "third more time."
 }
 
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class RematModel(keras.Model):
-    """A functional model that keeps only the inputs of its residual blocks for the gradients.
+    """A functional model with gradient checkpointing of its residual blocks.
 
     Chen et al. 2016, arXiv 1604.06174, with the blocks as segments. In training every block runs
-    under `keras.remat` as a pure function of its input and its variables; what batch norm makes of
-    its averages in the first pass is assigned, and the second pass has no effect. (`RematScope`
-    acts on single layers: it keeps the output of each, and state changes in both passes.)
+    under `keras.remat` as a pure function of its input and its variables; the batch norm averages
+    of the first pass are assigned, the second pass has no side effects. (`RematScope` acts on
+    single layers: it stores the output of each, and both passes change the state.)
 
-    Layers, names, variables and outputs are those of `keras.Model`. A `.keras` file keeps the kind
-    of model, and needs this package imported to be loaded; a model made of this one's tensors is
-    an ordinary one again. What is saved is up to the compiler: torch saves most; TensorFlow only
-    with `tf.config.optimizer.set_experimental_options({"dependency_optimization": False})`, which
-    `training.train` sets, since its graph optimizer else moves the second pass to the first; XLA
-    on a CPU merges both passes and saves nothing.
+    Layers, names, variables and outputs are those of `keras.Model`. A `.keras` file keeps the
+    class, so this package must be imported to load it; a model built from this one's tensors is an
+    ordinary one. The saving depends on the compiler: it is largest on torch; TensorFlow saves
+    memory only with `tf.config.optimizer.set_experimental_options({"dependency_optimization":
+    False})`, which `training.train` sets, since its graph optimizer otherwise moves the second pass
+    to the first; XLA on a CPU merges both passes and saves nothing.
 
     Args:
         inputs: As of `keras.Model`.
@@ -45,7 +46,7 @@ class RematModel(keras.Model):
     ('RematModel', 9)
     """
 
-    # The arguments of Functional, and no others: else Keras would not load it as a graph.
+    # Exactly the arguments of Functional, or Keras would not load it as a graph.
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._plan = _Plan(read_graph(self))
@@ -62,15 +63,15 @@ class RematModel(keras.Model):
 
 
 def model_class(model):
-    """Class of a model that is made again from another."""
+    """Class for a model rebuilt from another."""
     return RematModel if isinstance(model, RematModel) else keras.Model
 
 
 class _Plan:
-    """What training computes; a class of its own, as Keras and TensorFlow wrap a model's lists.
+    """The computation in training; a class, because Keras and TensorFlow wrap a model's lists.
 
     Args:
-        graph: The model's graph, in which each block becomes one call.
+        graph: The model's graph, of which each block becomes one call.
     """
 
     def __init__(self, graph):
@@ -79,7 +80,7 @@ class _Plan:
             place = parse(call.layer.name)
             groups.setdefault((place and place.block_name) or id(call), []).append(call)
         for key, group in groups.items():
-            # An implicit step keeps nothing but its ends; TensorFlow cannot differentiate in there.
+            # An implicit step stores only its ends, and TensorFlow cannot differentiate inside it.
             implicit = any(isinstance(call.layer, BackwardEulerStep) for call in group)
             if implicit or not isinstance(key, str):
                 calls += group
@@ -93,35 +94,35 @@ class _Plan:
 
 def _train(call, args, kwargs):
     """Outputs of a call in training."""
-    # Named: where torch computes a block again, it is not inside the model's own call.
+    # By name: torch recomputes a block outside of the model's own call.
     named = {"training": True} if takes_training(call.layer) else {}
     return call.layer(*args, **kwargs | named)
 
 
 def _run_twice(block, *inputs):
-    """Outputs of a block, which is computed again for the gradients."""
+    """Outputs of a block, which is recomputed in the backward pass."""
     found = dict.fromkeys(call.layer for call in block.calls)
     layers = [layer for layer in found if isinstance(layer, keras.layers.Layer)]
     weights = [v for layer in layers for v in layer.trainable_variables]
     state = [v for layer in layers for v in layer.non_trainable_variables]
-    # TensorFlow complains of integers among the arguments: states of random generators.
+    # TensorFlow warns of integers among the arguments: states of random generators.
     counts = [(v, ops.copy(v.value)) for v in state if not keras.backend.is_float_dtype(v.dtype)]
     floats = [v for v in state if keras.backend.is_float_dtype(v.dtype)]
     variables = weights + floats
 
-    # As values in, values out: a variable that is assigned in there would be assigned twice, and
-    # on JAX would hold a tracer that is gone.
+    # A pure function: a variable assigned inside would be assigned twice, and on JAX would hold a
+    # leaked tracer.
     def pure(*values):
         given, rest = values[: len(inputs)], values[len(inputs) :]
         state_mapping = [*zip(variables, rest, strict=True), *counts]
-        # Each layer rounds the values for itself, whatever the policy of the model is.
+        # Each layer casts the values itself, independently of the model's policy.
         with variables_as_they_are(), keras.StatelessScope(state_mapping) as scope:
             outputs = block(*given, make=_train)
         return (*outputs, *(scope.get_current_value(v) for v in state))
 
     with variables_as_they_are():
         values = [ops.convert_to_tensor(v.value) for v in weights]
-        # Copies of the state: torch refuses to compute again from what was assigned since.
+        # Copies of the state: torch does not recompute from variables assigned in between.
         values += [ops.copy(v.value) for v in floats]
     results = keras.remat(pure)(*inputs, *values)
     for variable, value in zip(state, results[len(block.outputs) :], strict=True):

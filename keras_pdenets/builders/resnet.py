@@ -1,4 +1,4 @@
-"""Post-activation residual nets of He et al. 2015, with the 3x3 operator of choice."""
+"""Post-activation residual nets of He et al. 2015, with a choice of the 3x3 operator."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,9 @@ from keras_pdenets.utils.checks import check_choice
 class ResNetConfig(ResidualConfig):
     """Architecture of a ResNet, a PDE-Net or a decomposed net.
 
-    Every 3x3 convolution of the residual branches becomes the `operator`: both of a basic block,
+    The `operator` replaces every 3x3 convolution of the residual branches: both of a basic block,
     the middle one of a bottleneck. Stem, 1x1 convolutions and classifier stay dense (Yin et al.
-    2019 leave this open; the accuracies they print fit it).
+    2019 do not specify this; the accuracies they report are consistent with it).
 
     Args:
         block: `"basic"` or `"bottleneck"`.

@@ -11,51 +11,52 @@ from keras_pdenets.operators.flows import SCHEMES
 from keras_pdenets.utils.checks import as_number
 
 STEP_OPTIONS = {
-    "zero_start": "Whether the residual branches start at zero (last convolution, or last batch "
-    "norm, of each block), so that the untrained block is its shortcut.",
+    "zero_start": "Whether the residual branches are zero-initialised (last convolution, or last "
+    "batch norm, of each block), so that the untrained block is its shortcut.",
     "step_size": 'Step size h, a factor of the residual branches: a positive number, `"1/L"` with '
     "L blocks in the section, or None for 1.",
-    "scheme": 'Step of the blocks whose shortcut is the identity: `"euler"`; `"midpoint"` or '
-    '`"rk4"`, which call the branch 2 or 4 times (batch norm takes every call for a batch: it '
-    "normalises by its statistics, and its averages take them all in turn); or "
-    '`"backward_euler"` (`layers.BackwardEulerStep`; its branches have biases in place of batch '
-    "norms and compute in float32), which needs blocks that are small at first: "
-    "`zero_start=True`, or h of 1/3 and less.",
-    "leak": "beta of blocks (1 - beta) x + alpha F(x) that cannot blow up, with alpha = min(h, "
-    "beta / L) for a bound L of F's Lipschitz constant (`layers.ScaledResidual`; F has biases in "
-    'place of batch norms): a number in (0, 1), `"1/depth"` with depth blocks in the net, or None.',
+    "scheme": 'Scheme of the blocks whose shortcut is the identity: `"euler"`; `"midpoint"` or '
+    '`"rk4"`, which call the branch 2 or 4 times (batch norm treats every call as a batch: it '
+    "normalises by its statistics, and updates its averages with each); or "
+    '`"backward_euler"` (`layers.BackwardEulerStep`; its branches have biases instead of batch '
+    "norms and compute in float32), which needs small initial branches: "
+    "`zero_start=True`, or h of at most 1/3.",
+    "leak": "beta of nonexpansive blocks (1 - beta) x + alpha F(x), with alpha = min(h, "
+    "beta / L) for a bound L of F's Lipschitz constant (`layers.ScaledResidual`; F has biases "
+    'instead of batch norms): a number in (0, 1), `"1/depth"` with depth blocks in the net, or '
+    "None.",
     "stochastic_depth": "Share of the examples that skip the last block in training, in [0, 1); "
-    "for block l of n it is l / n times that, and those that take the step take 1 / (1 - share) "
-    "of it (Huang et al. 2016, arXiv 1603.09382).",
+    "for block l of n it is l / n times that, and the steps of the other examples are scaled by "
+    "1 / (1 - share) (Huang et al. 2016, arXiv 1603.09382).",
 }
-# Starts of the residual branches, as searches and sweeps name them.
+# Initialisations of the residual branches, as searches and sweeps name them.
 STARTS: dict[str, dict[str, Any]] = {
     "zero": {"zero_start": True},
     "1/L": {"step_size": "1/L"},
     "ordinary": {},
 }
-# What leaves a trained net as it is, so that checkpoints do not ask for it.
+# Options that do not affect a trained net, so that checkpoints ignore them.
 TRAINING_ONLY = (*REMAT_OPTIONS, "stochastic_depth")
 
-# Untrained nets of 4 to 16 filters: solved at 1/3 for 24 of 24 seeds, at 1/2 for 22.
+# Untrained nets of 4 to 16 filters converged for 24 of 24 seeds at 1/3, for 22 at 1/2.
 _LARGEST = 1 / 3
 
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """What the architectures of residual nets share.
+    """Base of the architectures of residual nets.
 
     Args:
         num_blocks: Number of blocks in each section, or one number for all.
         operator: Key of `blocks.operators.OPERATORS`.
         operator_options: Arguments of the operator's layer, such as `boundary`.
-        zero_start: Whether the residual branches start at zero.
+        zero_start: Whether the residual branches are zero-initialised.
         step_size: Constant factor of the residual branches: a number, `"1/L"` or None.
         scheme: `"euler"`, `"midpoint"`, `"rk4"` or `"backward_euler"` (see `STEP_OPTIONS`).
         leak: None, a number in (0, 1) or `"1/depth"` (see `layers.ScaledResidual`).
         stochastic_depth: Share of the examples that skip the last block in training.
         filters: Width of each section.
-        remat: Whether training computes every block twice, to keep its input only.
+        remat: Whether training uses gradient checkpointing of the blocks.
     """
 
     num_blocks: tuple[int, ...] | int
@@ -70,7 +71,7 @@ class ResidualConfig:
     remat: bool = False
 
     def __post_init__(self):
-        """Expand `num_blocks` to one number for each section; check the steps."""
+        """Expand `num_blocks` to one number per section; check the steps."""
         object.__setattr__(self, "num_blocks", check_depth(self.num_blocks, len(self.filters)))
         check_steps(self)
 
@@ -81,14 +82,14 @@ class ResidualConfig:
 
     @property
     def depth(self):
-        """Number of layers in sequence: a sum and an activation for each slope of a block."""
+        """Number of layers in sequence: two for each call of a block's branch."""
         return 2 * self.blocks * len(getattr(SCHEMES.get(self.scheme), "weights", (1,)))
 
 
 def check_steps(config):
-    """Raise ValueError unless the fields of a config that `STEP_OPTIONS` names are valid.
+    """Raise a ValueError unless the fields of a config that `STEP_OPTIONS` names are valid.
 
-    NumPy's numbers become Python's, which JSON can hold.
+    NumPy's numbers become Python's, for JSON.
     """
     for name in ("step_size", "leak", "stochastic_depth"):
         number = as_number(getattr(config, name))
@@ -104,25 +105,25 @@ def check_steps(config):
          f"be one of {', '.join(BLOCK_SCHEMES)}"),
         ("leak", leak is None or (leak == "1/depth" and depth > 1)
          or 0 < (as_number(leak) or 0) < 1,
-         "be in (0, 1), '1/depth' for two blocks and more, or None"),
+         "be in (0, 1), '1/depth' for at least two blocks, or None"),
         ("leak", leak is None or config.scheme == "euler",
-         "be None unless scheme='euler', which alone it bounds"),
+         "be None unless scheme='euler'"),
         ("stochastic_depth", as_number(skipped) is not None and 0 <= skipped < 1, "be in [0, 1)"),
     ):  # fmt: skip
         if not holds:
             raise ValueError(f"`{name}` must {rule}. Received: {name}={getattr(config, name)!r}")
     if leak is not None and (1 / depth if leak == "1/depth" else leak) > 1 - skipped:
         raise ValueError(
-            "`leak` must not be above 1 - stochastic_depth: the steps that are not skipped are "
-            f"larger, without a bound then. Received: leak={leak!r}, stochastic_depth={skipped}"
+            "`leak` must not be above 1 - stochastic_depth: the remaining steps are scaled up "
+            f"beyond the bound. Received: leak={leak!r}, stochastic_depth={skipped}"
         )
     if config.scheme == "backward_euler" and not config.zero_start:
         steps = [make_step(config, stage, 0).step_size for stage in range(len(config.num_blocks))]
         if any(step is None or step > _LARGEST for step in steps):
             raise ValueError(
                 "`scheme='backward_euler'` needs zero_start=True, or a `step_size` of at most 1/3 "
-                "in every section: with eigenvalues of new branches between 1 and 2 the equation "
-                f"of a block has no safe solution else. Received: step_size={h!r}, "
+                "in every section: new branches have eigenvalues between 1 and 2, for which the "
+                f"equation of a block may have no solution. Received: step_size={h!r}, "
                 f"num_blocks={config.num_blocks}"
             )
 

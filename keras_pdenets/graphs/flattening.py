@@ -1,4 +1,4 @@
-"""Models inside a model, unfolded."""
+"""Flattening of nested models."""
 
 import keras
 
@@ -7,10 +7,10 @@ from keras_pdenets.utils.checks import check_keras_model
 
 
 def flatten(model):
-    """The same model with the models inside it unfolded, sharing all layers.
+    """The same model with nested models expanded, sharing all layers.
 
     Raises:
-        ValueError: If the model, or one inside it, has no graph (a subclass of `keras.Model`).
+        ValueError: If the model or a nested one has no graph (a subclass of `keras.Model`).
     """
     check_keras_model(model)
     model = functional(model)
@@ -19,7 +19,7 @@ def flatten(model):
 
 
 def _inline(call, args, kwargs):
-    """Outputs of a call, a model inside call by call."""
+    """Outputs of a call; a nested model is applied call by call."""
     if isinstance(call.layer, keras.Model):
         return read_graph(call.layer)(*args, make=_inline)
     return call.layer(*args, **kwargs)

@@ -1,7 +1,6 @@
-"""A functional model as its calls: run on values, with changes on the way, or made again.
+"""A functional model as a graph of calls, which can be run, changed on the way, or rebuilt.
 
-The layers are called; no new model is made of them, so that nothing in the model, its graph or its
-weights is touched.
+Running it only calls the layers: the model, its graph and its weights are not changed.
 """
 
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ class Call:
     Args:
         layer: The layer or operation.
         args: Its positional arguments, with symbolic tensors.
-        kwargs: Its other arguments.
+        kwargs: Its keyword arguments.
         inputs: The symbolic tensors among these.
         outputs: Its symbolic outputs.
     """
@@ -33,13 +32,13 @@ class Call:
 
 
 class Graph:
-    """Calls in an order in which they can be made: a functional model, or a part of one.
+    """Calls in topological order: a functional model, or a part of one.
 
     Args:
         calls: List of `Call`.
-        inputs: Symbolic tensors where it begins, in any structure.
-        outputs: Symbolic tensors where it ends, in the structure that comes out.
-        name: What it is called.
+        inputs: Symbolic input tensors, in any structure.
+        outputs: Symbolic output tensors, in the structure to return.
+        name: Its name.
     """
 
     def __init__(self, calls, inputs, outputs, name=None):
@@ -47,12 +46,12 @@ class Graph:
 
     @cached_property
     def makers(self):
-        """The call that makes a symbolic tensor, by its identity."""
+        """The call that computes a symbolic tensor, by `id` of the tensor."""
         return {id(t): call for call in self.calls for t in call.outputs}
 
     @cached_property
     def readers(self):
-        """The calls that read a symbolic tensor, as often as they do, by its identity."""
+        """The calls that read a symbolic tensor, once per use, by `id` of the tensor."""
         found = {}
         for call in self.calls:
             for tensor in call.inputs:
@@ -60,22 +59,22 @@ class Graph:
         return found
 
     def __call__(self, *inputs, make=None):
-        """The outputs for some inputs; the arguments are those of `run`."""
+        """The outputs for given inputs; `make` is as in `run`."""
         symbols = keras.tree.flatten(self.inputs)
         values = {id(s): v for s, v in zip(symbols, keras.tree.flatten(inputs), strict=True)}
         outputs = self.run(values, keras.tree.flatten(self.outputs), make=make)
         return keras.tree.pack_sequence_as(self.outputs, outputs)
 
     def run(self, values, wanted, replace=None, make=None):
-        """Make the calls on values.
+        """Run the calls on values.
 
         Args:
-            values: Values that are known, by identity of their symbolic tensors.
+            values: Known values, by `id` of their symbolic tensors.
             wanted: Symbolic tensors.
-            replace: Functions by identity of a symbolic tensor: what is put in place of its value,
-                from that and the dictionary of what is known then.
-            make: Function of a `Call` and its arguments, with values in place of symbolic tensors,
-                that gives its outputs; None: the layer is called.
+            replace: Functions, by `id` of a symbolic tensor, of its value and the dictionary of
+                values known so far; they return its replacement.
+            make: Function of a `Call` and its arguments, with values instead of symbolic tensors,
+                that returns its outputs; None: the layer is called.
 
         Returns:
             List of the values of `wanted`.
@@ -95,7 +94,7 @@ class Graph:
                 change = replace.get(id(symbol))
                 known[id(symbol)] = value if change is None else change(value, known)
             for symbol in call.inputs:
-                # Feature maps that nobody reads any more would fill the memory.
+                # Frees feature maps that are not read any more.
                 if last[id(symbol)] == index and id(symbol) not in kept:
                     known.pop(id(symbol), None)
         return [known[id(symbol)] for symbol in wanted]
@@ -104,8 +103,8 @@ class Graph:
         """A new model on inputs of its own.
 
         Args:
-            make: As in `run`, on symbolic tensors, or on whatever it lets stand for them.
-            finish: Function that gives the symbolic tensor of what stands for an output.
+            make: As in `run`, on symbolic tensors or on other values that represent them.
+            finish: Function from the value of an output to its symbolic tensor.
             kind: Class of the model.
         """
         inputs = keras.tree.map_structure(placeholder, self.inputs)
@@ -113,7 +112,7 @@ class Graph:
         return kind(inputs, outputs, name=self.name)
 
     def ancestors(self, tensor):
-        """Identities of the symbolic tensors that one depends on, itself included."""
+        """The `id`s of the symbolic tensors that one depends on, including itself."""
         seen, stack = set(), [tensor]
         while stack:
             top = stack.pop()
@@ -132,9 +131,9 @@ class Graph:
         return found
 
     def between(self, start, end, name=None):
-        """What leads from one symbolic tensor to another.
+        """The part of the graph from one symbolic tensor to another.
 
-        Its inputs are the start and whatever is read from elsewhere besides.
+        Its inputs are the start and all tensors that it reads from outside.
         """
         needed = self.ancestors(end)
         calls = [
@@ -144,7 +143,7 @@ class Graph:
         return Graph(calls, [start, *sides], end, name)
 
     def part(self, calls, name=None):
-        """Some of the calls, from all that they read from elsewhere to all that is read there."""
+        """Some of the calls as a graph, with the tensors they read from and provide to others."""
         own = {id(call) for call in calls}
         made = {id(t): t for call in calls for t in call.outputs}
         read = {id(t): t for call in calls for t in call.inputs if id(t) not in made}
@@ -166,7 +165,7 @@ def read_graph(model):
 
 
 def all_calls(model):
-    """The calls of a model, those of the models inside it in place of the calls of these."""
+    """The calls of a model, with nested models expanded."""
     for call in read_graph(model).calls:
         if has_graph(call.layer):
             yield from all_calls(call.layer)
@@ -181,15 +180,15 @@ def has_graph(layer):
 
 
 def functional(model):
-    """A functional model as it is, a sequential one as the functional one that it is.
+    """A functional model unchanged, a sequential one as a functional model.
 
     Raises:
         ValueError: If the model is neither, or not built.
     """
     if not has_graph(model):
         raise ValueError(
-            "`model` must be a functional or sequential Keras model that is built: a subclass "
-            f"shows no graph. Received: {getattr(model, 'name', model)!r} of type "
+            "`model` must be a built functional or sequential Keras model: a subclassed one "
+            f"has no graph. Received: {getattr(model, 'name', model)!r} of type "
             f"{type(model).__name__}"
         )
     if not isinstance(model, keras.Sequential):
@@ -199,5 +198,5 @@ def functional(model):
 
 
 def placeholder(tensor):
-    """A new input like a symbolic tensor."""
+    """A new input with the shape, dtype and name of a symbolic tensor."""
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)

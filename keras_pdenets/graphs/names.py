@@ -1,4 +1,4 @@
-"""The grammar of layers' names, `stage0_block1_conv1`, and the blocks that they tell of."""
+"""The grammar of layer names, `stage0_block1_conv1`, and the blocks of a net by it."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ _NAME = re.compile(r"stage(\d+)_(?:block(\d+)_)?(.+)")
 
 
 class Position(NamedTuple):
-    """What the name of a layer, or the path of its variable, says.
+    """The position of a layer, parsed from its name or the path of its variable.
 
     Args:
         stage: Number of the stage: the layers of one width.
-        block: Number of the block within it; None: a layer between blocks, or of a plain net.
-        part: What the layer is within its block, such as `"conv1"`.
+        block: Number of the block in it; None: a layer between blocks, or of a plain net.
+        part: The rest of the name, such as `"conv1"`.
     """
 
     stage: int
@@ -22,7 +22,7 @@ class Position(NamedTuple):
 
     @property
     def block_name(self) -> str:
-        """What all names of the block begin with, `"stage0_block1"`; "" without a block."""
+        """The common prefix of the names of the block, `"stage0_block1"`; "" without a block."""
         return "" if self.block is None else f"stage{self.stage}_block{self.block}"
 
 
@@ -31,10 +31,10 @@ class NamedBlock:
     """The layers of a block.
 
     Args:
-        name: What their names begin with, such as `"stage0_block1"`.
+        name: Prefix of their names, such as `"stage0_block1"`.
         stage: Number of its stage.
-        number: Number of the block in it.
-        parts: The layers by the rest of their names.
+        number: Number of the block in its stage.
+        parts: The layers, by the rest of their names.
     """
 
     name: str
@@ -44,7 +44,7 @@ class NamedBlock:
 
 
 def parse(name: str) -> Position | None:
-    """The `Position` that a name tells of, None where it is of another form.
+    """The `Position` in a name, or None for a name of another form.
 
     Example:
     >>> from keras_pdenets.graphs.names import parse
@@ -59,7 +59,7 @@ def parse(name: str) -> Position | None:
 
 
 def blocks_of(model: Any) -> list[NamedBlock]:
-    """The blocks of a net of this package by the names of its layers, in the order of the net."""
+    """The blocks of a net of this package, in order, by the names of its layers."""
     blocks: dict[str, NamedBlock] = {}
     for layer in model.layers:
         place = parse(layer.name)

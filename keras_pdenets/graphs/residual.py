@@ -1,4 +1,4 @@
-"""Residual blocks, found in the graph of any functional Keras model."""
+"""Detection of residual blocks in any functional Keras model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +21,15 @@ class ResidualBlock:
 
     Args:
         name: Name of the layer that adds.
-        kind: `"identity"`, `"projection"` (the shortcut has weights) or `"subsample"` (it has
-            none, but is not the block's input).
-        section: Number of its section: blocks in a row whose outputs have one shape, and the
-            block that subsamples them. Where sizes are open, a layer with weights between two
-            blocks divides sections too.
-        shortcut: Tensor of the shortcut, where the block's input is compared with its output.
-        residual: Tensor of the residual: the summand that is not the shortcut.
+        kind: `"identity"`, `"projection"` (the shortcut has weights) or `"subsample"` (it has no
+            weights, but is not the block's input).
+        section: Number of its section: consecutive blocks whose outputs have the same shape, and
+            the block that subsamples them. With unknown sizes, a layer with weights between two
+            blocks also separates sections.
+        shortcut: Tensor of the shortcut, with which the block's output is compared.
+        residual: Tensor of the residual: the other summand.
         total: Tensor of shortcut + residual, before an activation.
-        output: Tensor behind the sum, or behind the activation that follows it.
+        output: Tensor of the sum, or after the activation that follows it.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ResidualBlock:
 def find_blocks(model: Any) -> list[ResidualBlock]:
     """The residual blocks of a model without nested models, in order.
 
-    A block is a sum of two tensors of one shape, of which one leads to the other or both come
-    from one earlier tensor.
+    A block is a sum of two tensors of the same shape, one of which depends on the other, or both of
+    which derive from a common earlier tensor.
 
     Args:
         model: A functional `keras.Model`.
@@ -72,10 +72,10 @@ def find_blocks(model: Any) -> list[ResidualBlock]:
 
 
 def block_graphs(graph: Graph) -> list[tuple[ResidualBlock, Graph]]:
-    """The residual blocks of a graph, each with the part that it covers.
+    """The residual blocks of a graph, each with its subgraph.
 
-    That begins where shortcut and residual part, and ends behind the activation that follows the
-    sum, where there is one.
+    It begins where shortcut and residual branch off, and ends after the sum or the activation that
+    follows it.
 
     Raises:
         ValueError: If there is none.
@@ -99,15 +99,15 @@ def residual_blocks(graph: Graph) -> list[ResidualBlock]:
         found.append(last)
     if not found:
         raise ValueError(
-            f"`model` has no residual block. Looked in the {len(graph.calls)} calls of "
-            f"{graph.name!r} for a sum (Add, +) of two tensors of one shape, of which one leads to "
-            "the other or both come from one earlier tensor."
+            f"`model` has no residual block: none of the {len(graph.calls)} calls of "
+            f"{graph.name!r} is a sum (Add, +) of two tensors of the same shape, one of which "
+            "depends on the other, or both of which derive from a common earlier tensor."
         )
     return found
 
 
 def _covered(graph, block):
-    """The part of a graph from where shortcut and residual part to the end of the block."""
+    """The part of a graph from the input of a block to its output."""
     before, start = graph.ancestors(block.residual), block.shortcut
     while id(start) not in before:
         (start,) = graph.makers[id(start)].inputs
@@ -118,17 +118,17 @@ def _starts_section(graph, kind, shortcut, total, last):
     """Whether a block is in another section than the last one."""
     before, shape = tuple(last.total.shape), tuple(total.shape)
     if None in shape[1:]:
-        # Sizes are open: layers with weights divide sections too.
+        # With unknown sizes, layers with weights also separate sections.
         walked = _walk_back(graph, shortcut, {id(last.total), id(last.output)})
         if walked is not None and walked[1]:
             return True
-    # Some nets (ResNet V2) take the step to the coarser grid at the end of a section.
+    # Some nets (ResNet V2) downsample at the end of a section.
     same_width = before[1] == shape[1] or before[-1] == shape[-1]
     return before != shape and not (kind == "subsample" and same_width)
 
 
 def adds_two_of_a_kind(call):
-    """Whether a call is the sum of two tensors of one shape."""
+    """Whether a call is the sum of two tensors of the same shape."""
     shapes = [tuple(tensor.shape) for tensor in call.inputs]
     # keras.layers.Add and the operation behind `+` share the name.
     return len(shapes) == 2 and shapes[0] == shapes[1] and type(call.layer).__name__ == "Add"
@@ -149,7 +149,7 @@ def _shortcut(graph, first, second):
             candidates.append((weighted, length, tensor))
     if not candidates:
         return None
-    # The branch without weights, or else the shorter one, is the shortcut.
+    # The shortcut is the branch without weights, or else the shorter one.
     weighted, _, tensor = min(candidates, key=lambda candidate: candidate[:2])
     return tensor, "projection" if weighted else "subsample"
 
@@ -167,7 +167,7 @@ def _walk_back(graph, tensor, targets):
 
 
 def _behind_activation(graph, tensor):
-    """Output of the activation that alone reads a tensor, or the tensor itself."""
+    """Output of the activation that is the only reader of a tensor, or the tensor itself."""
     readers = graph.readers.get(id(tensor), ())
     if len(readers) == 1 and isinstance(readers[0].layer, ACTIVATIONS):
         return readers[0].outputs[0]

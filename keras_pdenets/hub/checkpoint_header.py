@@ -83,7 +83,7 @@ def _check_words(record: Any) -> None:
     if not isinstance(record, dict) or not isinstance(record.get("options", {}), dict):
         raise ValueError("no record of a model.")
     if not isinstance(record.get("architecture"), str):
-        raise ValueError("architecture must be a short word.")
+        raise ValueError("architecture must be a short string.")
     check_options(record.get("options", {}), math.inf)
     for name, value in record.items():
         if name != "options":

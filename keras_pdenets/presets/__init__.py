@@ -1,4 +1,4 @@
-"""THE table: one row for each model size, one row for each checkpoint."""
+"""The table of models, one row per size, and the table of checkpoints."""
 
 from keras_pdenets.presets.architectures import ARCHITECTURES as ARCHITECTURES
 from keras_pdenets.presets.architectures import Architecture as Architecture

@@ -1,4 +1,4 @@
-"""The table of models: one row for each size."""
+"""The table of models, one row per size."""
 
 import re
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ class Architecture:
         builder: Name of the public function.
         family: Its family: config, function, signature.
         options: Arguments of the family's config.
-        side: Side of the input, in pixels, where nobody gives one.
+        side: Default height and width of the input, in pixels.
         parameters: Trainable parameters with the small stem, 10 classes and 3 input channels.
-        reference: Where the architecture comes from.
+        reference: Source of the architecture.
         preset: Name of the checkpoint behind `weights="hub"`, or None.
     """
 
@@ -41,33 +41,33 @@ class Architecture:
 
     @property
     def operator(self) -> str:
-        """What stands for a 3x3 convolution inside the residual branch."""
+        """What replaces a 3x3 convolution in the residual branch."""
         return str(self.options.get("operator", "quasi-linear"))
 
     def config(self, options: Mapping[str, Any]) -> Any:
         """The family's config: the row's options, overridden by `options`.
 
         Raises:
-            ValueError: If the family has no such option, or not with such a value.
+            ValueError: If the family has no such option, or a value is not valid.
         """
         kind: Any = self.family.config
         known = [field.name for field in fields(kind)]
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise ValueError(
-                f"`options` of {self.builder} must be of {', '.join(known)}. "
+                f"`options` of {self.builder} must be among {', '.join(known)}. "
                 f"Received: {shown(unknown)}"
             )
         try:
             return kind(**{**self.options, **options})
         except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
             raise ValueError(
-                f"`options` of {self.builder} must have values of the right kinds "
+                f"`options` of {self.builder} must have values of the right type "
                 f"({printable(str(error), 200)}). Received: options={shown(dict(options))}"
             ) from error
 
     def build(self, options: Mapping[str, Any], model_options: ModelOptions) -> Any:
-        """The untrained `keras.Model` of the family's config with `options` (see `config`)."""
+        """The untrained `keras.Model` with `options` (see `config`)."""
         return self.family.build(self.config(options), model_options)
 
 
@@ -83,12 +83,12 @@ _RESNETS = (
     (50, (3, 4, 6, 3), "bottleneck", 23_520_842),
     (101, (3, 4, 23, 3), "bottleneck", 42_512_970),
 )
-# depth = 6 L + 2, L, the same count
+# depth = 6 L + 2, L, trainable parameters with plain convolutions
 _PREACT_RESNETS = (
     (20, 3, 295_418), (32, 5, 489_850), (44, 7, 684_282), (56, 9, 878_714), (110, 18, 1_753_658)
 )  # fmt: skip
-# depth, blocks in each stage, trainable parameters; the blocks have no bottleneck, so that 34 and
-# 50 are one net
+# depth, blocks in each stage, trainable parameters; without bottleneck blocks, 34 and 50 are the
+# same net
 _HYPERBOLIC_RESNETS = (
     (18, (2, 2, 2, 2), 4_046_954),
     (34, (3, 4, 6, 3), 8_555_018),
@@ -103,7 +103,7 @@ _SMALL_HYPERBOLIC = {
 _SMALL_PLAIN = {"stem": "cifar", "filters": (16, 32, 64)}
 _VGG16 = {"stem": "cifar", "filters": (64, 128, 256, 512, 512), "downsampling": "pool"}
 _STEPS = {"steps": 2, "promote": "depthwise"}
-# builder, options, side, trainable parameters as they are and refined, reference
+# builder, options, side, trainable parameters of the plain and the refined net, reference
 _PLAIN_NETS = (
     ("PlainNet18", {"num_layers": (4, 4, 4, 4)}, 224, (11_000_138, 11_140_682), _HE),
     ("PlainNet34", {"num_layers": (6, 8, 12, 6)}, 224, (21_108_298, 21_382_474), _HE),
@@ -145,7 +145,7 @@ def _row(
 
 
 def _more_parameters(family: Family, options: dict[str, Any], operator: Operator) -> int:
-    """How many parameters a net has more with an operator than with plain convolutions."""
+    """Number of additional parameters with an operator instead of plain convolutions."""
     shapes = family.operator_shapes
     if shapes is None:
         return 0
@@ -203,11 +203,10 @@ def list_models(pattern: str | None = None) -> list[str]:
     """Names of the builders, as `getattr(keras_pdenets, name)` takes them.
 
     Args:
-        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
-            None: all.
+        pattern: Shell pattern such as `"pde*"`, ignoring case; None: all.
 
     Raises:
-        ValueError: If the pattern is not a text.
+        ValueError: If the pattern is not a string.
 
     Example:
     >>> import keras_pdenets

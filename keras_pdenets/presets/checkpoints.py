@@ -1,4 +1,4 @@
-"""The table of checkpoints: what is known of a weight file, and of a published one."""
+"""The records of weight files, and the table of published checkpoints."""
 
 import json
 import math
@@ -17,27 +17,27 @@ from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.records import make, settle
 from keras_pdenets.utils.text import printable, shown
 
-# Control characters, direction marks, halves of characters, line breaks; scripts need the joiners.
+# Control characters, direction marks, surrogates, line breaks; scripts need the joiners.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _JOINERS = "\u200c\u200d"
 PRESETS_FILE = Path(__file__).parents[1] / "presets.json"
 LARGEST_SIDE = 2**16
 _RECORD = "operator_options"
 _LONGEST_WORD = 256  # names of classes in ImageNet have up to 130
-_WAIT_SECONDS = 60.0  # one that writes a row is done at once
+_WAIT_SECONDS = 60.0  # writing a row takes no time
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What has to be known to build the model that a weight file belongs to.
+    """The record that determines the model of a weight file.
 
-    The same record stands in the header of the file.
+    It is stored in the header of the file.
 
     Args:
         architecture: Key of `ARCHITECTURES`.
-        input_shape: Shape of the images that it was trained on, channels last.
+        input_shape: Shape of the training images, channels last.
         classes: Number of classes.
-        options: Options of the family's config beside the architecture's own, such as `stem`.
+        options: Options of the family's config besides those of the architecture, such as `stem`.
         mean: Mean of the pixels, 0-255, by channel.
         std: Standard deviation of the pixels, by channel.
         class_names: Names of the classes, in order.
@@ -52,19 +52,19 @@ class Checkpoint:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Turn the lists that JSON gives into tuples, and check every field."""
+        """Turn JSON's lists into tuples, and check every field."""
         settle(self)
         if not all(map(_can_be_shown, self.class_names)):
             raise ValueError(
-                "`class_names` must be texts that can be shown: no control characters, no halves "
-                f"of characters. Received: class_names={ascii(self.class_names)[:200]}"
+                "`class_names` must be printable strings: no control characters, no lone "
+                f"surrogates. Received: class_names={ascii(self.class_names)[:200]}"
             )
         row = self.row
         stem = {**row.options, **self.options}.get("stem")
         if "stem" in row.family.options and not stem:
             raise ValueError(
-                f"`options` of a checkpoint of {row.builder} must name its `stem`: the input's "
-                f"size does not tell it later. Received: options={self.options}"
+                f"`options` of a checkpoint of {row.builder} must name its `stem`: it does not "
+                f"follow from the input's size. Received: options={self.options}"
             )
 
     @property
@@ -80,14 +80,14 @@ class Checkpoint:
 
 
 def _can_be_shown(name: Any) -> bool:
-    """Whether a name does nothing to a terminal but stand there; other types have other errors."""
+    """Whether a name is safe to print; values of other types fail elsewhere."""
     text = "".join(c for c in name if c not in _JOINERS) if isinstance(name, str) else ""
     return not any(unicodedata.category(c) in _UNSHOWN for c in text)
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A published checkpoint: where its bytes are, what they must be, and what it scores.
+    """A published checkpoint: its file, hash, source and results.
 
     Args:
         name: Key of the row.
@@ -95,8 +95,8 @@ class Preset:
         dataset: TFDS name of the training data.
         split: Split that the metrics belong to.
         file: Name of the weight file.
-        sha256: Hash of its bytes.
-        size: Number of its bytes.
+        sha256: SHA-256 of the file.
+        size: Size of the file in bytes.
         repo: Hub repository.
         revision: Commit of the Hub repository (40 hex digits), or None before publication.
         metrics: Results, by name.
@@ -120,7 +120,7 @@ class Preset:
     golden: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check the type of every field; `hub.names.check_preset` looks at the names."""
+        """Check the type of every field; `hub.names.check_preset` checks the names."""
         settle(self)
 
 
@@ -129,7 +129,7 @@ def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything but rows.
+        ValueError: If it is not a list of valid rows.
     """
     rows = load_json(path)
     try:
@@ -144,10 +144,10 @@ def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
 
 
 def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
-    """Put one row in a preset file, in place of the row of the same name; the others stay.
+    """Write one row to a preset file, replacing a row of the same name.
 
     Raises:
-        InUseError: If another process has held its folder for a minute.
+        InUseError: If another process has locked its folder for a minute.
     """
     path = Path(path)
     with locked(path.parent, _WAIT_SECONDS):
@@ -157,14 +157,13 @@ def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
 
 
 def list_presets(pattern: str | None = None) -> list[str]:
-    """Names of the checkpoints that `weights=` takes.
+    """Names of the checkpoints that `weights=` accepts.
 
     Args:
-        pattern: Those that match, as file names match in a shell, whatever the case: `"pde*"`;
-            None: all.
+        pattern: Shell pattern such as `"pde*"`, ignoring case; None: all.
 
     Raises:
-        ValueError: If the pattern is not a text.
+        ValueError: If the pattern is not a string.
 
     Example:
     >>> import keras_pdenets
@@ -175,7 +174,7 @@ def list_presets(pattern: str | None = None) -> list[str]:
 
 
 def get_preset(name: str) -> Preset:
-    """The row of a checkpoint, or ValueError with all names, the nearest first.
+    """The row of a checkpoint, or a ValueError with all names, the nearest first.
 
     Example:
     >>> import keras_pdenets
@@ -186,15 +185,14 @@ def get_preset(name: str) -> Preset:
 
 
 def check_options(options: Mapping[str, Any], largest: float = LARGEST_SIDE) -> None:
-    """Raise ValueError unless options are numbers, short words and lists of them.
+    """Raise a ValueError unless options are numbers, short strings and lists of them.
 
-    One of them is a record, of arguments of a layer. A Keras layer takes a record for an
-    initialiser or an activation and builds what it names: such a record would be code from whoever
-    wrote the file.
+    One option is a record: arguments of a layer, without nested records. A Keras layer would
+    deserialise a nested record as an initialiser or activation: code from an untrusted file.
 
     Args:
         options: The options.
-        largest: The largest number.
+        largest: Largest allowed number.
     """
     for name, value in options.items():
         if name != _RECORD:
@@ -207,7 +205,7 @@ def check_options(options: Mapping[str, Any], largest: float = LARGEST_SIDE) -> 
 
 
 def check_flat(name: str, value: Any, largest: float = math.inf) -> None:
-    """Raise ValueError unless a value is a number, a short word or a list of them."""
+    """Raise a ValueError unless a value is a number, a short string or a list of them."""
     for item in value if isinstance(value, list | tuple) else [value]:
         if isinstance(item, str):
             holds = len(item) <= _LONGEST_WORD
@@ -216,13 +214,13 @@ def check_flat(name: str, value: Any, largest: float = math.inf) -> None:
         if not holds:
             most = "" if largest == math.inf else f" of at most {largest}"
             raise ValueError(
-                f"`{printable(name)}` must be a number{most}, a short word or a list of them. "
+                f"`{printable(name)}` must be a number{most}, a short string or a list of them. "
                 f"Received: {printable(name)}={shown(value)}"
             )
 
 
 def markdown_table() -> str:
-    """The table of models, as it stands in `weights/README.md`."""
+    """The table of models in `weights/README.md`."""
     presets = read_presets()
     lines = ["| builder | operator | trainable parameters | checkpoint | accuracy |"]
     lines.append("|---|---|---:|---|---:|")

@@ -90,9 +90,9 @@ def test_where_there_are_no_links(hub, monkeypatch):
 )
 def test_no_other_name_becomes_a_path(tmp_path, field, value):
     names = {"repo": REPO, "file": FILE, "commit": "a" * 40, "digest": "b" * 64, field: value}
-    with pytest.raises(ValueError, match="Plain names and whole hashes only"):
+    with pytest.raises(ValueError, match="needs plain names and full hashes"):
         Slot(tmp_path, **names)
-    with pytest.raises(ValueError, match="A revision must be of plain names"):
+    with pytest.raises(ValueError, match="`revision` must consist of plain names"):
         Slot(tmp_path, REPO, FILE, "a" * 40, "b" * 64).remember("../x")
 
 
@@ -141,7 +141,7 @@ def test_another_process_that_never_ends(hub, monkeypatch):
 @pytest.mark.parametrize("text", ["", "no", "0", "-1", "nan", "inf"])
 def test_seconds_that_are_none(text, monkeypatch):
     monkeypatch.setenv(SECONDS_VARIABLE, text)
-    with pytest.raises(ValueError, match=f"`{SECONDS_VARIABLE}` must be a number above 0. Rec"):
+    with pytest.raises(ValueError, match=f"`{SECONDS_VARIABLE}` must be a positive number. Rec"):
         Patience()
 
 

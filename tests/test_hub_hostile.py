@@ -39,7 +39,7 @@ PATIENCE = 0.5
 CHUNKED = {"Content_Length": None, "Transfer_Encoding": "chunked"}
 CHUNK = b"10000\r\n" + bytes(PIECE) + b"\r\n"
 EMPTY = hashlib.sha1(b"blob 8000\0" + bytes(8000)).hexdigest()
-NO_HUB, TWICE = "comes from no Hub", "sent other bytes twice: "
+NO_HUB, TWICE = "is not from a Hub", "twice sent other bytes .*hash: "
 
 
 @dataclass
@@ -70,9 +70,7 @@ class Row:
 
 
 def _slow(name, head, get=silent, **options):
-    return Row(
-        name, head, get, UnreachableError, f"more seconds|{SECONDS_VARIABLE}", True, **options
-    )
+    return Row(name, head, get, UnreachableError, f"increase |{SECONDS_VARIABLE}", True, **options)
 
 
 def _moved(location, status="302 Found", **headers):
@@ -106,7 +104,7 @@ ROWS = [
     Row("size below 0", announce(X_Linked_Size=-1), message="announces no size"),
     Row("size that is no number", announce(X_Linked_Size="8e3"), message="announces no size"),
     Row("size of 30 digits", announce(X_Linked_Size=10**30), message="announces no size"),
-    Row("size of a petabyte", announce(X_Linked_Size=10**15), message="no net here has"),
+    Row("size of a petabyte", announce(X_Linked_Size=10**15), message="4294967296 allowed"),
     Row("names for Xet and for the reader", announce(X_Xet_Hash="../x", Link='<file:///x>; rel="a"',
         Content_Disposition='attachment; filename="../../x"'), give(), None),
     Row("text for the terminal", announce(X_HF_Warning=f"topic; {ESCAPE}"), give(), None),
@@ -149,13 +147,13 @@ ROWS = [
     Row("chunks without end", announce(), then_endless(answer(**CHUNKED), CHUNK), IntegrityError,
         f"{TWICE}more than 8000 bytes"),
     Row("one byte more", announce(), give(BODY + b"x"), IntegrityError, f"{TWICE}more than 8000"),
-    Row("one byte fewer", announce(), give(BODY[:-1]), UnreachableError, "fewer bytes came"),
+    Row("one byte fewer", announce(), give(BODY[:-1]), UnreachableError, "fewer bytes arrived"),
     Row("other bytes", announce(), give(BODY[::-1]), IntegrityError, f"{TWICE}8000 bytes with"),
     Row("other bytes under a SHA-1", announce(ETag=EMPTY), give(), IntegrityError, TWICE),
     Row("right bytes under a SHA-1", announce(ETag=EMPTY), give(bytes(8000)), None),
     Row("packed bomb", announce(), lambda: give(bomb(), Content_Encoding="gzip")(),
-        message="packed, which nobody asked for"),
-    Row("packed twice", announce(), give(Content_Encoding="identity, br"), message="packed"),
+        message="compressed without a request"),
+    Row("packed twice", announce(), give(Content_Encoding="identity, br"), message="compressed"),
     Row("error with a bomb", announce(), lambda: answer("404 No", bomb(64), Content_Length=None,
         Content_Encoding="gzip")(), message="status 404"),
     Row("error without end", announce(), then_endless(answer("500 No"), bytes(PIECE)),

@@ -169,7 +169,7 @@ def test_a_cache_that_may_only_be_read(hub, open_folder):
     cache.chmod(0o555)
     answers, _ = _run(READ_ONLY, hub, open_folder)
     assert "the cache is read-only (OSError: Permission denied" in answers[0]["error"]
-    assert "give another cache_dir" in answers[0]["error"]
+    assert "use another cache_dir" in answers[0]["error"]
     cache.chmod(0o755)
     _run(ONE, hub, open_folder)
     for path in (cache, *cache.rglob("*")):

@@ -298,7 +298,7 @@ def test_a_file_of_another_form_is_refused_with_the_way_to_convert_it(tmp_path):
     for form, other, way in (
         ("linear", "quadratic", "and `transforms.to_quadratic_form`"),
         ("quadratic", "linear", "and `transforms.to_linear_form`"),
-        ("stencils", "signed", "takes the file. Nothing"),
+        ("stencils", "signed", "can load the file. Nothing"),
     ):
         checkpoint = Checkpoint("pde_preact_resnet20", (16, 16, 3), 10, {
             "num_blocks": 1, "operator_options": {"form": form}})  # fmt: skip

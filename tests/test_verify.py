@@ -270,16 +270,16 @@ def test_what_cannot_be_compared(folder, net):
 @once
 def test_golden_files_that_are_none(folder, tmp_path):
     golden = read_golden(folder / GOLDEN_FILE)
-    with pytest.raises(keras_pdenets.WeightsError, match="is no golden file"):
+    with pytest.raises(keras_pdenets.WeightsError, match="is not a golden file"):
         read_golden(folder / "model.safetensors")
     bad = tmp_path / GOLDEN_FILE
     write_golden(dataclasses.replace(golden, layers=golden.layers[1:]), bad)
-    with pytest.raises(keras_pdenets.WeightsError, match="contradicts itself"):
+    with pytest.raises(keras_pdenets.WeightsError, match="is an inconsistent golden file"):
         read_golden(bad)
     none = dataclasses.replace(golden, layers=())
     for empty in (none, dataclasses.replace(golden, weights={})):
         write_golden(empty, bad)
-        with pytest.raises(keras_pdenets.WeightsError, match="names no layers, or no weights"):
+        with pytest.raises(keras_pdenets.WeightsError, match="without names of layers or weights"):
             read_golden(bad)
     old = {"keras_pdenets_golden": f'{{"layers": {list(golden.layers)}}}'.replace("'", '"')}
     save_file(load_file(folder / GOLDEN_FILE), bad, metadata=old)
@@ -287,7 +287,7 @@ def test_golden_files_that_are_none(folder, tmp_path):
         read_golden(bad)
     for text in ("[1]", '{"layers": [1]}', "{", '{"layers": 3}', '{"layers": ["a"], "weights": 1}'):
         save_file(load_file(folder / GOLDEN_FILE), bad, metadata={"keras_pdenets_golden": text})
-        with pytest.raises(keras_pdenets.WeightsError, match="is no golden file"):
+        with pytest.raises(keras_pdenets.WeightsError, match="is not a golden file"):
             read_golden(bad)
 
 
@@ -310,14 +310,14 @@ def test_golden_files_of_numbers_that_no_net_gives(folder, tmp_path):
     for change, message in (
         ({"fingerprints": _with(golden.fingerprints, np.nan)}, "without finite fingerprints"),
         ({"fingerprints": _with(golden.fingerprints, np.inf)}, "without finite fingerprints"),
-        ({"fingerprints": _with(golden.fingerprints, -1.0)}, "fingerprints of positive size"),
+        ({"fingerprints": _with(golden.fingerprints, -1.0)}, "fingerprints of non-negative size"),
         ({"logits": _with(golden.logits, np.inf)}, "without finite logits"),
-        ({"inputs": _with(golden.inputs, 0.5)}, "images of whole numbers 0-255"),
-        ({"inputs": _with(golden.inputs, 256)}, "images of whole numbers 0-255"),
-        ({"inputs": _with(golden.inputs, np.nan)}, "images of whole numbers 0-255"),
+        ({"inputs": _with(golden.inputs, 0.5)}, "images of integers 0-255"),
+        ({"inputs": _with(golden.inputs, 256)}, "images of integers 0-255"),
+        ({"inputs": _with(golden.inputs, np.nan)}, "images of integers 0-255"),
         ({"weights": {**golden.weights, first: "0" * 15}}, "digests of 16 hex digits"),
         ({"weights": {**golden.weights, first: "z" * 16}}, "digests of 16 hex digits"),
-        ({"layers": twice}, "contradicts itself"),
+        ({"layers": twice}, "is an inconsistent golden file"),
         ({"inputs": many, "logits": np.repeat(golden.logits[:1], len(many), 0)}, "65 images"),
     ):
         write_golden(_bad(golden, **change), bad)
@@ -325,7 +325,7 @@ def test_golden_files_of_numbers_that_no_net_gives(folder, tmp_path):
             read_golden(bad)
     size = 2**26 // 4 + 1
     save_tensors({"logits": np.zeros((size, 1), "float32")}, bad, _header(golden))
-    with pytest.raises(keras_pdenets.WeightsError, match="a golden file has up to 67108864"):
+    with pytest.raises(keras_pdenets.WeightsError, match="a golden file has at most 67108864"):
         read_golden(bad)
     bad.unlink()
     # Digests of other variables, of some variables.

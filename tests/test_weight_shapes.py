@@ -89,7 +89,7 @@ def test_shapes_of_any_size_take_no_memory():
     ],
 )
 def test_what_is_too_deep_is_not_built(name, options):
-    with pytest.raises(ValueError, match="layers in sequence; from a file come up to 512"):
+    with pytest.raises(ValueError, match="layers in sequence; from a file at most 512"):
         weight_shapes(Checkpoint(name, (8, 8, 1), 3, options))
 
 
@@ -131,7 +131,7 @@ LIES = [
     ("classes without a classifier", {"record": {"classes": 10**9}, "drop": HEAD}, "classes with"),
     ("fewer of them", {"record": {"classes": 2 * 10**7}, "drop": HEAD}, "classes without"),
     ("an empty tensor for a width", {"record": {"options": WIDE}, "extra": {"x": [0, 10**6]}},
-     "shape that is none"),
+     "an invalid shape"),
     ("a vector for a width", {"record": {"options": WIDE}, "extra": {"x": [30_000]}}, "of shape"),
     ("the right vectors", {"record": {"options": {**SMALL, "filters": [4, 4, 30_000]}},
                            "drop": ("head_",), "extra": {"head_bn0/gamma": [30_000]}}, "of shape"),
@@ -143,7 +143,7 @@ LIES = [
     ("a wider operator", {"record": {"options": {**SMALL, "operator_options": {"degree": 1}}}},
      "kernel_x"),
     ("no such block", {"record": {"architecture": "resnet18", "options": {**RESNET, "block": "x",
-                                  "filters": [4] * 4}}}, "make no net"),
+                                  "filters": [4] * 4}}}, "give no net"),
 ]  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Weight files: read and written strictly, found by their hash."""
+"""Weight files: strict reading and writing, and sources verified by hash."""

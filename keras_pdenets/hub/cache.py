@@ -1,4 +1,4 @@
-"""The Hub's cache, laid out as its client does, so that both find what the other has fetched."""
+"""The Hub's cache, in the layout of its client, so that both share their files."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-# Private, both: how the client names a folder, and what it does where no symbolic link can be made.
+# Both undocumented: the client's names of folders, and its lock.
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock
 
@@ -27,10 +27,11 @@ def cache_folder(cache_dir: object) -> Path:
     """Folder of the Hub's cache.
 
     Args:
-        cache_dir: Path of a folder, "~" allowed; None: the client's own (`HF_HUB_CACHE`).
+        cache_dir: Path of a folder, may start with "~"; None: the client's default
+            (`HF_HUB_CACHE`).
 
     Raises:
-        ValueError: If it is no path.
+        ValueError: If it is not a path.
 
     Example:
     >>> cache_folder("weights").name
@@ -42,30 +43,30 @@ def cache_folder(cache_dir: object) -> Path:
 
 
 def cached_file(repo: str, file: str, revision: str | None, cache_dir: object) -> Path | None:
-    """The file in the Hub's cache, unchecked, or None; the network is not asked."""
+    """The file in the Hub's cache, not verified, or None; without network access."""
     folder = cache_folder(cache_dir)
     try:
         found = huggingface_hub.try_to_load_from_cache(
             repo, file, cache_dir=folder, revision=revision
         )
-    except OSError:  # a closed folder: nothing is there for us
+    except OSError:  # an unreadable folder
         return None
     return Path(found) if isinstance(found, str) else None
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one file of one commit belongs.
+    """The place of one file of one commit in the cache.
 
     Args:
         cache: Folder of the cache.
         repo: Hub repository.
         file: File in it.
         commit: 40 hex digits.
-        digest: Hash of the file, which names its bytes.
+        digest: Hash of the file, the name of its blob.
 
     Raises:
-        ValueError: If one of them could lead elsewhere.
+        ValueError: If one of them could escape its folder.
     """
 
     cache: Path
@@ -75,14 +76,16 @@ class Slot:
     digest: str
 
     def __post_init__(self) -> None:
-        """Look at every name, here and nowhere else, before it becomes a path."""
+        """Check every name, here and nowhere else, before it becomes a path."""
         whole = is_sha256(self.digest) or is_commit(self.digest)
         if not (is_repo(self.repo) and is_name(self.file) and is_commit(self.commit) and whole):
-            raise ValueError(f"Plain names and whole hashes only. Received: {self}")
+            raise ValueError(
+                f"A file in the cache needs plain names and full hashes. Received: {self}"
+            )
 
     @property
     def path(self) -> Path:
-        """What a reader opens: a link to the bytes, or a file where there are no links."""
+        """Path to open: a link to the blob, or a file if the system has no links."""
         return self._folder / "snapshots" / self.commit / self.file
 
     @property
@@ -94,15 +97,15 @@ class Slot:
         return self._folder / "blobs" / self.digest
 
     def fill(self, write: Callable[[Path], None], seconds: float) -> None:
-        """Have the right bytes there; they are written only if they are not, and by one process.
+        """Write the bytes unless they are there already; only one process writes at a time.
 
         Args:
-            write: Writes them into a file that it is given, or raises.
+            write: Function that writes them to the given path, or raises.
             seconds: How long to wait for another process that writes them.
 
         Raises:
-            TooSlowError: If the other one is not done by then.
-            OSError: If there is no room or no right to write.
+            TooSlowError: If the other process takes longer.
+            OSError: If the disk is full or not writable.
         """
         if self._is_in(self.path):
             return
@@ -115,27 +118,29 @@ class Slot:
             if is_new:
                 try:
                     replace_file(self._blob, write)
-                except OSError as error:  # what `write` raised: the client's errors are OSErrors
+                except OSError as error:  # the error of `write`: the client's errors are OSErrors
                     raise error.__cause__ or error from None
             if not (self.path.exists() and self.path.samefile(self._blob)):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 link(self._blob, self.path, is_new)
 
     def remember(self, revision: str | None) -> None:
-        """Note where a branch or tag is, for days without a network."""
+        """Store the commit of a branch or tag, for use without a network."""
         if revision == self.commit:
             return
         if not is_revision(revision or _MAIN):
-            raise ValueError(f"A revision must be of plain names. Received: {revision!r}")
+            raise ValueError(
+                f"`revision` must consist of plain names. Received: revision={revision!r}"
+            )
         note = self._folder / "refs" / (revision or _MAIN)
         if not note.is_file() or note.read_text(encoding="utf-8") != self.commit:
-            with contextlib.suppress(OSError):  # a cache that may only be read
+            with contextlib.suppress(OSError):  # a read-only cache
                 write_file(note, self.commit)
 
     def _is_in(self, path: Path) -> bool:
         try:
             return path.is_file() and matches(path, self.digest)
-        except OSError:  # it has just gone, or is closed to us
+        except OSError:  # just removed, or not readable
             return False
 
 

@@ -1,10 +1,10 @@
-"""What a weight file says about its model, and whether its tensors agree.
+"""The record of a model in the header of its weight file, checked against the tensors.
 
-The record names a builder of this package's table and gives it options. It may come from a
-stranger, so that nothing in it is more than a number or a word: no class, no config, no code. Its
-numbers are held against the tensors of the same file before a model of that size is built: each
-weight that the builder would make must be there, in its shape. So a model takes no more memory than
-its file, but for a classifier that the file leaves out, whose size has a bound.
+The record names a builder of this package's table and its options. It is untrusted, so it holds
+only numbers and short strings: no class, no config, no code. It is compared with the tensors of the
+file before a model of that size is built: the file must hold every weight of the builder's net, in
+its shape. So a model needs no more memory than its file, except for a missing classifier, whose
+size is bounded.
 """
 
 import math
@@ -22,18 +22,18 @@ from keras_pdenets.utils.text import printable
 
 HEADER_KEY = "keras_pdenets"
 _HEAD = "classifier/"
-# Of a classifier that the file does not hold: 64 MiB, 8192 classes of 2048 features.
+# Largest classifier that a file may omit: 64 MiB, 8192 classes of 2048 features.
 _LARGEST_HEAD = 2**24
 
 
 def read_checkpoint(file: WeightFile | str | Path) -> Checkpoint:
-    """The header of a weight file that this package wrote.
+    """The record in a weight file of this package.
 
     Args:
         file: The safetensors file, or its path.
 
     Raises:
-        WeightsError: If the file is not whole, another program wrote it, or its record contradicts
+        WeightsError: If the file is corrupted, another program wrote it, or its record contradicts
             its tensors.
     """
     if not isinstance(file, WeightFile):
@@ -45,7 +45,7 @@ def read_checkpoint(file: WeightFile | str | Path) -> Checkpoint:
         raise WeightsError(f"{path} has no keras_pdenets header: another program wrote it.")
     try:
         record = parse_json(text)
-        # Before the dataclass, which copies whatever it is given.
+        # Before the dataclass, which copies all values.
         _check_words(record)
         checkpoint = Checkpoint(**record)
         _check_numbers(checkpoint, header)
@@ -60,7 +60,7 @@ def read_checkpoint(file: WeightFile | str | Path) -> Checkpoint:
 
 
 def read_preprocessing(header: Header, path: Path) -> Preprocessing | None:
-    """Normalisation of the pixels that a weight file's net was trained with; None: it says nothing.
+    """Normalisation of the pixels of a weight file's net, or None if the file has no record.
 
     Raises:
         WeightsError: If the file has a record that cannot be read.
@@ -74,14 +74,14 @@ def read_preprocessing(header: Header, path: Path) -> Preprocessing | None:
     except (TypeError, ValueError, KeyError, OverflowError):
         found = [(), ()]
     if not all(found) or not all(map(math.isfinite, (*found[0], *found[1]))):
-        raise WeightsError(f"{path} has a record whose mean and std cannot be read.")
+        raise WeightsError(f"{path} has a record with an invalid mean or std.")
     return Preprocessing(*found)
 
 
 def _check_words(record: Any) -> None:
-    """Raise ValueError unless a record is made of numbers and short words."""
+    """Raise a ValueError unless a record consists of numbers and short strings."""
     if not isinstance(record, dict) or not isinstance(record.get("options", {}), dict):
-        raise ValueError("no record of a model.")
+        raise ValueError("not a record of a model.")
     if not isinstance(record.get("architecture"), str):
         raise ValueError("architecture must be a short string.")
     check_options(record.get("options", {}), math.inf)
@@ -91,10 +91,10 @@ def _check_words(record: Any) -> None:
 
 
 def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
-    """Raise ValueError unless the record's numbers agree with the file's tensors.
+    """Raise a ValueError unless the record's numbers are plausible for the file's tensors.
 
-    A file of a few bytes must not make anybody build a model of a million blocks: nothing is
-    deeper than the file has tensors, nor wider than its widest one.
+    A file of a few bytes must not cause a model of a million blocks: the net must not be deeper
+    than the number of tensors, nor wider than the widest one.
     """
     shapes = {name: entry.shape for name, entry in header.tensors.items()}
     sides = checkpoint.input_shape
@@ -117,9 +117,10 @@ def _check_numbers(checkpoint: Checkpoint, header: Header) -> None:
 
 
 def _check_config(checkpoint: Checkpoint, header: Header) -> None:
-    """Raise ValueError unless the options make a config with one width for each stage.
+    """Raise a ValueError unless the options give a config with one width for each stage.
 
-    And with no more blocks than the file can hold: to find the shapes of many takes seconds.
+    It must not have more blocks than the file can hold: to compute the shapes of many takes
+    seconds.
     """
     row = checkpoint.row
     config, usual = row.config(checkpoint.options), row.config({})
@@ -128,12 +129,12 @@ def _check_config(checkpoint: Checkpoint, header: Header) -> None:
         raise ValueError(f"filters {widths} for {stages} stages.")
     if not all((as_integer(n) or 0) > 0 for n in widths):
         raise ValueError(f"filters {widths}.")
-    if 2 * config.blocks > len(header.tensors):  # each has two weights at the least
+    if 2 * config.blocks > len(header.tensors):  # each has at least two weights
         raise ValueError(f"{config.blocks} blocks, more than the file has tensors for.")
 
 
 def _check_tensors(checkpoint: Checkpoint, header: Header) -> None:
-    """Raise ValueError unless the file has the weights of the record's net, and no others."""
+    """Raise a ValueError unless the file has exactly the weights of the record's net."""
     found = {name: entry.shape for name, entry in header.tensors.items()}
     wanted = weight_shapes(checkpoint)
     head = {name: shape for name, shape in wanted.items() if name.startswith(_HEAD)}

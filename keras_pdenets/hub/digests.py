@@ -1,4 +1,4 @@
-"""Hashes of files: what decides whether bytes are used."""
+"""Hashes of files, which decide whether their bytes are used."""
 
 import hashlib
 import os
@@ -21,15 +21,15 @@ def is_sha256(text: str) -> bool:
 
 
 def is_commit(text: str | None) -> bool:
-    """Whether a text has the form of a whole commit: what it names can never change."""
+    """Whether a text has the form of a full commit hash, whose content cannot change."""
     return _GIT_OID.fullmatch(text or "") is not None
 
 
 def matches(path: Path, digest: str) -> bool:
     """Whether a file has the hash that the Hub announced.
 
-    The Hub names large files by their SHA-256 and small ones, which lie in git, by the SHA-1 of
-    git's blob; of a file with any other name nothing can be said, and the answer is no.
+    The Hub identifies large files by their SHA-256 and small ones, stored in git, by the SHA-1 of
+    the git blob. Other digests cannot be verified and never match.
 
     Args:
         path: The file.
@@ -51,13 +51,13 @@ def matches(path: Path, digest: str) -> bool:
 
 
 def new_hash(digest: str, size: int) -> "hashlib._Hash":
-    """A hash of the kind of a digest, to be fed with a file of that size."""
+    """A hash object of the kind of a digest, for a file of that size."""
     if is_sha256(digest):
         return hashlib.sha256()
-    # No secret hangs on it: git itself trusts this hash with these files.
+    # Not for security: git itself identifies these files by this hash.
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def describe(path: Path) -> str:
-    """A file, its size and its hash, for a message."""
+    """Path, size and hash of a file, for a message."""
     return f"{path} ({path.stat().st_size} bytes, sha256 {sha256_of(path)})"

@@ -1,4 +1,4 @@
-"""One file from the Hub into its cache: the announced bytes, or none."""
+"""Download of a file from the Hub into its cache: the announced bytes, or none."""
 
 import logging
 import re
@@ -17,17 +17,17 @@ from keras_pdenets.hub.transfer import Announced, Conversation, conversation
 
 _LOG = logging.getLogger("keras_pdenets")
 _ETAG = re.compile(r"[\w+=-][\w.+=-]*")
-# No net here has more than 43 million weights of 4 bytes; a stranger's file may fill no disk.
+# The largest net here has 43 million weights of 4 bytes; untrusted files must not fill the disk.
 _MOST_BYTES = 2**32
 
 
 def url_of(repo: str, file: str, revision: str | None) -> str:
-    """Address of a file, fit for a message."""
+    """URL of a file, safe to show."""
     return plain_url(huggingface_hub.hf_hub_url(repo, file, revision=revision))
 
 
 def is_offline(local_files_only: bool) -> bool:
-    """Whether the network may not be asked."""
+    """Whether network access is disabled."""
     return bool(local_files_only or constants.HF_HUB_OFFLINE)
 
 
@@ -52,25 +52,25 @@ def fetch(
     pinned: tuple[str, int] | None = None,
     anonymous: bool = False,
 ) -> Path:
-    """Fetch a file from the Hub into its cache, unless its right bytes are there.
+    """Fetch a file from the Hub into its cache, unless its bytes are there already.
 
     Args:
         repo: Hub repository.
         file: File in it.
         revision: Commit, tag or branch; None: the main branch.
         cache_dir: Folder of the Hub's cache.
-        pinned: SHA-256 and size that the file must have; None: what the Hub announces.
-        anonymous: Send no token, as everybody else.
+        pinned: SHA-256 and size that the file must have; None: those that the Hub announces.
+        anonymous: Send no token, like other users.
 
     Returns:
         The path of the file, whose hash has been verified.
 
     Raises:
         IntegrityError: If the Hub announces another file than the pinned one, announces no hash,
-            or sends other bytes than it announces, twice.
+            or twice sends other bytes than announced.
         UnreachableError: If the Hub is silent, slow, down or busy.
-        WeightsError: If it cannot be fetched for another cause; the message has it.
-        ValueError: If a name could lead elsewhere, or `cache_dir` is no path.
+        WeightsError: If it cannot be fetched for another reason, which the message gives.
+        ValueError: If a name could escape its folder, or `cache_dir` is not a path.
     """
     wanted = _Wanted(repo, file, revision, cache_folder(cache_dir), pinned)
     patience = Patience()
@@ -78,23 +78,23 @@ def fetch(
         try:
             return _fetch(wanted, anonymous, patience)
         except Exception as error:
-            # A stale saved token must not keep anybody from a public file.
+            # An expired token must not prevent access to a public file.
             if anonymous or status_of(error) != 401 or huggingface_hub.get_token() is None:
                 raise
             fetched = _fetch(wanted, True, patience)
-            _LOG.warning("The Hub refused the saved token; %s was fetched without it.", repo)
+            _LOG.warning("The Hub rejected the saved token; %s was fetched without it.", repo)
             return fetched
     except WeightsError:
         raise
     except OtherBytesError as error:
         raise IntegrityError(
-            f"{wanted.url}: the Hub announced the hash of one file and sent other bytes twice: "
+            f"{wanted.url}: the Hub twice sent other bytes than those of the announced hash: "
             f"{error}. They were not used; try again later, or ask the repository's owner."
         ) from None
-    except Exception as error:  # the client's network errors have no common base
+    except Exception as error:  # the client's network errors have no common base class
         cause, passing = explain(error, repo, file, revision, anonymous)
         kind = UnreachableError if passing else WeightsError
-        # The client's own text may hold a token or a signed address: it is not shown.
+        # The client's message may contain a token or a signed URL: it is not shown.
         raise kind(f"{wanted.url} could not be fetched: {cause}.") from None
 
 
@@ -119,19 +119,19 @@ def _try(wanted: _Wanted, hub: Conversation, patience: Patience) -> Path:
 
 
 def _check(wanted: _Wanted, announced: Announced) -> tuple[str, int]:
-    """Hash and size that the bytes must have; another file is refused before they come."""
+    """Hash and size that the bytes must have; another file is rejected before its download."""
     url, size = wanted.url, announced.size
     if not is_commit(announced.commit) or not _ETAG.fullmatch(announced.etag):
         raise WeightsError(
-            f"{url} could not be fetched: the answer comes from no Hub (a login page, or a proxy's "
-            "error?). Look at the network and at HF_ENDPOINT."
+            f"{url} could not be fetched: the response is not from a Hub (a login page or a proxy "
+            "error?). Check the network and HF_ENDPOINT."
         )
     if is_commit(wanted.revision) and announced.commit != wanted.revision:
         raise IntegrityError(
             f"{url} announces a file of the commit {announced.commit}. It was not downloaded."
         )
     if wanted.pinned is not None:
-        # A file of git's own has a SHA-1 there, which says nothing of the pinned hash.
+        # For a file in git it is a SHA-1, which cannot be compared with the pinned hash.
         other = is_sha256(announced.etag) and announced.etag != wanted.pinned[0]
         if other or size not in (None, wanted.pinned[1]):
             raise IntegrityError(
@@ -141,11 +141,11 @@ def _check(wanted: _Wanted, announced: Announced) -> tuple[str, int]:
         return wanted.pinned
     if not (is_sha256(announced.etag) or is_commit(announced.etag)):
         raise IntegrityError(
-            f"{url} announces no hash, so that its bytes cannot be verified. It was not "
-            "downloaded; look at HF_ENDPOINT."
+            f"{url} announces no hash, so its bytes cannot be verified. It was not downloaded; "
+            "check HF_ENDPOINT."
         )
     if size is None:
-        raise WeightsError(f"{url} announces no size. It was not downloaded; look at HF_ENDPOINT.")
+        raise WeightsError(f"{url} announces no size. It was not downloaded; check HF_ENDPOINT.")
     if size > _MOST_BYTES:
-        raise WeightsError(f"{url} announces {size} bytes; no net here has so many.")
+        raise WeightsError(f"{url} announces {size} bytes, more than the {_MOST_BYTES} allowed.")
     return announced.etag, size

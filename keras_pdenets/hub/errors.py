@@ -1,13 +1,13 @@
-"""What can go wrong with a weight file."""
+"""Errors of weight files."""
 
 
 class WeightsError(RuntimeError):
-    """Weights cannot be obtained, read or used; the model was not touched."""
+    """Weights cannot be obtained, read or used; the model is unchanged."""
 
 
 class IntegrityError(WeightsError):
-    """The bytes at hand are not the pinned ones; they were not used."""
+    """The bytes do not have the pinned or announced hash; they were not used."""
 
 
 class UnreachableError(WeightsError):
-    """The Hub does not answer, or not now: the same call may succeed later."""
+    """The Hub does not respond at the moment: the same call may succeed later."""

@@ -1,4 +1,4 @@
-"""Weights in safetensors files, keyed by the path of each variable."""
+"""Weights in safetensors files, keyed by variable paths."""
 
 import errno
 import json
@@ -28,20 +28,19 @@ from keras_pdenets.utils.text import printable
 
 
 def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool = False) -> None:
-    """Write the weights of `model` to a safetensors file, whole or not at all.
+    """Write the weights of `model` to a safetensors file, atomically.
 
-    Layers of the user's own in front of the stem (`input_tensor=`) are no part of the net and are
-    left out.
+    The user's layers before the stem (`input_tensor=`) are not part of the net and are left out.
 
     Args:
         model: A `keras.Model`.
         path: The file.
-        checkpoint: How to build the model; it goes into the header of the file.
-        float16: Store tensors of two and more axes in 16 bits: half the size, a relative
-            rounding error of 5e-4 at most. Vectors (batch norm, biases) stay in 32 bits.
+        checkpoint: Record of the model, stored in the header of the file.
+        float16: Whether to store tensors of two or more axes in 16 bits: half the size, with a
+            relative rounding error of at most 5e-4. Vectors (batch norm, biases) stay in 32 bits.
 
     Raises:
-        ValueError: If `path` is no path, or `float16` is neither True nor False.
+        ValueError: If `path` is not a path, or `float16` not a bool.
         WeightsError: If two variables have the same name, as in a model that holds two nets, or a
             value is not finite.
 
@@ -59,7 +58,7 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
     path, float16 = check_path("path", path), check_flag("float16", float16)
     tensors = {}
     for name, variable in own_variables(model).items():
-        # Not `ascontiguousarray`, which makes a vector of a single number.
+        # Not `ascontiguousarray`, which turns scalars into vectors.
         value = np.array(ops.convert_to_numpy(variable), dtype="float32", order="C")
         if not np.isfinite(value).all():
             raise WeightsError(f"{name} holds NaN or infinite values; nothing was saved.")
@@ -71,15 +70,15 @@ def write_weights(model: Any, path: Path, checkpoint: Checkpoint, float16: bool 
 
 
 def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all; the old one survives any failure.
+    """Write a safetensors file atomically; the old one survives any failure.
 
-    The same tensors and texts make the same bytes.
+    The same tensors and header give the same bytes.
     """
 
     def write(temporary: Path) -> None:
         try:
             save_file(tensors, str(temporary), metadata=header)
-        except SafetensorError as error:  # its own name for a full disk
+        except SafetensorError as error:  # also for a full disk
             raise OSError(errno.EIO, str(error)) from error
         _sort_texts(temporary)
 
@@ -87,14 +86,14 @@ def save_tensors(tensors: dict[str, np.ndarray], path: Path, header: dict[str, s
 
 
 def _sort_texts(path: Path) -> None:
-    """Put the metadata of a file in order: the library has another one in every process."""
+    """Sort the metadata of a file, whose order in the library differs between processes."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(LENGTH_BYTES), "little")
         header = json.loads(file.read(size))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         if len(text) > size:
-            raise OSError(errno.EIO, "safetensors has written a header of another form")
+            raise OSError(errno.EIO, "safetensors has written a header of unexpected form")
         file.seek(LENGTH_BYTES)
         file.write(text.ljust(size))
 
@@ -107,25 +106,24 @@ def load_weights(
     sha256: str | None = None,
     allow_nonfinite: bool = False,
 ) -> LoadReport:
-    """Load a weight file into a model: every variable, by path and shape, or none.
+    """Load a weight file into a model: all variables, matched by path and shape, or none.
 
     Args:
         model: A `keras.Model` of the architecture that the file belongs to.
         path: The safetensors file.
-        new_head: Keep the model's own classifier.
-        sha256: Hash that the file must have, or None.
-        allow_nonfinite: Load NaN and infinite values too, with a warning, as after a training run
-            that diverged.
+        new_head: Whether to keep the model's own classifier.
+        sha256: Expected SHA-256 of the file, or None.
+        allow_nonfinite: Whether to load NaN and infinite values, with a warning, such as after a
+            diverged training run.
 
     Returns:
         A `LoadReport`.
 
     Raises:
         IntegrityError: If the file has another hash than `sha256`.
-        WeightsError: If the file is not a safetensors file, or its names, shapes or values do
-            not fit the model, or the model normalises pixels otherwise than the file's record
-            says. In either case the model is as before.
-        ValueError: If `path` is no path, or `new_head` or `allow_nonfinite` neither True nor False.
+        WeightsError: If the file is not a safetensors file, its names, shapes or values do not
+            fit the model, or the model normalises pixels differently. The model is then unchanged.
+        ValueError: If `path` is not a path, or `new_head` or `allow_nonfinite` not a bool.
 
     Example:
     >>> import keras_pdenets
@@ -144,20 +142,24 @@ def load_weights(
 def load_opened(
     model: Any, file: WeightFile, new_head: bool = False, allow_nonfinite: bool = False
 ) -> LoadReport:
-    """Load an open weight file, as `load_weights` does by its path."""
+    """Load an open weight file, as `load_weights` does for a path."""
     path, header = file.path, file.header
     variables = own_variables(model)
     report = LoadReport(file.name, path=path)
     _check_preprocessing(model, path, header)
     _sort_variables(model, variables, path, header, new_head, report)
     taken = {name: variables[name] for name in (*report.loaded, *report.adapted)}
-    # One tensor at a time, twice: all of them in 32 bits may be more than the memory holds.
+    # One tensor at a time, twice: all of them in 32 bits may not fit into memory.
     bad = [n for n, variable in taken.items() if not np.isfinite(_value(n, variable, file)).all()]
     if bad:
         message = f"{path}: {', '.join(bad[:3])} holds NaN or infinite values"
         if not allow_nonfinite:
-            raise WeightsError(f"{message}. Nothing was loaded; allow_nonfinite=True loads them.")
-        warnings.warn(f"{message}, loaded as asked.", RuntimeWarning, stacklevel=3)
+            raise WeightsError(
+                f"{message}. Nothing was loaded; use allow_nonfinite=True to load them."
+            )
+        warnings.warn(
+            f"{message}, loaded because of allow_nonfinite=True.", RuntimeWarning, stacklevel=3
+        )
     for name, variable in taken.items():
         variable.assign(_value(name, variable, file))
     return report
@@ -171,7 +173,7 @@ def _sort_variables(
     new_head: bool,
     report: LoadReport,
 ) -> None:
-    """Fill the report from names and shapes alone; nothing large is read yet."""
+    """Fill the report from names and shapes only, before anything large is read."""
     keys = header.tensors.keys()
     for name, variable in variables.items():
         shape = tuple(variable.shape)
@@ -193,27 +195,27 @@ def _sort_variables(
 
 
 def _value(name: str, variable: Any, file: WeightFile) -> np.ndarray:
-    """What the file has for a variable, in 32 bits and fitted."""
+    """The file's value for a variable, in 32 bits and of its shape."""
     shape = tuple(variable.shape)
-    # A number of 64 bits may be too large for 32: it is infinite then, and found so.
+    # Values beyond the range of float32 become infinite, which is detected.
     with np.errstate(over="ignore"):
         value = file.tensor(name).astype("float32")
     return value if value.shape == shape else _fit_stem(value, shape)
 
 
 def _check_preprocessing(model: Any, path: Path, header: Header) -> None:
-    """Raise WeightsError if the model's first layer is not that of the file's net.
+    """Raise a WeightsError if the model normalises pixels differently from the file's net.
 
-    Mean and deviation of the pixels are no weights: they stand in the record alone.
+    Mean and standard deviation are not weights: only the record holds them.
     """
     layers = [layer for layer in getattr(model, "layers", []) if layer.name == "preprocessing"]
     wanted = read_preprocessing(header, path)
     if not layers or wanted is None:
         return
     layer = layers[0]
-    if not isinstance(layer, Normalization):  # one of the user's own
+    if not isinstance(layer, Normalization):  # a layer of the user
         return
-    # Not its config: Keras imports TensorFlow to write that.
+    # Not from its config: Keras imports TensorFlow for that.
     mean, variance = (np.ravel(ops.convert_to_numpy(v)) for v in (layer.mean, layer.variance))
     found = mean, np.sqrt(variance)
     for name, ours, theirs in zip(
@@ -221,7 +223,7 @@ def _check_preprocessing(model: Any, path: Path, header: Header) -> None:
     ):
         if not np.allclose(ours, theirs, rtol=1e-5, atol=1e-5):
             raise WeightsError(
-                f"{path} belongs to a net whose pixels have {name} {_short(theirs)}; "
+                f"{path} belongs to a net with {name} {_short(theirs)} of the pixels; "
                 f"{model.name!r} has {_short(ours)}. Build the model with weights={str(path)!r}, "
                 "which takes both from the file, or with include_preprocessing=False. Nothing was "
                 "loaded."
@@ -233,7 +235,7 @@ def _short(values: Any) -> str:
 
 
 def _check_stem(path: Path, name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    """Only the stem takes another shape, and only another number of input channels."""
+    """Only the stem may differ in shape, and only in the number of input channels."""
     fits = len(found) == len(shape) == 4 and found[:2] + found[3:] == shape[:2] + shape[3:]
     if name != "stem_conv/kernel" or not fits:
         raise WeightsError(f"{path}: {name} has shape {found}; the model needs {shape}.")
@@ -242,8 +244,8 @@ def _check_stem(path: Path, name: str, found: tuple[int, ...], shape: tuple[int,
 def _fit_stem(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Stem kernel for another number of input channels.
 
-    The sum over the channels is kept, and so is the response to grey images where the channels
-    are normalised alike.
+    It preserves the sum over the channels, and so the response to grey images if all channels have
+    the same normalisation.
     """
     old, new = kernel.shape[2], shape[2]
     if new < old:
@@ -271,8 +273,8 @@ def _other_form(paths: Set[str], keys: Set[str]) -> str:
     if None in (ours, theirs) or ours == theirs:
         return ""
     ways = {"linear": "to_linear_form", "quadratic": "to_quadratic_form"}
-    convert = f", and `transforms.{ways[ours]}` turns it into yours" if ours in ways else ""
+    convert = f", and `transforms.{ways[ours]}` converts it to yours" if ours in ways else ""
     return (
         f"Its PDE layers have the form {theirs!r}, the model's {ours!r}: a model built with "
-        f"operator_options={{'form': {theirs!r}}} takes the file{convert}. "
+        f"operator_options={{'form': {theirs!r}}} can load the file{convert}. "
     )

@@ -1,4 +1,4 @@
-"""Golden files: a few inputs, their logits, every layer's fingerprint and every weight's digest."""
+"""Golden files: a few inputs and their logits, layer fingerprints and weight digests."""
 
 import json
 import re
@@ -23,13 +23,13 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Golden:
-    """What a net must give.
+    """The expected outputs of a net.
 
     Args:
-        inputs: Images, channels last, of whole numbers 0-255.
-        logits: The net's logits of them.
+        inputs: Images of integers 0-255, channels last.
+        logits: The net's logits for them.
         layers: Names of its layers, in the order of the graph.
-        fingerprints: A few numbers of each layer's output, of shape (layers, `FINGERPRINT_SIZE`).
+        fingerprints: A few numbers from each layer's output, of shape (layers, `FINGERPRINT_SIZE`).
         weights: Digest of each variable's values, by its path.
     """
 
@@ -41,14 +41,14 @@ class Golden:
 
 
 def write_golden(golden: Golden, path: Path) -> None:
-    """Write a golden file, whole or not at all.
+    """Write a golden file atomically.
 
     Args:
-        golden: The numbers.
+        golden: The expected outputs.
         path: The safetensors file.
     """
     tensors = {
-        # 16 bits hold the whole numbers up to 2048; weight files have no integers.
+        # float16 is exact for integers up to 2048; weight files have no integer dtypes.
         "inputs": golden.inputs.astype("float16"),
         "logits": golden.logits.astype("float32"),
         "fingerprints": golden.fingerprints.astype("float32"),
@@ -65,7 +65,7 @@ def read_golden(file: WeightFile | str | Path) -> Golden:
         file: The safetensors file, or its path.
 
     Raises:
-        WeightsError: If it is no golden file, or not a whole one, or an earlier version wrote it.
+        WeightsError: If it is not a golden file, is corrupted, or of an earlier version.
     """
     if not isinstance(file, WeightFile):
         with WeightFile(Path(file)) as opened:
@@ -74,7 +74,7 @@ def read_golden(file: WeightFile | str | Path) -> Golden:
     layers, weights = _record(header, path)
     size = max((entry.end for entry in header.tensors.values()), default=0)
     if size > _MOST_BYTES:
-        raise WeightsError(f"{path} has {size} bytes; a golden file has up to {_MOST_BYTES}.")
+        raise WeightsError(f"{path} has {size} bytes; a golden file has at most {_MOST_BYTES}.")
     shapes = {name: entry.shape for name, entry in header.tensors.items()}
     axes = {name: len(shape) for name, shape in shapes.items()}
     if axes != _AXES:
@@ -84,12 +84,12 @@ def read_golden(file: WeightFile | str | Path) -> Golden:
         or shapes["fingerprints"] != (len(layers), FINGERPRINT_SIZE)
         or len(set(layers)) != len(layers)
     ):
-        raise WeightsError(f"{path} is a golden file that contradicts itself.")
+        raise WeightsError(f"{path} is an inconsistent golden file.")
     if shapes["inputs"][0] > MOST_IMAGES:
         raise WeightsError(
-            f"{path} holds {shapes['inputs'][0]} images; a golden file has up to {MOST_IMAGES}."
+            f"{path} holds {shapes['inputs'][0]} images; a golden file has at most {MOST_IMAGES}."
         )
-    with np.errstate(over="ignore"):  # too large for 32 bits: infinite, and found so
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is detected
         arrays = {name: file.tensor(name).astype("float32") for name in shapes}
     golden = Golden(arrays["inputs"], arrays["logits"], layers, arrays["fingerprints"], weights)
     _check_numbers(golden, path)
@@ -97,17 +97,17 @@ def read_golden(file: WeightFile | str | Path) -> Golden:
 
 
 def are_pixels(images: np.ndarray) -> bool:
-    """Whether images are whole numbers 0-255, which a golden file holds as they are."""
+    """Whether images are integers 0-255, which a golden file stores exactly."""
     return bool(((images >= 0) & (images <= 255) & (images == np.round(images))).all())
 
 
 def _check_numbers(golden: Golden, path: Path) -> None:
-    """Raise WeightsError unless a net can have given the numbers; NaN fits any tolerance."""
+    """Raise a WeightsError unless a net can give these numbers; NaN would pass any tolerance."""
     for holds, rule in (
-        (are_pixels(golden.inputs), "images of whole numbers 0-255"),
+        (are_pixels(golden.inputs), "images of integers 0-255"),
         (np.isfinite(golden.logits).all(), "finite logits"),
         (np.isfinite(golden.fingerprints).all(), "finite fingerprints"),
-        ((golden.fingerprints[:, 0] >= 0).all(), "fingerprints of positive size"),
+        ((golden.fingerprints[:, 0] >= 0).all(), "fingerprints of non-negative size"),
         (all(map(_DIGEST.fullmatch, golden.weights.values())), "digests of 16 hex digits"),
     ):
         if not holds:
@@ -115,7 +115,7 @@ def _check_numbers(golden: Golden, path: Path) -> None:
 
 
 def _record(header: Header, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Names of the layers and digests of the weights, out of the header."""
+    """Names of the layers and digests of the weights, from the header."""
     try:
         record = parse_json(header.metadata[_HEADER_KEY])
         names, weights = record["layers"], record.get("weights")
@@ -126,20 +126,20 @@ def _record(header: Header, path: Path) -> tuple[tuple[str, ...], dict[str, str]
     if weights is None:
         raise WeightsError(
             f"{path} is a golden file of an earlier version, without digests of the weights. Ask "
-            "its author for a new one; hub.golden.write_golden and analysis.record_golden make it."
+            "its author for a new one, made by analysis.record_golden and hub.golden.write_golden."
         )
     if not isinstance(weights, dict) or not all(isinstance(d, str) for d in weights.values()):
         raise _no_golden_file(path)
     if not names or not weights:
-        raise WeightsError(f"{path} is a golden file that names no layers, or no weights.")
+        raise WeightsError(f"{path} is a golden file without names of layers or weights.")
     return tuple(names), weights
 
 
 def _no_golden_file(path: Path) -> WeightsError:
-    return WeightsError(f"{path} is no golden file of this package.")
+    return WeightsError(f"{path} is not a golden file of this package.")
 
 
 def is_golden(path: Path) -> bool:
-    """Whether a safetensors file is a golden file, by what it holds."""
+    """Whether a safetensors file is a golden file, by its header."""
     with WeightFile(path) as file:
         return _HEADER_KEY in file.header.metadata

@@ -1,4 +1,4 @@
-"""What became of each variable when weights were loaded."""
+"""The report of loading weights: what happened to each variable."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 from keras_pdenets.utils.text import printable
 
-if TYPE_CHECKING:  # it reads golden files, which are written as weights are
+if TYPE_CHECKING:  # avoids an import cycle
     from keras_pdenets.hub.source import WeightsSource
 
 
 @dataclass
 class LoadReport:
-    """What became of each variable.
+    """What happened to each variable.
 
     Args:
-        source: The file, and where it came from.
-        loaded: Paths of the variables that took the file's values as they are.
-        adapted: Paths of those whose values were fitted to another number of input channels.
-        initialised: Paths of those that kept their random start, because the head is new.
-        unused: Keys of the file that the model has no variable for (a head left out).
+        source: The file and its origin, as text.
+        loaded: Paths of variables with the file's values.
+        adapted: Paths of variables with values adapted to another number of input channels.
+        initialised: Paths of variables of a new head, which keep their random values.
+        unused: Keys of the file without a variable in the model (the head, if left out).
         path: The file.
-        origin: What `weights=` named, where a builder loaded them.
+        origin: The source that `weights=` of a builder named.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Names that become addresses and paths: none may lead out of its folder."""
+"""Names that become URLs and paths: none may escape its folder."""
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -11,7 +11,7 @@ _LONGEST_REVISION = 200
 
 
 def is_repo(text: object) -> bool:
-    """Whether a text is `organisation/repository`, by the Hub's rules too.
+    """Whether a text is `organisation/repository`, also by the Hub's rules.
 
     Example:
     >>> [is_repo(text) for text in ("someone/net", "net", "../net", "a/b/c", "a/" + 97 * "b")]
@@ -30,7 +30,7 @@ def is_repo(text: object) -> bool:
 
 
 def is_revision(text: object) -> bool:
-    """Whether a text can be a branch, a tag or a commit; `refs/pr/1` is one."""
+    """Whether a text can be a branch, tag or commit, such as `refs/pr/1`."""
     return (
         isinstance(text, str)
         and len(text) <= _LONGEST_REVISION
@@ -43,7 +43,7 @@ def parse_address(address: str, revision: str | None) -> tuple[str, str | None]:
 
     Args:
         address: The text.
-        revision: The revision, if it is given apart.
+        revision: The revision, if given separately.
 
     Returns:
         The repository and its revision, or None for the main branch.
@@ -64,14 +64,14 @@ def parse_address(address: str, revision: str | None) -> tuple[str, str | None]:
         or not (chosen is None or is_revision(chosen))
     ):
         raise ValueError(
-            "`weights` must be 'hf://organisation/repo', with one revision at most (behind @ or as "
+            "`weights` must be 'hf://organisation/repo', with at most one revision (after @ or as "
             f"`revision`) and no other path. Received: weights={address!r}, revision={revision!r}"
         )
     return repo, chosen
 
 
 def check_preset(preset: Preset) -> None:
-    """Raise ValueError unless every name of a row stays in its folder and its hash is one."""
+    """Raise a ValueError unless all names of a row are plain and its hashes valid."""
     rules = {
         "name": is_name(preset.name),
         "file": is_name(preset.file),
@@ -83,6 +83,6 @@ def check_preset(preset: Preset) -> None:
     for field, holds in rules.items():
         if not holds:
             raise ValueError(
-                f"`{field}` of a preset must be a plain name, an organisation/repo, a whole commit "
-                f"or a whole hash, as its kind is. Received: {field}={getattr(preset, field)!r}"
+                f"`{field}` of a preset must be a valid name, organisation/repo, commit, hash or "
+                f"size. Received: {field}={getattr(preset, field)!r}"
             )

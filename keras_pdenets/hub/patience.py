@@ -1,4 +1,4 @@
-"""How long a server may take: a deadline that moves only with the bytes that come."""
+"""A deadline for a server, extended only by bytes received."""
 
 import math
 import os
@@ -10,12 +10,12 @@ _SECONDS = 30.0
 
 
 class Patience:
-    """Seconds for everything that is asked of a Hub, and one more for each 64 KiB of a file.
+    """Time for all requests to a Hub, plus one second per 64 KiB of a file.
 
-    It begins when it is made. Waiting for another process counts too.
+    It starts on construction. Waiting for another process counts, too.
 
     Raises:
-        ValueError: If `KERAS_PDENETS_HUB_SECONDS` is no number above 0.
+        ValueError: If `KERAS_PDENETS_HUB_SECONDS` is not a positive number.
 
     Example:
     >>> Patience().left(size=10 * 2**16) <= Patience().seconds + 10
@@ -27,11 +27,11 @@ class Patience:
         self._start = time.monotonic()
 
     def left(self, size: int = 0) -> float:
-        """Seconds until a file of so many bytes must be there, all of it; below 0: too late."""
+        """Seconds left for receiving a file of that size; negative if the time is over."""
         return self._start + self.earned(size) - time.monotonic()
 
     def earned(self, received: int) -> float:
-        """Seconds that so many bytes may take from their beginning on."""
+        """Seconds allowed for receiving that many bytes."""
         return self.seconds + received / BYTES_A_SECOND
 
 
@@ -42,5 +42,5 @@ def _seconds() -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ValueError(f"`{SECONDS_VARIABLE}` must be a number above 0. Received: {text!r}")
+        raise ValueError(f"`{SECONDS_VARIABLE}` must be a positive number. Received: {text!r}")
     return seconds

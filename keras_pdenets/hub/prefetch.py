@@ -1,4 +1,4 @@
-"""Weights fetched now, for a machine without a network later."""
+"""Fetching weights in advance, for use without a network."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from keras_pdenets.presets import get_preset, list_presets
 
 
 def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
-    """Fetch weight files and verify them, so that later loading asks no network.
+    """Fetch weight files and verify them, so that they can be loaded without a network.
 
     Args:
         weights: Name of a preset, `"all"` for every preset, or
             `"hf://organisation/repo[@revision]"`.
-        cache_dir: Folder of the Hub's cache, or None for its default (`HF_HUB_CACHE`). The same
-            folder has to be given when loading.
+        cache_dir: Folder of the Hub's cache, or None for its default (`HF_HUB_CACHE`). Use the same
+            folder for loading.
 
     Returns:
-        The verified file of each name; a checkout or a mirror has its own already.
+        The verified file of each name, possibly in a checkout or mirror.
 
     Raises:
-        ValueError: If there is no such preset, or an argument is of another kind.
+        ValueError: If the preset does not exist, or an argument has the wrong type.
         WeightsError: If a file cannot be obtained. With `"all"` the others are fetched first.
 
     Example:
@@ -37,7 +37,7 @@ def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
         try:
             source = WeightsSource.parse(name, cache_dir=cache_dir)
             if source.path is not None:
-                get_preset(name)  # the error with the nearest names
+                get_preset(name)  # raises the error with the nearest names
             files[name] = source.resolve().path
         except WeightsError as error:
             if weights != "all":

@@ -1,4 +1,4 @@
-"""Where weights are to be had: the one reader of what `weights=` takes."""
+"""Sources of weights: the parser of `weights=`, and how each source is resolved."""
 
 import logging
 import os
@@ -25,18 +25,18 @@ WEIGHTS_FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """A preset, a file, or anybody's repository on the Hub.
+    """A preset, a file, or a repository on the Hub.
 
     Args:
-        name: As reports and messages name it.
+        name: Its name in reports and messages.
         preset: The row of a preset, or None.
         path: A file, or None.
-        repo: Repository of the Hub where it is neither.
+        repo: Repository on the Hub, if it is neither.
         revision: Its revision; None: the main branch.
         file: File in the repository.
         cache_dir: Folder of the Hub's cache, or None for its default.
-        local_files_only: Do not ask the network.
-        weights_folder: Another `weights/` than that of this checkout, for a preset.
+        local_files_only: Do not access the network.
+        weights_folder: Folder used instead of `weights/` of this checkout, for a preset.
 
     Example:
     >>> WeightsSource.parse("hf://someone/net@v1").revision
@@ -66,13 +66,13 @@ class WeightsSource:
         Args:
             weights: Name of a preset, `"hf://organisation/repo[@revision]"`, a safetensors file or
                 a folder with `model.safetensors`.
-            revision: Revision of a `hf://` repository, if it is given apart.
+            revision: Revision of a `hf://` repository, if given separately.
             cache_dir: Folder of the Hub's cache, or None for its default.
-            local_files_only: Do not ask the network.
+            local_files_only: Do not access the network.
 
         Raises:
-            ValueError: If it is none of these, or another argument is of another kind.
-            WeightsError: If a path cannot be looked at.
+            ValueError: If it is none of these, or another argument has the wrong type.
+            WeightsError: If a path cannot be accessed.
         """
         cache, offline = check_access(revision, cache_dir, local_files_only)
         if isinstance(weights, os.PathLike):
@@ -89,24 +89,24 @@ class WeightsSource:
             return cls(name, None, None, repo, at, cache_dir=cache, local_files_only=offline)
         if revision is not None:
             raise ValueError(
-                "`revision` belongs to weights='hf://...'; presets have theirs pinned. "
+                "`revision` must be None except for weights='hf://...'. "
                 f"Received: weights={weights!r}, revision={revision!r}"
             )
-        # A name comes first: a folder of the same name must not take its place.
+        # Presets first: a folder of the same name must not replace one.
         path = None if name in list_presets() else _path_of(weights)
         preset = get_preset(name) if path is None else None
         return cls(name, preset, path, cache_dir=cache, local_files_only=offline)
 
     @classmethod
     def of(cls, preset: Preset, weights_folder: str | Path | None = None) -> "WeightsSource":
-        """The source of a row, of the table or not."""
+        """The source of a row, whether or not it is in the table."""
         return cls(preset.name, preset, weights_folder=weights_folder)
 
     def golden(self) -> "WeightsSource":
-        """The golden file that belongs to the weights.
+        """The golden file of the weights.
 
-        That of a preset has a pinned hash too. Beside or in a file's folder it has its own name; a
-        path of a golden file is that file itself, whatever its name.
+        That of a preset has a pinned hash, too. For a file it is `golden.safetensors` in the same
+        folder; if the file itself is a golden file, it is that one.
 
         Raises:
             WeightsError: If the preset has none.
@@ -122,20 +122,20 @@ class WeightsSource:
         return replace(self, path=self.path.parent / GOLDEN_FILE)
 
     def resolve(self) -> WeightFile:
-        """The file, not yet opened, or with its bytes read and hashed where it is a preset's.
+        """The file: not yet opened, or for a preset possibly read and hashed.
 
-        Of a preset there is an order of sources, each checked by SHA-256: the folder in
+        The sources of a preset are tried in this order, each verified by SHA-256: the folder in
         `KERAS_PDENETS_WEIGHTS_DIR` (other bytes there are an error); `weights/` of a checkout; the
-        installed package, whose wheel brings the small checkpoints; the Hub's cache; the Hub.
-        Nothing is asked of the network where the bytes are at hand.
+        installed package, whose wheel contains the small checkpoints; the Hub's cache; the Hub.
+        The network is not accessed if a local source has the bytes.
 
-        A repository has no pinned hash: the bytes must be those that the Hub announces. A whole
-        commit that is cached needs no network; a branch or tag is looked up each time, and where
-        the Hub is unreachable its cached copy is taken, with a warning.
+        A repository has no pinned hash: the bytes must be those that the Hub announces. A cached
+        full commit needs no network; a branch or tag is looked up each time, and if the Hub is
+        unreachable, its cached copy is used with a warning.
 
         Raises:
-            ValueError: If a name in the row could lead elsewhere, or `cache_dir` is no path.
-            IntegrityError: If there are bytes, but not the pinned or announced ones.
+            ValueError: If a name in the row could escape its folder, or `cache_dir` is not a path.
+            IntegrityError: If the bytes found are not the pinned or announced ones.
             WeightsError: If no source has the file, or one cannot be read.
         """
         if self.preset is not None:
@@ -144,7 +144,7 @@ class WeightsSource:
 
     def _pinned(self, preset: Preset) -> WeightFile:
         check_preset(preset)
-        cache_folder(self.cache_dir)  # wrong is wrong, also where it is not needed
+        cache_folder(self.cache_dir)  # checked even if it is not needed
         tried: list[Path] = []
         mirror = os.environ.get(MIRROR_VARIABLE)
         if mirror:
@@ -175,7 +175,7 @@ class WeightsSource:
         try:
             path = fetch(preset.repo, preset.file, preset.revision, self.cache_dir, pinned)
         except WeightsError as error:
-            reason = "the Hub gave none"
+            reason = "the Hub sent none"
             raise type(error)(f"{error} {_refusal(preset, tried, reason)}") from None
         return WeightFile(path, f"preset {preset.name} (hub)", "hub", preset.sha256)
 
@@ -187,27 +187,27 @@ class WeightsSource:
         if offline:
             raise WeightsError(
                 f"{self.name} is not in the Hub's cache, or cannot be verified there, and the "
-                "network is off (local_files_only or HF_HUB_OFFLINE). Fetch it with "
-                "keras_pdenets.prefetch while there is one, or give the path of a file that you "
-                "trust as weights=."
+                "network is disabled (local_files_only or HF_HUB_OFFLINE). Fetch it with "
+                "keras_pdenets.prefetch while online, or pass the path of a trusted file as "
+                "weights=."
             )
         try:
             return self._in_cache(fetch(self.repo, self.file, self.revision, self.cache_dir))
         except UnreachableError as error:
             if not (cached and _is_verified(cached)):
                 raise
-            _LOG.warning("%s The copy of %s in the cache is used.", error, self.name)
+            _LOG.warning("%s The cached copy of %s is used.", error, self.name)
             return self._in_cache(cached)
 
     def _in_cache(self, path: Path) -> WeightFile:
-        """A file of the cache that was verified, and is again when it is read."""
+        """A verified file of the cache, which is verified again when it is read."""
         return WeightFile(path, self.name, digest=_announced_digest(path) or None)
 
 
 def check_access(
     revision: object, cache_dir: object, local_files_only: object
 ) -> tuple[Path | None, bool]:
-    """`cache_dir` and `local_files_only` as they are used; ValueError names what is wrong."""
+    """Check and return `cache_dir` and `local_files_only`; check `revision`."""
     if not (revision is None or (isinstance(revision, str) and revision)):
         raise ValueError(
             f"`revision` must be a commit, tag or branch, or None. Received: revision={revision!r}"
@@ -217,13 +217,13 @@ def check_access(
 
 
 def _path_of(weights: str | Path) -> Path | None:
-    """The weight file at a path, or None for what is rather a preset's misspelt name."""
+    """The weight file at a path, or None for a probable misspelling of a preset's name."""
     path = check_path("weights", weights)
     try:
         if path.is_dir():
             path = path / WEIGHTS_FILE
         return path if path.is_file() or path.suffix or path.parent != Path() else None
-    except OSError as error:  # a name that is too long, a folder that is closed
+    except OSError as error:  # a name that is too long, an unreadable folder
         raise WeightsError(f"`weights`: {printable(str(weights))}: {error.strerror}") from error
 
 
@@ -232,15 +232,15 @@ def _with_pinned_bytes(path: Path, preset: Preset, place: str) -> WeightFile | N
     try:
         if not path.is_file() or path.stat().st_size != preset.size:
             return None
-    except OSError as error:  # a closed folder, a path that is too long
+    except OSError as error:  # an unreadable folder, a path that is too long
         raise WeightsError(f"{path} cannot be read ({error.strerror}).") from None
     file = WeightFile(path, f"preset {preset.name} ({place})", place)
-    # The size again, of the file that was opened: nothing larger is read.
+    # The size of the opened file again: nothing larger is read.
     return file if file.size == preset.size and file.sha256 == preset.sha256 else None
 
 
 def _refusal(preset: Preset, tried: list[Path], reason: str) -> str:
-    """What is wanted, what was found instead, and the way out."""
+    """What is expected, what was found instead, and what to do."""
     found = "; ".join(describe(path) for path in tried) or "no copy on this machine"
     source = "a fresh copy (git checkout weights, in a checkout)"
     if preset.revision is not None:
@@ -248,24 +248,24 @@ def _refusal(preset: Preset, tried: list[Path], reason: str) -> str:
     return (
         f"Preset {preset.name!r} is {preset.size} bytes with sha256 {preset.sha256}. "
         f"Found: {found}. Other bytes are never used ({reason}). By hand: put {preset.file} from "
-        f"{source} into a folder named {preset.name}, and set {MIRROR_VARIABLE} to the folder "
-        "above it; or start untrained with weights=None."
+        f"{source} into a folder named {preset.name}, and set {MIRROR_VARIABLE} to its parent "
+        "folder; or start untrained with weights=None."
     )
 
 
 def _announced_digest(path: Path) -> str:
-    """The hash by which the cache names what a snapshot links to, or no text.
+    """The hash in the name of the blob that a snapshot links to, or an empty string.
 
-    One link only: a blob of the client's shared store has another hash for its name.
+    Only the first link counts: a blob in the client's shared store is named by another hash.
     """
     try:
         return path.readlink().name if path.is_symlink() else ""
-    except OSError:  # closed to us
+    except OSError:  # not readable
         return ""
 
 
 def _is_verified(path: Path) -> bool:
     try:
         return matches(path, _announced_digest(path))
-    except OSError:  # a link to nothing, or closed to us
+    except OSError:  # a broken link, or not readable
         return False

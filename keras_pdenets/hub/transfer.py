@@ -1,7 +1,7 @@
-"""One conversation with a Hub: what it announces of a file, and the file's bytes, within limits.
+"""Requests to a Hub: what it announces about a file, and the file's bytes, within limits.
 
-Nothing of an answer is trusted here: no name from it becomes a path, bodies of errors are not
-read, and the deadline ends every wait, also one inside a header, a redirect or a TLS handshake.
+Responses are untrusted: no name in them becomes a path, bodies of errors are not read, and the
+deadline applies to every wait, even inside a header, a redirect or a TLS handshake.
 """
 
 import os
@@ -27,22 +27,21 @@ from keras_pdenets.utils.text import printable
 _MOST_REDIRECTS = 10
 _COMMIT, _ETAG, _SIZE = "X-Repo-Commit", "X-Linked-Etag", "X-Linked-Size"
 _NUMBER = re.compile(r"[0-9]{1,18}")
-# What the client makes its errors of.
+# The client derives its errors from these headers.
 _REASONS = {"x-error-code", "x-error-message"}
-_CIRCLE = f"it redirects more than {_MOST_REDIRECTS} times; look at HF_ENDPOINT"
-_PACKED = "its bytes are packed, which nobody asked for; look at HF_ENDPOINT and at the proxy"
+_CIRCLE = f"it redirects more than {_MOST_REDIRECTS} times; check HF_ENDPOINT"
+_PACKED = "its bytes are compressed without a request; check HF_ENDPOINT and the proxy"
 
 
 @dataclass(frozen=True)
 class Announced:
-    """What a Hub says of a file, unchecked.
+    """What a Hub announces about a file, unchecked.
 
     Args:
         commit: The commit.
         etag: The hash, if it is a Hub.
         size: Number of bytes, or None.
-        request: Where the bytes are, and what to send there: the token to the host alone that
-            was asked with it.
+        request: Request for the bytes; the token is sent only to the original host.
     """
 
     commit: str
@@ -52,13 +51,13 @@ class Announced:
 
 
 class Conversation:
-    """Requests that end in time.
+    """Requests with a deadline.
 
     Args:
-        portal: Where they run.
-        client: The Hub client's own asynchronous session.
-        headers: Of each request.
-        patience: How long they may take, all together.
+        portal: The event loop that they run in.
+        client: Asynchronous session of the Hub's client.
+        headers: Headers of each request.
+        patience: Deadline for all of them.
     """
 
     def __init__(
@@ -68,22 +67,22 @@ class Conversation:
         self._headers, self._patience = headers, patience
 
     def ask(self, url: str) -> Announced:
-        """What the Hub announces of the file at an address; its bytes are not asked for."""
+        """What the Hub announces about the file at a URL, without requesting its bytes."""
         return self._portal.call(self._ask, url)
 
     def receive(self, announced: Announced, path: Path, digest: str, size: int) -> None:
         """Write the announced bytes, and never more, to a file.
 
         Args:
-            announced: Where they are.
-            path: The file.
-            digest: Their hash.
-            size: Their number.
+            announced: The announced file.
+            path: The file to write.
+            digest: Expected hash.
+            size: Expected number of bytes.
 
         Raises:
-            OtherBytesError: If other bytes come, or more.
-            ShortError: If fewer come.
-            TooSlowError: If they do not come in time.
+            OtherBytesError: If other or more bytes arrive.
+            ShortError: If fewer bytes arrive.
+            TooSlowError: If they do not arrive in time.
         """
         self._portal.call(partial(self._receive, announced, path, digest, size))
 
@@ -98,7 +97,7 @@ class Conversation:
             async with self._answer(request) as response:
                 following, length = response.next_request, response.headers.get("Content-Length")
             said = response.headers if _COMMIT in response.headers else said
-            # As the Hub, which announces a large file when it sends us to another host.
+            # The Hub announces a large file in the response that redirects to another host.
             if following and not (said and _origin(following) != _origin(request)):
                 request = following
                 continue
@@ -154,7 +153,7 @@ class Conversation:
 
     @asynccontextmanager
     async def _answer(self, request: Any) -> AsyncIterator[Any]:
-        """An answer whose body is read by nobody unless it is right: it may be endless."""
+        """A response; the body of an error, which may be endless, is not read."""
         response = await self._client.send(request, stream=True, follow_redirects=False)
         try:
             if response.status_code >= 400:
@@ -166,24 +165,24 @@ class Conversation:
 
 @contextmanager
 def conversation(anonymous: bool, patience: Patience) -> Iterator[Conversation]:
-    """Talk to a Hub by the client's own session, which knows proxies and certificates.
+    """Requests through the client's own session, which is configured for proxies and certificates.
 
-    An event loop, in a thread of its own, is what can end a wait at any point; a session with
-    time limits for each read waits for ever where one byte comes a second.
+    An event loop in its own thread can cancel a wait at any point; with only a timeout per read,
+    one byte per second could keep a session waiting for ever.
 
     Args:
         anonymous: Send no token, not even a saved one.
-        patience: How long it may take.
+        patience: Deadline of all requests.
     """
     client: Any = get_async_session()
-    # The client's own hook would read the body of an error, and unpack it.
+    # The client's own hook would read and decompress the body of an error.
     client.event_hooks = {**client.event_hooks, "response": []}
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
         yield Conversation(portal, client, _headers(anonymous), patience)
 
 
 def _headers(anonymous: bool) -> dict[str, str]:
-    """What is sent along. The client's own function asks the Hub first, and waits for ever."""
+    """Headers of requests; the client's own function queries the Hub first, without timeout."""
     agent = {"User-Agent": f"keras_pdenets; hf_hub/{huggingface_hub.__version__}"}
     token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else huggingface_hub.get_token()
     return agent if anonymous or token is None else {**agent, "Authorization": f"Bearer {token}"}
@@ -199,15 +198,15 @@ def _deadline(seconds: float) -> Iterator[anyio.CancelScope]:
 
 
 def _bare(response: Any) -> Any:
-    """An answer without its body, and without the headers that the client would put into a log."""
+    """A response without its body, and without headers that the client would log."""
     headers = {name: text for name, text in response.headers.items() if name in _REASONS}
     return type(response)(response.status_code, headers=headers, request=response.request)
 
 
 def _check_status(response: Any) -> None:
     if response.status_code != 200:
-        status = f"the Hub answers with status {response.status_code}"
-        raise AnswerError(f"{status}; look at the name and at HF_ENDPOINT")
+        status = f"the Hub responds with status {response.status_code}"
+        raise AnswerError(f"{status}; check the name and HF_ENDPOINT")
 
 
 def _origin(request: Any) -> tuple[str, str, int | None]:
@@ -219,7 +218,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _bar(announced: Announced, size: int) -> Any:
-    """The client's progress bar: on a terminal, or where it is told that there is one."""
+    """The client's progress bar: on a terminal, or if the client is told that there is one."""
     forced = os.environ.get("TQDM_POSITION") == "-1"
     name = announced.request.url.path.rpartition("/")[2]
     return tqdm(

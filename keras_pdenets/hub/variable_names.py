@@ -1,4 +1,4 @@
-"""Names of a net's variables: below the net's own root, and each once."""
+"""Unique names of a net's variables, relative to the net's root."""
 
 import itertools
 from collections import Counter
@@ -13,11 +13,11 @@ _START = "stem_conv"  # of every family
 
 
 def own_variables(model: Any) -> dict[str, Any]:
-    """The weights of a net by the names that they have in its files.
+    """The weights of a net, by their names in its files.
 
-    A net that is built inside a `keras.name_scope` or another layer's `build` has that scope in
-    front of all its paths; it is left out. The user's own layers in front of the stem
-    (`input_tensor=`) are no part of the net.
+    If a net is built inside a `keras.name_scope` or another layer's `build`, all paths start with
+    that scope, which is removed. The user's layers before the stem (`input_tensor=`) are not part
+    of the net.
 
     Args:
         model: A `keras.Model`.
@@ -38,14 +38,14 @@ def own_variables(model: Any) -> dict[str, Any]:
     if len(found) < len(named):
         twice = Counter(name for name, _ in named).most_common(1)[0][0]
         raise WeightsError(
-            f"Model {model.name!r} has two variables named {twice}, as one that holds two nets: "
-            "they cannot be told apart by name. Take each net by itself."
+            f"Model {model.name!r} has two variables named {twice}, such as a model that holds two "
+            "nets. Pass each net on its own."
         )
     return found
 
 
 def own_paths(model: Any, variables: Iterable[Any]) -> list[tuple[str, Any]]:
-    """Pairs of a name as in `own_variables` and a variable, of those that belong to the net."""
+    """Pairs of name (see `own_variables`) and variable, for the variables of the net."""
     foreign = _layers_before(model)
     hidden = {id(variable) for layer in foreign for variable in layer.variables}
     outside = {id(layer) for layer in foreign}
@@ -58,18 +58,18 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _layers_before(model: Any) -> list[Any]:
-    """The layers of a functional model that lead to its stem."""
+    """The layers of a functional model before its stem."""
     try:
         stem = next(layer for layer in _layers(model) if layer.name == _START)
-        # The graph between two tensors, by Keras itself.
+        # Keras finds the graph between two tensors.
         return list(keras.Model(model.inputs, stem.input, name="before").layers)
-    # No stem, no functional model, or one that is called twice.
+    # No stem, not a functional model, or a stem called twice.
     except (StopIteration, AttributeError, ValueError):
         return []
 
 
 def _root(layers: Iterable[Any]) -> str:
-    """The scope that layers were built in, as far as they have it in common."""
+    """The common scope in which layers were built."""
     scopes = [
         layer.path.split("/")[:-1]
         for layer in layers

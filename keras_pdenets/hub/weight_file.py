@@ -1,10 +1,10 @@
-"""A safetensors file, read once: what was hashed and checked is what is loaded.
+"""A safetensors file, read once: the bytes that are hashed and checked are those loaded.
 
-Layout: 8 bytes, the length n of the header (little endian); n bytes of JSON, which give each tensor
-its dtype, shape and place; the data. Ref.: the format's description in the safetensors repository.
+Layout: 8 bytes, the length n of the header (little endian); n bytes of JSON with dtype, shape and
+offsets of each tensor; the data. Ref.: the description of the format in the safetensors repository.
 
-The header is checked by hand: the library wants all bytes in memory before it looks at them, or
-maps a file that may change beneath it, and takes 100 MB of header, integers and empty tensors.
+The header is parsed here, not by the library, which needs all bytes in memory or maps a file that
+may change meanwhile, and accepts headers of 100 MB, integers and empty tensors.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ MOST_HEADER_BYTES = 2**22
 MOST_TENSORS = 2**14
 _MOST_AXES = 8
 LENGTH_BYTES = 8
-# Little endian on every machine. Integers are no weights.
+# Little endian on every machine. Weights are never integers.
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 class _BadHeaderError(ValueError):
-    """What is wrong, in words for the user."""
+    """An invalid header; the message is shown to the user."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: `start` and `end` count from the beginning of the file."""
+    """Dtype, shape and place of a tensor; `start` and `end` are offsets in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -49,30 +49,30 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """Texts and places of the tensors of a file."""
+    """Metadata and tensors' places of a file."""
 
     metadata: dict[str, str]
     tensors: dict[str, Entry]
 
 
 class WeightFile:
-    """A safetensors file of which nothing is read twice; a context that closes it.
+    """A safetensors file that is read only once; a context manager that closes it.
 
     The header is read first, and checked before anything is allocated for the tensors. All bytes
-    are read when hash or tensors are asked for; both come from what was read, so that a file that
-    is replaced meanwhile cannot be loaded in the place of the one that was checked.
+    are read when the hash or a tensor is first needed; both come from the same bytes, so that a
+    file replaced in between cannot be loaded instead of the checked one.
 
     Args:
         path: The file.
-        name: What a report calls it; None: its path.
-        place: What a preset was found in: `"mirror"`, `"checkout"`, `"package"`, `"cache"`,
+        name: Its name in reports; None: its path.
+        place: Where a preset was found: `"mirror"`, `"checkout"`, `"package"`, `"cache"` or
             `"hub"`.
-        digest: Hash that its bytes must have, as the Hub names them (see `digests.matches`).
+        digest: Expected hash of its bytes, as announced by the Hub (see `digests.matches`).
 
     Raises:
-        WeightsError: From whatever reads it, if there is no such file, it is not a whole
-            safetensors file, or changes while it is read.
-        IntegrityError: From what reads the tensors, if the bytes have another hash than `digest`.
+        WeightsError: On reading, if the file does not exist, is not a valid safetensors file, or
+            changes meanwhile.
+        IntegrityError: On reading the tensors, if the bytes have another hash than `digest`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WeightFile:
         self.path, self.name, self.place, self.digest = path, name or str(path), place, digest
 
     def __enter__(self) -> "WeightFile":
-        """The file itself; it is opened when it is read."""
+        """Return the file itself, which is opened on first reading."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,13 +93,13 @@ class WeightFile:
     def _file(self) -> BufferedReader:
         path = self.path
         try:
-            # Not a device or a pipe, which may never end.
+            # A device or a pipe may never end.
             if not stat.S_ISREG(path.stat().st_mode):
                 raise WeightsError(f"{path} is not a file.")
             return path.open("rb")
         except (FileNotFoundError, NotADirectoryError):
             raise WeightsError(f"There is no weight file {path}.") from None
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             raise WeightsError(f"{path} cannot be opened: {error}") from None
 
     @cached_property
@@ -109,7 +109,7 @@ class WeightFile:
 
     @cached_property
     def _head(self) -> bytes:
-        """The length and the header, as far as they are no longer than is allowed."""
+        """The length field and the header, unless it is longer than allowed."""
         if "_data" in vars(self):
             return self._data[: LENGTH_BYTES + MOST_HEADER_BYTES]
         self._file.seek(0)
@@ -119,20 +119,20 @@ class WeightFile:
 
     @cached_property
     def header(self) -> Header:
-        """Texts and places of the tensors, checked; nothing large is read for it."""
+        """The header, checked, without reading the data."""
         try:
             return _read_header(self._head, self.size)
         except (_BadHeaderError, OSError) as error:
             raise WeightsError(
-                f"{self.path} is not a whole safetensors file ({error}). It may be truncated, or "
-                "in another format: this package reads no .h5 and no .keras files as weights."
+                f"{self.path} is not a valid safetensors file ({error}). It may be truncated, or "
+                "in another format: this package does not read weights from .h5 or .keras files."
             ) from None
 
     @cached_property
     def _data(self) -> bytes:
         head = vars(self).get("_head", b"")
         try:
-            # Not through the buffer of the header, which would hide that the file has changed.
+            # Without the old buffer, which would hide changes of the file.
             with BufferedReader(self._file.raw) as again:
                 again.seek(0)
                 data = again.read(self.size)
@@ -147,18 +147,18 @@ class WeightFile:
             found.update(data)
             if found.hexdigest() != self.digest:
                 raise IntegrityError(
-                    f"{self.path} has the hash {found.hexdigest()}; wanted is {self.digest}. It "
+                    f"{self.path} has the hash {found.hexdigest()}; expected is {self.digest}. It "
                     "was not loaded."
                 )
         return data
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of all its bytes, as hex digits."""
+        """SHA-256 of the file, as hex digits."""
         return hashlib.sha256(self._data).hexdigest()
 
     def tensor(self, name: str) -> np.ndarray:
-        """Values of one tensor, as they are stored; they cannot be written to."""
+        """Values of one tensor as stored, read-only."""
         entry = self.header.tensors[name]
         count = math.prod(entry.shape)
         return np.frombuffer(self._data, _DTYPES[entry.dtype], count, entry.start).reshape(
@@ -167,7 +167,7 @@ class WeightFile:
 
 
 def _read_header(head: bytes, size: int) -> Header:
-    """The header of a file of so many bytes that begins with `head`."""
+    """The header of a file of that size that begins with `head`."""
     length = int.from_bytes(head[:LENGTH_BYTES], "little")
     if size < LENGTH_BYTES or length > size - LENGTH_BYTES:
         raise _BadHeaderError(f"{size} bytes, a header of {length} bytes announced")
@@ -177,7 +177,7 @@ def _read_header(head: bytes, size: int) -> Header:
     record = _parsed(head[LENGTH_BYTES:start])
     metadata = record.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise _BadHeaderError("metadata that are not texts")
+        raise _BadHeaderError("metadata that are not strings")
     if len(record) > MOST_TENSORS:
         raise _BadHeaderError(f"{len(record)} tensors; {MOST_TENSORS} are allowed")
     tensors = {name: _entry(name, value, start) for name, value in record.items()}
@@ -189,9 +189,9 @@ def _parsed(data: bytes) -> dict[str, Any]:
     try:
         record = parse_json(data)
     except ValueError as error:
-        raise _BadHeaderError(f"a header that is no JSON: {error}") from None
+        raise _BadHeaderError(f"a header that is not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise _BadHeaderError("a header that is no record")
+        raise _BadHeaderError("a header that is not a record")
     return record
 
 
@@ -200,7 +200,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _entry(name: str, value: Any, start: int) -> Entry:
-    """One tensor's record, checked against itself."""
+    """The entry of one tensor, checked for consistency."""
     shown = printable(name)
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise _BadHeaderError(f"{shown} without dtype, shape and data_offsets")
@@ -209,22 +209,22 @@ def _entry(name: str, value: Any, start: int) -> Entry:
         raise _BadHeaderError(
             f"{shown} of type {printable(str(dtype))}; weights are {', '.join(_DTYPES)}"
         )
-    # No side of 0 either: beside it the others could be anything, and no weight is empty.
+    # Nor a side of 0, with which the other sides could be arbitrary: no weight is empty.
     sides = isinstance(shape, list) and all(map(_is_count, shape)) and 0 not in shape
     if not sides or len(shape) > _MOST_AXES:
-        raise _BadHeaderError(f"{shown} with a shape that is none")
+        raise _BadHeaderError(f"{shown} with an invalid shape")
     if not isinstance(places, list) or len(places) != 2 or not all(map(_is_count, places)):
-        raise _BadHeaderError(f"{shown} with data_offsets that are none")
+        raise _BadHeaderError(f"{shown} with invalid data_offsets")
     if places[1] - places[0] != math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize:
-        raise _BadHeaderError(f"{shown} with another number of bytes than its shape has")
+        raise _BadHeaderError(f"{shown} with data_offsets that do not match its shape")
     return Entry(dtype, tuple(shape), start + places[0], start + places[1])
 
 
 def _check_places(tensors: dict[str, Entry], start: int, size: int) -> None:
-    """The tensors fill the file without gaps and without overlaps."""
+    """Check that the tensors fill the file without gaps and overlaps."""
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != start:
-            kind = "overlaps the one before it" if entry.start < start else "lies behind a gap"
+            kind = "overlaps the previous one" if entry.start < start else "follows a gap"
             raise _BadHeaderError(f"{printable(name)} {kind}")
         start = entry.end
     if start != size:

@@ -1,4 +1,4 @@
-"""The shapes of a net's weights, without the net."""
+"""The shapes of a net's weights, without allocating them."""
 
 import functools
 import json
@@ -10,22 +10,21 @@ from keras_pdenets.builders import ModelOptions
 from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.presets import ARCHITECTURES, Checkpoint
 
-# Layers in sequence: 256 blocks take seconds to build, and Keras walks along the graph by
-# recursion, 1000 layers at most.
+# Layers in sequence: 256 blocks take seconds to build, and Keras traverses the graph recursively,
+# at most 1000 layers.
 MOST_DEPTH = 512
 
 
 def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     """Shape of every weight of the net that a record describes, by name.
 
-    The builder itself makes the net, but of variables that have no values, so that a record may
-    name any width and costs nothing.
+    The builder creates the net with variables without values, so that any width is cheap.
 
     Args:
         checkpoint: The record.
 
     Raises:
-        ValueError: If its options make no net, or a deeper one than Keras builds in seconds.
+        ValueError: If its options are not valid, or the net is too deep to build within seconds.
 
     Example:
     >>> from keras_pdenets.presets import Checkpoint
@@ -35,18 +34,18 @@ def weight_shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
     depth = checkpoint.row.config(checkpoint.options).depth
     if depth > MOST_DEPTH:
         raise ValueError(
-            f"a net of {depth} layers in sequence; from a file come up to {MOST_DEPTH}. A "
-            "deeper one can be built with weights=None and filled by load_weights."
+            f"a net of {depth} layers in sequence; from a file at most {MOST_DEPTH} are built. For "
+            "a deeper one use weights=None and load_weights."
         )
     options = json.dumps(checkpoint.options, sort_keys=True)
     try:
         return dict(
             _shapes(checkpoint.architecture, checkpoint.input_shape, checkpoint.classes, options)
         )
-    # Whatever Keras and the backend make of options that no net can have.
+    # Keras and the backend raise all kinds of errors for invalid options.
     except Exception as error:
         kind = type(error).__name__
-        raise ValueError(f"options {checkpoint.options} make no net ({kind}: {error}).") from error
+        raise ValueError(f"options {checkpoint.options} give no net ({kind}: {error}).") from error
 
 
 @functools.lru_cache(maxsize=64)
@@ -65,7 +64,7 @@ def _shapes(
             model = ARCHITECTURES[architecture].build(json.loads(options), shape_only)
             return {name: tuple(v.shape) for name, v in own_variables(model).items()}
 
-    # In a thread of its own: what Keras notes of variables without values, of names and of scopes
-    # belongs to the thread and ends with it.
+    # In a thread of its own: Keras' state of variables without values, names and scopes is
+    # thread-local and ends with it.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(build).result()

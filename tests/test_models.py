@@ -371,10 +371,7 @@ def test_the_stem_follows_the_size_of_the_input():
         ({"num_blocks": 2.0}, "`num_blocks` must be"),
         ({"input_shape": 32}, "`input_shape` must be three positive integers"),
         ({"input_tensor": np.zeros((1, 8, 8, 3))}, "`input_tensor` must be a symbolic"),
-        (
-            {"weights": "hub", "revision": "main"},
-            "`revision` must be None except for",
-        ),
+        ({"weights": "hub", "revision": "main"}, "`revision` must be None except for"),
         ({"weights": "pde_resnet20_fashion"}, "nearest are pde_resnet20_fashion_mnist"),
         ({"weights": True}, "`weights` must be None, 'hub', the name of a preset"),
         ({"weights": "hf://only-one-part"}, "`weights` must be 'hf://organisation/repo'"),

@@ -7,6 +7,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ParamSpec
 
 import keras
@@ -23,6 +24,7 @@ from keras_pdenets.utils.checks import check_flag
 
 _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
+_MODEL_OPTIONS = {field.name for field in fields(ModelOptions)}
 _NO_CHECKPOINT = "the default: an error, as this architecture has no checkpoint yet"
 
 
@@ -121,55 +123,31 @@ def _build(
     source: WeightsSource | None,
     file: WeightFile | None,
     *,
-    include_top: bool,
-    input_tensor: Any,
-    input_shape: Any,
-    classes: int | None,
-    name: str | None,
     include_preprocessing: bool,
-    data_format: str | None,
-    pooling: str | None,
-    classifier_activation: Any,
-    dropout: float,
-    dtype: Any,
-    weights: object = None,
-    revision: object = None,
-    cache_dir: object = None,
-    local_files_only: bool = False,
-    **config_options: Any,
+    **arguments: Any,
 ) -> keras.Model:
     """Build the model of a row, then load the weight file."""
-    include_preprocessing = check_flag("include_preprocessing", include_preprocessing)
-    config_options = {k: v for k, v in config_options.items() if not _is_unset(k, v)}
-    checkpoint = None if file is None else _checkpoint_for(row, file, config_options)
-    data_format = check_data_format(data_format)
-    if input_shape is None and input_tensor is None:
-        input_shape = (row.side, row.side, 3) if checkpoint is None else checkpoint.input_shape
-        if data_format == "channels_first":
-            input_shape = (input_shape[2], *input_shape[:2])
-    if classes is None:
-        classes = 1000 if checkpoint is None else checkpoint.classes
-    preprocessing = None
-    if include_preprocessing:
-        preprocessing = Preprocessing() if checkpoint is None else checkpoint.preprocessing
-    options = ModelOptions(
-        input_shape,
-        name=row.name if name is None else name,
-        classes=classes,
-        include_top=include_top,
-        input_tensor=input_tensor,
-        pooling=pooling,
-        classifier_activation=classifier_activation,
-        preprocessing=preprocessing,
-        dropout=dropout,
-        data_format=data_format,
-        dtype=dtype,
-    )
+    own = row.family.options
+    config = {k: v for k, v in arguments.items() if k in own and not _is_unset(k, v)}
+    checkpoint = None if file is None else _checkpoint_for(row, file, config)
+    shape, classes, preprocessing = (row.side, row.side, 3), 1000, Preprocessing()
     if checkpoint is not None:
-        config_options = {**checkpoint.options, **config_options}
-    model = row.build(config_options, options)
+        shape, classes = checkpoint.input_shape, checkpoint.classes
+        preprocessing = checkpoint.preprocessing
+        config = {**checkpoint.options, **config}
+    options = {k: v for k, v in arguments.items() if k in _MODEL_OPTIONS}
+    defaults: dict[str, Any] = {"classes": classes, "name": row.name}
+    if options["input_tensor"] is None:
+        first = check_data_format(options["data_format"]) == "channels_first"
+        defaults["input_shape"] = (shape[2], *shape[:2]) if first else shape
+    options |= {k: v for k, v in defaults.items() if options[k] is None}
+    include = check_flag("include_preprocessing", include_preprocessing)
+    options["preprocessing"] = preprocessing if include else None
+    model_options = ModelOptions(**options)
+    model = row.build(config, model_options)
     if file is not None and checkpoint is not None:
-        report = load_opened(model, file, bool(include_top and classes != checkpoint.classes))
+        new_head = model_options.include_top and model_options.classes != checkpoint.classes
+        report = load_opened(model, file, new_head)
         report.origin = source
         model.load_report = report
         changed = report.adapted or report.initialised

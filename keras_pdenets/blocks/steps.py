@@ -45,16 +45,16 @@ class Step:
         h = 1.0 if self.step_size is None else self.step_size
         common = {"step_size": h, "dtype": parts.dtype, "name": f"{name}_step"}
         if self.scheme == "backward_euler":
-            model = _as_model(_wide(parts), x, branch, name)
-            return self._dropped(parts, BackwardEulerStep(model, **common)(x), name)
-        if self.leak is not None:
+            y = BackwardEulerStep(_as_model(_wide(parts), x, branch, name), **common)(x)
+        elif self.leak is not None:
             model = _as_model(replace(parts, norms=False), x, branch, name)
-            return self._dropped(parts, ScaledResidual(model, self.leak, **common)(x), name)
-        if SCHEMES[self.scheme].nodes:
+            y = ScaledResidual(model, self.leak, **common)(x)
+        elif SCHEMES[self.scheme].nodes:
             model = _as_model(parts, x, branch, name)
             y = _runge_kutta(parts, x, model, name, SCHEMES[self.scheme], h)
-            return self._dropped(parts, y, name)
-        return self.euler(parts, branch(parts, x), name)
+        else:
+            return self.euler(parts, branch(parts, x), name)
+        return self._dropped(parts, y, name)
 
     def euler(self, parts, y, name):
         """The residual y times the step size, for any shortcut."""

@@ -174,7 +174,12 @@ def _read_header(head: bytes, size: int) -> Header:
     if length > MOST_HEADER_BYTES:
         raise _BadHeaderError(f"a header of {length} bytes; {MOST_HEADER_BYTES} are allowed")
     start = LENGTH_BYTES + length
-    record = _parsed(head[LENGTH_BYTES:start])
+    try:
+        record = parse_json(head[LENGTH_BYTES:start])
+    except ValueError as error:
+        raise _BadHeaderError(f"a header that is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise _BadHeaderError("a header that is not a record")
     metadata = record.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _BadHeaderError("metadata that are not strings")
@@ -183,16 +188,6 @@ def _read_header(head: bytes, size: int) -> Header:
     tensors = {name: _entry(name, value, start) for name, value in record.items()}
     _check_places(tensors, start, size)
     return Header(metadata, tensors)
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        record = parse_json(data)
-    except ValueError as error:
-        raise _BadHeaderError(f"a header that is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise _BadHeaderError("a header that is not a record")
-    return record
 
 
 def _is_count(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Base of the steps of an activation's flow: trainable kernels before and after it."""
 
+import numpy as np
 from keras import ops
 
 from keras_pdenets.layers.on_channels import OnChannels
@@ -49,7 +50,6 @@ class FlowStep(OnChannels):
 
 def _identity(shape, dtype=None):
     """The identity kernel."""
-    height, width, inputs, outputs = shape
-    centre = ops.ones((inputs, 1)) if outputs == 1 else ops.eye(inputs)
-    padding = [(height // 2, height // 2), (width // 2, width // 2), (0, 0), (0, 0)]
-    return ops.cast(ops.pad(centre[None, None], padding), dtype or "float32")
+    kernel = np.zeros(shape)
+    kernel[1, 1] = 1.0 if shape[3] == 1 else np.eye(shape[2])
+    return ops.convert_to_tensor(kernel, dtype or "float32")

@@ -21,7 +21,7 @@ from keras_pdenets.utils.checks import (
 
 _MANY_CHANNELS = 16  # more than images have
 _MOST_BLOCKS = 10_000
-_MOST = 2**31 - 1  # size of a tensor
+_MOST = 2**31 - 1  # largest size of an axis
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ class RematModel(keras.Model):
     Layers, names, variables and outputs are those of `keras.Model`. A `.keras` file keeps the
     class, so this package must be imported to load it; a model built from this one's tensors is an
     ordinary one. The saving depends on the compiler: it is largest on torch; TensorFlow saves
-    memory only with `tf.config.optimizer.set_experimental_options({"dependency_optimization":
-    False})`, which `training.train` sets, since its graph optimizer otherwise moves the second pass
-    to the first; XLA on a CPU merges both passes and saves nothing.
+    memory only with
+    `tf.config.optimizer.set_experimental_options({"dependency_optimization": False})`, which
+    `training.train` sets, since its graph optimizer otherwise moves the second pass to the first;
+    XLA on a CPU merges both passes and saves nothing.
 
     Args:
         inputs: As of `keras.Model`.

@@ -9,7 +9,7 @@ from keras import ops
 def push_forward(function, primal, tangent):
     """Jacobian-vector product of a function of one tensor."""
     with warnings.catch_warnings():
-        # torch loads its rules by a function of its own that is deprecated.
+        # torch loads its rules by a deprecated function of its own.
         warnings.simplefilter("ignore", DeprecationWarning)
         return ops.jvp(function, (primal,), (tangent,))[1]
 

@@ -165,9 +165,9 @@ def pde_initial_scales(input_channels: int, normalize: bool = False) -> tuple[fl
     $$E\|K\|_F^2 = (2\beta^2 + \gamma^2)^2 + 44 s^4 = G, \qquad G = 2 / n$$
 
     with n input channels. $\sigma^2$ has the same mean in all channels: a Laplacian of the sum of
-    the channels, which correlates the outputs and grows with depth. So s is kept small, $s^4 =
-    \min((2/9n)^2, G/176)$; with one common deviation the outputs grow 30-fold per layer, with He's
-    deviation for each parameter they vanish.
+    the channels, which correlates the outputs and grows with depth. So s is kept small,
+    $s^4 = \min((2/9n)^2, G/176)$; with one common deviation the outputs grow 30-fold per layer,
+    with He's deviation for each parameter they vanish.
 
     Args:
         input_channels: n, a positive integer.

@@ -116,7 +116,7 @@ def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
     tokens = {path.split("/")[1]: token for _, path, token in hub.log}
     assert tokens == {"someone": "Bearer hf_writer", "_cdn": ""}
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    with pytest.raises(WeightsError, match=r"private one log in|no right"):
+    with pytest.raises(WeightsError, match=r"if private, log in|no access"):
         fetch(REPO, FILE, cache_dir=hub.cache / "other")
 
 
@@ -218,6 +218,6 @@ def test_a_full_disk_says_so(hub, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(
-        WeightsError, match=r"the disk of the cache is full .*give another cache_dir"
+        WeightsError, match=r"the disk of the cache is full .*use another cache_dir"
     ):
         WeightsSource.parse(ADDRESS).resolve()

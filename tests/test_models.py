@@ -133,7 +133,7 @@ def test_plain_nets_have_as_many_layers_as_their_names_say(name):
     [
         ({"steps": 0}, "`steps` must be a positive integer"),
         ({"promote": "full"}, "`promote` must be one of None, channel, depthwise, conv"),
-        ({"steps": None, "promote": "conv"}, "`promote` needs steps"),
+        ({"steps": None, "promote": "conv"}, "`promote` must be None without"),
         ({"downsampling": "mean"}, "`downsampling` must be one of stride, pool"),
         ({"num_layers": (1, 2)}, "`num_layers` must be one integer or 3"),
     ],

@@ -210,7 +210,7 @@ def check_depth(num_blocks, sections, name="num_blocks"):
     numbers = list(num_blocks) if iterable else []
     if len(numbers) != sections:
         raise ValueError(
-            f"`{name}` must be one integer, or {sections} of them, one for each section. "
+            f"`{name}` must be one integer or {sections}, one for each section. "
             f"Received: {name}={num_blocks}"
         )
     return tuple(check_integer(name, number, 1, _MOST_BLOCKS) for number in numbers)

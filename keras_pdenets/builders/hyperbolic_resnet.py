@@ -80,8 +80,7 @@ class HyperbolicResNetConfig:
         object.__setattr__(self, "shared_stencil", shared)
         if self.block_norm is None:
             object.__setattr__(self, "block_norm", "rms" if self.symmetric else "batch")
-        multiplier = check_integer("multiplier", self.multiplier, 1)
-        object.__setattr__(self, "multiplier", multiplier)
+        object.__setattr__(self, "multiplier", check_integer("multiplier", self.multiplier, 1))
         check_boundary(self.boundary)
         check_choice("stem", self.stem, STEMS)
         check_choice("activation", self.activation, (*ACTIVATIONS, None))

@@ -135,9 +135,7 @@ def _stretches(
                 f"`steps` must be at least {needed} for {name!r} here: with fewer a "
                 f"stretch with the rate {worst:.3g} is unstable. Received: steps={len(increment)}"
             )
-    stretches = []
-    for step in increment:
-        exact = method.order is None
-        factors = s**step if exact else np.array([method.growth(step * rate) for rate in rates])
-        stretches.append((basis.T * factors) @ basis)
-    return stretches
+        growth = [[method.growth(step * rate) for rate in rates] for step in increment]
+    else:
+        growth = [s**step for step in increment]
+    return [(basis.T * np.asarray(factors)) @ basis for factors in growth]

@@ -56,9 +56,7 @@ class Scheme:
             (4, b @ c**3, 1 / 4), (4, (b * c) @ a @ c, 1 / 8), (4, b @ a @ c**2, 1 / 12),
             (4, b @ a @ a @ c, 1 / 24), (5, b @ a @ a @ a @ c, 1 / 120),
         )  # fmt: skip
-        wrong = [
-            (k, found, wanted) for k, found, wanted in conditions if abs(found - wanted) > 1e-9
-        ]
+        wrong = [row for row in conditions if abs(row[1] - row[2]) > 1e-9]
         if not wrong or wrong[0][0] != self.order + 1:
             order, found, wanted = wrong[0] if wrong else conditions[-1]
             raise ValueError(

@@ -88,7 +88,7 @@ def test_errors_of_the_layer():
     normed = keras.Model(x, keras.layers.BatchNormalization(name="bn")(x))
     with pytest.raises(ValueError, match=r"bn \(BatchNormalization has no bound\)"):
         ScaledResidual(normed, 0.1)
-    with pytest.raises(ValueError, match="of the shape of its one input"):
+    with pytest.raises(ValueError, match="one input and one output of the same shape"):
         ScaledResidual(keras.Model(x, PDEConv2D(3)(x)), 0.1)
     conv = PDEConv2D(2)
     with pytest.raises(ValueError, match="a layer called twice"):

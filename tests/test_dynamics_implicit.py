@@ -173,7 +173,7 @@ def test_without_a_solution_the_best_is_kept_and_told(images):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (keras.layers.BatchNormalization(name="bn"), "by itself, .* Received: bn"),
+        (keras.layers.BatchNormalization(name="bn"), "independently: .* Received: bn"),
         (keras.layers.Dropout(0.5), "Received: a layer with a random state"),
     ],
 )

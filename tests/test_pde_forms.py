@@ -377,8 +377,8 @@ def test_the_kernel_of_the_linear_form_is_assembled_in_float32(boundary, dtype):
         ),
         ({"form": "linear", "terms": "dx"}, "`terms` must be a list of stencil names"),
         ({"form": "linear", "terms": ["dxz"]}, "the nearest are dx, dxy, dxx; .* Received: 'dxz'"),
-        ({"form": "linear", "terms": []}, r"`terms` must hold one stencil .*terms=\(\)"),
-        ({"form": "stencils", "terms": ["dx", "dx"]}, "each once. Received: terms=.'dx', 'dx'"),
+        ({"form": "linear", "terms": []}, r"`terms` must hold at least one stencil.*terms=\(\)"),
+        ({"form": "stencils", "terms": ["dx", "dx"]}, "none twice. Received: terms=.'dx', 'dx'"),
         ({"form": "linear", "normalize": True}, "`normalize` must be False for form='linear'"),
     ],
 )

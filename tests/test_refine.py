@@ -241,7 +241,7 @@ def test_nets_of_keras_applications(name):
         ({"promote": "dense"}, "`promote` must be one of"),
         ({"max_step": 1.0}, "`max_step` must be in"),
         ({"time": "cubic"}, "`time` must be one of"),
-        ({"activation": "carry", "promote": "conv"}, "`promote` and `max_step` need"),
+        ({"activation": "carry", "promote": "conv"}, "`promote` and `max_step` require"),
     ],
 )
 def test_bad_arguments_are_named(options, match):

@@ -187,8 +187,8 @@ def functional(model):
     """
     if not has_graph(model):
         raise ValueError(
-            "`model` must be a built functional or sequential Keras model: a subclassed one "
-            f"has no graph. Received: {getattr(model, 'name', model)!r} of type "
+            "`model` must be a functional or sequential Keras model, already built: a "
+            f"subclassed one has no graph. Received: {getattr(model, 'name', model)!r} of type "
             f"{type(model).__name__}"
         )
     if not isinstance(model, keras.Sequential):

@@ -223,7 +223,7 @@ def _check_preprocessing(model: Any, path: Path, header: Header) -> None:
     ):
         if not np.allclose(ours, theirs, rtol=1e-5, atol=1e-5):
             raise WeightsError(
-                f"{path} belongs to a net with {name} {_short(theirs)} of the pixels; "
+                f"{path} belongs to a net whose pixels have {name} {_short(theirs)}; "
                 f"{model.name!r} has {_short(ours)}. Build the model with weights={str(path)!r}, "
                 "which takes both from the file, or with include_preprocessing=False. Nothing was "
                 "loaded."

@@ -156,7 +156,7 @@ def test_configs_are_complete(layer):
         (lambda: NewtonFlowStep("gelu", 0.5, 1.6), "`step`"),
         (lambda: NewtonFlowStep("gelu", 0.95, 0.05), "`left` must be below 0.885"),
         (lambda: CarryFlowStep("gelu", 0.0), "`right`"),
-        (lambda: flow_steps("exponential", 4, "a"), "no flow.*carry"),
+        (lambda: flow_steps("exponential", 4, "a"), "must be one of .*carry"),
         (lambda: flow_steps("relu", 0, "a"), "`steps`"),
         (lambda: flow_steps("gelu", 4, "a", max_step=0.5), "`max_step`"),
     ],

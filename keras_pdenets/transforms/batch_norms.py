@@ -7,6 +7,7 @@ from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.compat.keras import layers_inside
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.graphs.graph import read_graph
+from keras_pdenets.layers.precision import as_float64
 
 
 def reestimate_batch_norms(model, data, batch_size):
@@ -51,3 +52,12 @@ def reestimate_batch_norms(model, data, batch_size):
 def batch_norms(model):
     """The batch norms of a model and of all that is inside it."""
     return [x for x in layers_inside(model) if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def scale_and_offset(norm):
+    """The scale and the offset of each channel that a batch norm is at inference, in 64 bits."""
+    scale = 1.0 / np.sqrt(as_float64(norm.moving_variance) + norm.epsilon)
+    if norm.scale:
+        scale = as_float64(norm.gamma) * scale
+    offset = as_float64(norm.beta) if norm.center else 0.0
+    return scale, offset - scale * as_float64(norm.moving_mean)

@@ -11,6 +11,7 @@ from keras_pdenets.transforms.copying import largest_difference
 from keras_pdenets.transforms.fusion.choosing import Choice, second_is_faster
 from keras_pdenets.transforms.fusion.forms import form_here
 from keras_pdenets.transforms.fusion.rules import Rules, tensor_of
+from keras_pdenets.utils.checks import check_choice
 
 DECOMPOSED = ("measure", "keep", "merge")
 
@@ -90,10 +91,7 @@ def fold(model, decomposed="measure", data=None, portable=False):
     >>> len(report.expanded), len(report.merged), report.left
     (16, 20, {})
     """
-    if decomposed not in DECOMPOSED:
-        raise ValueError(
-            f"`decomposed` must be one of {', '.join(DECOMPOSED)}. Received: {decomposed!r}"
-        )
+    check_choice("decomposed", decomposed, DECOMPOSED)
     form = None if portable else form_here()
     choice = Choice(decomposed, form)
     folded, rules = _folded(model, choice, form)

@@ -3,12 +3,12 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 from keras_pdenets.layers.precision import as_float64
+from keras_pdenets.transforms.batch_norms import scale_and_offset
 from keras_pdenets.transforms.stages import read_blocks
-from keras_pdenets.transforms.symmetry import assign, norm_variables
+from keras_pdenets.transforms.symmetry import assign
 
 
 def fold_block_norms(model) -> Any:
@@ -70,8 +70,7 @@ def fold_block_norms(model) -> Any:
 
 def _fold(source, norm, target):
     """Weights of `source` followed by `norm`, for `target`, which has a bias."""
-    gamma, beta, mean, variance = map(as_float64, norm_variables(norm))
-    scale = gamma / np.sqrt(variance + norm.epsilon)
+    scale, offset = scale_and_offset(norm)
     conv, new = source, target
     if hasattr(source, "mixing"):
         conv, new = source.mixing, target.mixing
@@ -80,4 +79,4 @@ def _fold(source, norm, target):
             assign(variable, as_float64(old))
     bias = as_float64(conv.bias) if conv.use_bias else 0.0
     assign(new.kernel, as_float64(conv.kernel) * scale)
-    assign(new.bias, beta + scale * (bias - mean))
+    assign(new.bias, offset + scale * bias)

@@ -97,12 +97,9 @@ def _check(model, steps, linear, scheme, activation, max_step, promote, time):
         check_integer("steps", steps, 1)
     for name, count in steps.items() if isinstance(steps, dict) else ():
         check_integer(f"steps[{name!r}]", count, 1)
-    for name, value, known in (
-        ("linear", linear, LINEAR),
-        ("scheme", scheme, LINEAR_SCHEMES),
-        ("activation", activation, METHODS),
-    ):
-        check_choice(name, value, known)
+    check_choice("linear", linear, LINEAR)
+    check_choice("scheme", scheme, LINEAR_SCHEMES)
+    check_choice("activation", activation, METHODS)
     check_choice("promote", promote, PROMOTIONS)
     increments(time, 1)  # refuses an unknown one
     if max_step is not None:

@@ -93,17 +93,12 @@ class Replay:
 
 def _changed(layer, old, new, factor):
     """Config of a layer under the name of another block, with another step size."""
-    config = _renamed(layer.get_config(), f"{old}_", f"{new}_")
+
+    def renamed(value):
+        return value.replace(f"{old}_", f"{new}_") if isinstance(value, str) else value
+
+    config = keras.tree.map_structure(renamed, layer.get_config())
     for key in ("scale", "step_size", "leak") if isinstance(layer, _SCALED) else ():
         if key in config:
             config[key] *= factor
     return config
-
-
-def _renamed(value, old, new):
-    """A config with other names, those of the layers of a model inside too."""
-    if isinstance(value, dict):
-        return {key: _renamed(item, old, new) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_renamed(item, old, new) for item in value)
-    return value.replace(old, new) if isinstance(value, str) else value

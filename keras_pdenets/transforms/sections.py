@@ -94,7 +94,10 @@ def _block(part):
             f"`model` must have blocks of one input. Received: {name} with {len(part.inputs)}"
         )
     (entry,) = part.inputs
-    ends = [i for i, call in enumerate(calls) if _adds(call, entry)]
+    ends = [
+        i for i, call in enumerate(calls)
+        if isinstance(call.layer, keras.layers.Add) and any(t is entry for t in call.inputs)
+    ]  # fmt: skip
     if not ends:
         return BlockCalls(name, calls, entry, None)
     behind = [call.layer for call in calls[ends[-1] + 1 :]]
@@ -106,8 +109,3 @@ def _block(part):
             f"act more often or less. Received: {', '.join(strange)}"
         )
     return BlockCalls(name, calls, entry, ends[-1])
-
-
-def _adds(call, entry):
-    shortcut = any(tensor is entry for tensor in call.inputs)
-    return shortcut and isinstance(call.layer, keras.layers.Add)

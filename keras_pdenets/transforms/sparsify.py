@@ -79,28 +79,27 @@ class _Rotations(keras.Model):
     rotation, a positive diagonal and another rotation.
     """
 
-    def __init__(self, kernels, sizes, general, starts, smoothing):
+    def __init__(self, kernels, stages, starts, smoothing):
         super().__init__(name="rotations")
-        self.sizes, self.general, self.starts = sizes, general, starts
-        self.smoothing = smoothing
+        self.stages, self.starts, self.smoothing = stages, starts, smoothing
         self.terms = [(value / _rms(value), before, after) for value, before, after in kernels]
         self.count = sum(value.size for value, _, _ in self.terms)
         self.coordinates = {
             (stage, part): self.add_weight(
                 name=f"stage{stage}_{part}",
-                shape=(size,) if part == "scale" else (size, size),
+                shape=(1 if part == "scale" else 2) * (symmetry.filters,),
                 initializer="zeros",
             )
-            for stage, size in sizes.items()
-            for part in (("left", "scale", "right") if general[stage] else ("left",))
+            for stage, symmetry in stages.items()
+            for part in (("left", "scale", "right") if symmetry.group.scales else ("left",))
         }
 
     def matrices(self):
         """T and its inverse, by stage."""
         found = {}
-        for stage in self.sizes:
+        for stage, symmetry in self.stages.items():
             left, start = self._rotation(stage, "left"), self.starts[stage]
-            if not self.general[stage]:
+            if not symmetry.group.scales:
                 matrix = ops.matmul(left, start)
                 found[stage] = matrix, ops.transpose(matrix)
                 continue
@@ -115,7 +114,7 @@ class _Rotations(keras.Model):
     def _rotation(self, stage, part):
         free = ops.convert_to_tensor(self.coordinates[stage, part])
         skew = free - ops.transpose(free)
-        one = ops.eye(self.sizes[stage], dtype=skew.dtype)
+        one = ops.eye(skew.shape[0], dtype=skew.dtype)
         return ops.matmul(one - skew, ops.inv(one + skew))
 
     def call(self, inputs):
@@ -177,26 +176,16 @@ def sparsify(
             "`model` must have the symmetric form equation='cp', and a stage whose channels can be "
             f"rotated. Received: {'. '.join(map(str, symmetries.values()))}"
         )
-    rng = np.random.default_rng(seed)
-    starts = {
-        s: (
-            np.eye(g.filters)
-            if seed is None
-            else np.linalg.qr(rng.normal(size=2 * (g.filters,)))[0]
-        )
-        for s, g in free.items()
-    }
+    starts = {s: np.eye(g.filters, dtype="float32") for s, g in free.items()}
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        for s, start in starts.items():
+            starts[s] = np.linalg.qr(rng.normal(size=start.shape))[0].astype("float32")
     kernels = [
         (_matrix(v), i if i in free else None, o if o in free else None)
         for v, i, o in mixed_kernels(model)
     ]
-    search = _Rotations(
-        kernels,
-        {s: g.filters for s, g in free.items()},
-        {s: g.group.scales for s, g in free.items()},
-        {s: start.astype("float32") for s, start in starts.items()},
-        smoothing,
-    )
+    search = _Rotations(kernels, free, starts, smoothing)
     search.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
         lambda _, cost: ops.mean(cost),

@@ -81,12 +81,11 @@ def transform(model, matrices, images=None, tolerance=None):
         )
     if tolerance is not None:
         tolerance = check_number("tolerance", tolerance, "a number >= 0", lambda t: t >= 0)
-    if images is not None:
-        check_data("images", images)
-    checked = {s: _check(symmetries, s, matrix) for s, matrix in matrices.items()}
-    new = apply_matrices(model, checked)
     if images is None:
         images = _random_images(model)
+    check_data("images", images)
+    checked = {s: _check(symmetries, s, matrix) for s, matrix in matrices.items()}
+    new = apply_matrices(model, checked)
     if tolerance is None:
         tolerance = max(_TOLERANCES.get(layer.compute_dtype, 0.0) for layer in model.layers)
     difference = output_difference(model, new, images)

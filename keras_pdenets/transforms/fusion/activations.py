@@ -64,13 +64,8 @@ class SmoothFlow(Delayed):
     name: str
     dtype: Any
 
-    @property
-    def complete(self):
-        """Whether it is the activation."""
-        return abs(self.reached - 1) < 1e-9
-
     def make(self):
-        if self.complete:
+        if abs(self.reached - 1) < 1e-9:
             layer = layers.Activation(self.activation, name=self.name, dtype=self.dtype)
             return layer(self.source)
         output = self.source

@@ -1,6 +1,7 @@
 """Layers of this package as layers and operations of Keras."""
 
 import functools
+from types import SimpleNamespace
 
 import numpy as np
 from keras import layers, ops
@@ -82,11 +83,6 @@ def polynomial(layer, x, form=None):
     )(y)
 
 
-def by_operations(layer, x):
-    """The layer's own operations; it has no weights."""
-    return layer.call(x)
-
-
 def gain(layer, x):
     """A root mean square over the channels, times one number."""
     mean = ops.mean(ops.square(x), axis=layer.axis, keepdims=True)
@@ -108,19 +104,13 @@ def _one_end(layer, x, form, index, sign, end, back):
         scale = layer.along_channels(back * layer.rate * as_float64(layer.gain), x)
         scale = as_float64(scale).tolist()
         return layers.Rescaling(scale, name=names[2], dtype=layer.dtype_policy)(relu(z))
-    layout, depthwise = _ZeroBorder(layer), layer.promote == "depthwise"
+    layout = SimpleNamespace(
+        boundary="zero", strides=1, data_format=layer.data_format,
+        dtype_policy=layer.dtype_policy, trainable=layer.trainable,
+    )  # fmt: skip
+    depthwise = layer.promote == "depthwise"
     inner, outer = sign * as_float64(layer.inner_kernel), back * as_float64(layer.outer_kernel)
     bias = np.full(inner.shape[-2], end) if end else None
     z = bordered(x, inner, bias, layout, names[0], form, depthwise).tensor()
     z = bordered(relu(z), layer.rate * outer, None, layout, names[2], form, depthwise)
     return z.tensor()
-
-
-class _ZeroBorder:
-    """A layer's layout, with zeros beyond the border."""
-
-    boundary, strides = "zero", 1
-
-    def __init__(self, layer):
-        self.data_format, self.dtype_policy = layer.data_format, layer.dtype_policy
-        self.trainable = layer.trainable

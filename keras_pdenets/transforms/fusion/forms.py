@@ -1,5 +1,7 @@
 """Other forms of a convolution that are faster on one backend: chosen by measurement."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -62,15 +64,10 @@ def _can_be_dense(pending):
 
 def _dense(pending):
     """The output of a thin convolution as a dense layer on the pixels that it reads."""
-    config = pending.config
-    layer = layers.Dense(
-        pending.channels, use_bias=pending.bias is not None, name=config["name"],
-        dtype=config["dtype"], trainable=config["trainable"],
-    )  # fmt: skip
-    y = layer(_gathered(pending))
     kernel = pending.kernel.reshape(-1, pending.channels)
-    layer.set_weights([kernel, *([] if pending.bias is None else [pending.bias])])
-    return y
+    config = {key: pending.config[key] for key in ("name", "dtype", "trainable")}
+    dense = dataclasses.replace(pending, kind=layers.Dense, kernel=kernel, config=config)
+    return dense.layer(_gathered(pending))
 
 
 def _gathered(pending):

@@ -7,6 +7,7 @@ from keras import layers
 from keras_pdenets import layers as own
 from keras_pdenets.layers.bordered_conv import BorderedConv2D
 from keras_pdenets.layers.precision import as_float64
+from keras_pdenets.transforms.batch_norms import scale_and_offset
 from keras_pdenets.transforms.copying import copy_layer, give_weights
 from keras_pdenets.transforms.fusion import expand, forms
 from keras_pdenets.transforms.fusion.activations import PiecewiseLinear, SmoothFlow
@@ -86,7 +87,8 @@ class Rules:
         alone = pending_of(layer, None, (kernel, bias), name)
         alone.form = self.form
         follows = _absorbs(x, _axis(layer)) and x.config.get("groups", 1) == 1
-        if follows and alone.pointwise and _cheaper(x, kernel) and _as_precise(x, layer):
+        follows = follows and x.config["dtype"].name == layer.dtype_policy.name
+        if follows and alone.pointwise and _cheaper(x, kernel):
             self.merged[name] = x.config["name"]
             return x.followed_by(kernel.reshape(kernel.shape[-2:]), bias, name)
         alone.source = tensor_of(x)
@@ -96,12 +98,9 @@ class Rules:
         """A scale and an offset of each channel."""
         if not _absorbs(x, layer.axis):
             return None
-        deviation = np.sqrt(as_float64(layer.moving_variance) + layer.epsilon)
-        scale = (as_float64(layer.gamma) if layer.scale else 1.0) / deviation
-        offset = as_float64(layer.beta) if layer.center else 0.0
         name = name or layer.name
         self.merged[name] = x.config["name"]
-        return x.scaled(scale, offset - scale * as_float64(layer.moving_mean), name)
+        return x.scaled(*scale_and_offset(layer), name)
 
     def rescaling(self, layer, x):
         """One scale and one offset."""
@@ -150,8 +149,8 @@ class Rules:
         return forms.viewed_pool(layer, tensor_of(x)) if self.form == "torch" else None
 
     def operations(self, layer, x):
-        """See `expand`."""
-        return self._expanded(layer, expand.by_operations(layer, tensor_of(x)))
+        """Its own operations; it has no weights."""
+        return self._expanded(layer, layer.call(tensor_of(x)))
 
     def quasi_linear(self, layer, x):
         """The parts of a product, merged where the algebra allows."""
@@ -210,11 +209,6 @@ def _axis(layer):
     """Axis of the channels of what a layer mixes."""
     first = getattr(layer, "data_format", None) == "channels_first"
     return 1 if first and not isinstance(layer, layers.Dense) else -1
-
-
-def _as_precise(x, layer):
-    """Whether two linear layers compute in the same precision."""
-    return x.config["dtype"].name == layer.dtype_policy.name
 
 
 def _cheaper(first, kernel):

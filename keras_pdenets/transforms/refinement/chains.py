@@ -15,8 +15,8 @@ from keras_pdenets.operators.flows import largest_invertible, linear_flow
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.operators.flows.linear import PAPER
 
-# Layers that end in their activation; a subclass may do more.
-_ENDING = (layers.EinsumDense, *KERAS_LAYERS)
+# Layers that end in their activation, which their config can do without; a subclass may do more.
+ENDING = (layers.EinsumDense, *KERAS_LAYERS)
 _ALONE = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "glu", "sparsemax")
 # Wider matrices have gigabytes of steps.
@@ -86,11 +86,6 @@ def policy_of(layer):
     return policy.compute_dtype if getattr(policy, "quantization_mode", None) else policy.name
 
 
-def ends_in_activation(layer):
-    """Whether a layer's activation can be taken out by its config."""
-    return type(layer) in _ENDING
-
-
 def data_format_of(layer, default):
     """Where a layer's activation has its channels."""
     if isinstance(layer, layers.Dense | layers.EinsumDense):
@@ -150,7 +145,7 @@ def activation_chain(layer, steps, options, data_format):
 def _obstacle(layer, activation, slope, options):
     """Why a layer's activation has to stay whole, or None."""
     name = activation if isinstance(activation, str) else getattr(activation, "__name__", "it")
-    if type(layer) not in (*_ENDING, *_ALONE):
+    if type(layer) not in (*ENDING, *_ALONE):
         return f"{type(layer).__name__} is not known to end in its activation"
     if layer.activity_regularizer is not None:
         return "it has an activity regularizer"

@@ -138,7 +138,7 @@ def _new_layer(layer, linear, has_steps):
     """What stands before the chains of a layer, or for a layer without them."""
     if linear is not None:
         return linear.first
-    if has_steps and not chains.ends_in_activation(layer):
+    if has_steps and type(layer) not in chains.ENDING:
         return layers.Identity(name=layer.name, dtype=chains.policy_of(layer))
     return copy_layer(layer, {"activation": "linear"} if has_steps else {})
 

@@ -10,6 +10,7 @@ from keras_pdenets.layers import HardTanh
 from keras_pdenets.layers.linear_maps import KERAS_LAYERS, linear_map
 from keras_pdenets.layers.precision import as_float64
 from keras_pdenets.operators.flows.activations import ACTIVATIONS, largest_slope
+from keras_pdenets.transforms.batch_norms import scale_and_offset
 
 _KEEPING = (
     layers.InputLayer, layers.Identity, layers.Dropout, layers.SpatialDropout1D,
@@ -80,11 +81,6 @@ def _linear(layer, _):
     return linear_map(layer).bound()
 
 
-def _batch_norm(layer, _):
-    deviation = np.sqrt(as_float64(layer.moving_variance) + layer.epsilon)
-    return float(np.max(np.abs(as_float64(layer.gamma) if layer.scale else 1.0) / deviation))
-
-
 def _normalization(layer, _):
     deviation = np.maximum(np.sqrt(as_float64(layer.variance)), keras.backend.epsilon())
     return float(np.max(deviation if layer.invert else 1 / deviation))
@@ -105,7 +101,7 @@ def _pooling(layer, _):
 
 _RULES = {
     **dict.fromkeys(KERAS_LAYERS, _linear),
-    layers.BatchNormalization: _batch_norm,
+    layers.BatchNormalization: lambda norm, _: float(np.abs(scale_and_offset(norm)[0]).max()),
     layers.Normalization: _normalization,
     layers.Rescaling: lambda layer, _: float(np.max(np.abs(layer.scale))),
     layers.Activation: lambda layer, _: 1.0,

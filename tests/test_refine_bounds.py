@@ -191,7 +191,7 @@ def test_a_bound_that_does_not_exist_is_not_made_up():
     tanh = keras.Sequential([keras.Input((4,)), layers.Dense(4, "tanh", name="smooth")])
     _, report = refine(tanh, 8, scheme="paper", time="smoothstep", data=data)
     assert report.bounds.measured <= report.bounds.posteriori + 1e-6
-    assert "the steps of 'smooth' have no bound by norms" in str(report)
+    assert "the error of the steps of 'smooth' is not bounded by norms" in str(report)
     assert report.invertible == {"smooth": False}
     assert 0 < report.bounds.layers["smooth"] < 1
 

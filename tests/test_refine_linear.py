@@ -121,7 +121,7 @@ def test_the_papers_scheme_in_a_net():
     [
         ({"linear": "svd"}, "`linear` must be one of whole, flow"),
         ({"scheme": "heun"}, "`scheme` must be one of euler, midpoint, rk4, cayley, exact, paper"),
-        ({"scheme": "paper", "max_step": 0.5}, "`max_step` has increments of its own"),
+        ({"scheme": "paper", "max_step": 0.5}, "`max_step` must be None for scheme 'paper'"),
         ({"scheme": "paper", "activation": "carry"}, "`paper` requires method='inverse'"),
     ],
 )
@@ -133,7 +133,7 @@ def test_bad_arguments(options, match):
 @pytest.mark.once
 @pytest.mark.slow
 def test_too_many_steps_in_a_row_are_refused():
-    with pytest.raises(ValueError, match="more layers in a row than Python lets Keras follow"):
+    with pytest.raises(ValueError, match="more layers in sequence than Python's recursion limit"):
         refine(net(), 200, linear="flow")
 
 

@@ -109,7 +109,7 @@ def test_outside_the_group_the_outputs_move(activation):
     model = _net(equation="cp", block_norm="scale", activation=activation)
     scaling = {2: groups.GENERAL_LINEAR.random(16, np.random.default_rng(2))}
     assert output_difference(model, apply_matrices(model, scaling), _images()) > 1e-2
-    with pytest.raises(ValueError, match=r"group of stage 2, 16 channels: O\(n\); .*misses it by"):
+    with pytest.raises(ValueError, match=r"group of stage 2, 16 channels: O\(n\); .*at distance"):
         keras_pdenets.transform(model, scaling)
 
 
@@ -163,7 +163,7 @@ def test_half_precision_is_taken_for_what_it_is(dtype):
 def test_outputs_that_are_not_finite_are_no_comparison():
     images = _images()
     images[0] = np.nan
-    with pytest.raises(ArithmeticError, match="itself gives outputs that are not finite"):
+    with pytest.raises(ArithmeticError, match="itself are not finite"):
         keras_pdenets.transform(_net(equation="cp"), {0: np.eye(8)}, images)
 
 

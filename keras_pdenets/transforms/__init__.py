@@ -1,4 +1,4 @@
-"""From one model to another."""
+"""Transforms from one model to another."""
 
 from keras_pdenets.transforms.conversion.distilling import distil as distil
 from keras_pdenets.transforms.convert import ConversionPlan as ConversionPlan

@@ -1,4 +1,4 @@
-"""Batch-norm re-estimation: population statistics measured anew over data (PreciseBN)."""
+"""Batch-norm re-estimation: population statistics computed over data (PreciseBN)."""
 
 import keras
 import numpy as np
@@ -14,12 +14,12 @@ def reestimate_batch_norms(model, data, batch_size):
     """Replace the moving statistics of all batch norms by those over data.
 
     PreciseBN, Wu and Johnson 2021, arXiv 2105.07576: every batch norm normalises by the statistics
-    of the batch, as in training, and its moving ones become the means of these, weighted by the
-    number of examples and not by age; everything else is as at inference. A batch norm that is
-    called several times (`scheme="rk4"`) takes the mean over its calls as well.
+    of the batch, as in training, and its moving statistics become their means, each batch weighted
+    by its size; everything else runs in inference mode. A batch norm that is called several times
+    (`scheme="rk4"`) also averages over its calls.
 
     Args:
-        model: A functional model of one input, models inside it included; it is changed.
+        model: A functional model with one input, nested models included; changed in place.
         data: Array of inputs.
         batch_size: Number of examples in a batch.
 
@@ -35,7 +35,7 @@ def reestimate_batch_norms(model, data, batch_size):
         before = seen.get(layer, 0)
         seen[layer] = after = before + len(args[0])
         kept = layer.momentum, layer.trainable
-        # Frozen layers keep their averages, whatever the call says.
+        # A frozen layer would keep its statistics in spite of `training=True`.
         layer.momentum, layer.trainable = before / after, True
         result = layer(*args, training=True)
         layer.momentum, layer.trainable = kept
@@ -50,12 +50,12 @@ def reestimate_batch_norms(model, data, batch_size):
 
 
 def batch_norms(model):
-    """The batch norms of a model and of all that is inside it."""
+    """The batch norms of a model, nested ones included."""
     return [x for x in layers_inside(model) if isinstance(x, keras.layers.BatchNormalization)]
 
 
 def scale_and_offset(norm):
-    """The scale and the offset of each channel that a batch norm is at inference, in 64 bits."""
+    """Scale and offset per channel of a batch norm in inference, in 64 bits."""
     scale = 1.0 / np.sqrt(as_float64(norm.moving_variance) + norm.epsilon)
     if norm.scale:
         scale = as_float64(norm.gamma) * scale

@@ -1,4 +1,4 @@
-"""Function-preserving deepening: a deeper net that starts where a shallower one is."""
+"""Function-preserving deepening: a deeper net that starts as a trained shallower one."""
 
 import re
 
@@ -16,22 +16,22 @@ def deepen(source, target):
 
     Function-preserving deepening, Chen et al. 2016, arXiv 1511.05641, by residual blocks.
 
-    The blocks of a stage keep their numbers; those that only the deeper net has come behind them
-    and keep their start. Where that is zero (`zero_start=True`), the deeper net computes exactly
-    what the shallower one does, and goes on training from there. The same holds for a plain net
-    and the refined one of its kind, up to rounding.
+    The blocks of a stage keep their numbers; blocks that only the deeper net has follow them and
+    keep their initial weights. If these start at zero (`zero_start=True`), the deeper net computes
+    exactly what the shallower one does, and training continues from there. The same holds, up to
+    rounding, for a plain net and its refined counterpart.
 
     Args:
         source: A trained net of this package.
-        target: A new net with as many blocks in every stage or more, and the rest alike; its
-            weights are changed.
+        target: A new net with at least as many blocks in every stage, otherwise the same; its
+            weights are changed in place.
 
     Returns:
         Names of the new blocks, such as `"stage0_block3"`, and flow steps.
 
     Raises:
-        ValueError: If the target has fewer blocks somewhere, or a variable of another shape, or a
-            model holds two nets.
+        ValueError: If a stage of the target has fewer blocks, a variable has another shape, or a
+            model contains two nets.
 
     Example:
     >>> import keras_pdenets
@@ -47,7 +47,7 @@ def deepen(source, target):
     for path, value in values.items():
         if shapes.get(path) != value.shape:
             raise ValueError(
-                f"`target` must have all that {source.name!r} has, and more blocks at most. "
+                f"`target` must have all variables of {source.name!r}; only blocks may be added. "
                 f"Received: {path} of shape {shapes.get(path)} in place of {value.shape}"
             )
     added = {path: _added(path) for path in shapes if path not in values}
@@ -55,14 +55,14 @@ def deepen(source, target):
     longer = [p for p in added if "_flow" in p and p.split("_flow")[0] in flows]
     if longer:
         raise ValueError(
-            "`target` must have as many flow steps as the source where that has any: the same step "
-            f"has another rate in a longer chain. Received: {longer[0]}, which is new"
+            "`target` must have as many flow steps as the source where that has any: in a longer "
+            f"chain, the same step has another rate. Received: {longer[0]}, which is new"
         )
     strange = [path for path, name in added.items() if not name]
     if strange:
         raise ValueError(
             f"`target` must differ from {source.name!r} in its blocks and flow steps only. "
-            f"Received: {', '.join(strange[:3])}, which that has not"
+            f"Received: {', '.join(strange[:3])}, which the source lacks"
         )
     for name, value in values.items():
         new[name].assign(value)
@@ -70,13 +70,13 @@ def deepen(source, target):
 
 
 def _added(path):
-    """The block or the flow step, which may start as the identity, of a variable; else None."""
+    """The new block or flow step that a variable belongs to, or None."""
     place, step = parse(path), _FLOW_STEP.match(path)
     return (place and place.block_name) or (step and step[1])
 
 
 def _named(model):
-    """The weights of a net by name; states of random numbers have automatic ones."""
+    """The weights of a net by name, without states of random numbers."""
     named = own_paths(model, model.weights)
     found = dict(named)
     if len(found) < len(named):

@@ -1,4 +1,4 @@
-"""What people do with a pretrained net: take its features, freeze a part of it."""
+"""Fine-tuning: features of a pretrained net, and freezing a part of it."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ from keras_pdenets.utils.checks import check_keras_model
 
 _LOG = logging.getLogger("keras_pdenets")
 _ENDS = ("add", "relu", "activation")
-# Layers of this package's nets outside their stages; `stem_conv` alone may be of another's.
+# Layers of this package's nets outside their stages; a lone `stem_conv` may be another net's.
 _AROUND = re.compile(r"stem_.+|head_bn\d+(?:_.+)?")
 _SHOWN = 5
 
@@ -49,7 +49,7 @@ def features(model, layers=None):
             if part in _ENDS
         }
     else:
-        # A text is a sequence of letters, and no number is one at all.
+        # A string is iterable too, and a number is not.
         several = isinstance(layers, Iterable) and not isinstance(layers, str)
         chosen = {name: name for name in layers} if several else {}
     names = {layer.name for layer in model.layers}
@@ -64,12 +64,11 @@ def features(model, layers=None):
 
 
 def freeze(model, until=None, batchnorm=True):
-    """Make what a model starts with untrainable, in place; call it before `compile`.
+    """Freeze the first part of a model in place; call it before `compile`.
 
-    What is frozen follows from how the model is made, not from the order of its layers, through
-    nested models, wrappers and layers of your own. All the rest is trainable afterwards, what is
-    not by construction aside; a line in the log of `"keras_pdenets"` (level INFO) says what that
-    is.
+    What is frozen follows from the graph of the model, not from the order of its layers, through
+    nested models, wrappers and custom layers. Everything else becomes trainable, except for what
+    is not trainable by construction; the logger `"keras_pdenets"` (level INFO) lists it.
 
     Args:
         model: A `keras.Model`.
@@ -77,7 +76,7 @@ def freeze(model, until=None, batchnorm=True):
             it is held: it is frozen, and every layer that leads to it. Of layers side by side in a
             model or layer that is no graph, only those of that name are.
             None: what came with the nets of this package that the model holds, but for their
-            layer "classifier"; layers of your own before, behind or beside them are left to train.
+            layer "classifier"; your own layers before, after or beside them stay trainable.
             In a model without such a net: everything but layers named "classifier".
             `""`: nothing.
         batchnorm: Freeze every batch norm of the model too. Only `trainable=False` keeps its
@@ -87,8 +86,8 @@ def freeze(model, until=None, batchnorm=True):
         The model.
 
     Raises:
-        ValueError: If no layer has that name, or no weight would be left to train: the model is
-            as it was.
+        ValueError: If no layer has that name, or no weight would be left to train. The model is
+            unchanged then.
 
     Example:
     >>> import keras_pdenets
@@ -104,13 +103,13 @@ def freeze(model, until=None, batchnorm=True):
         frozen += [part for part in parts if isinstance(part, keras.layers.BatchNormalization)]
     fixed = {id(part) for layer in frozen for part in (layer, *layers_inside(layer))}
     rest = [part for part in (model, *parts) if id(part) not in fixed]
-    # Layers that are not built yet may have weights later.
+    # Layers that are not built yet may get weights later.
     if not any(own_trainable(part) or not part.built for part in rest):
         raise ValueError(
-            f"`until` must leave something of {model.name!r} to train; None expects a head of "
-            f"yours, or one in a layer named 'classifier'. Received: until={until!r}"
+            f"`until` must leave some weights of {model.name!r} trainable; None expects your own "
+            f"head, or a layer named 'classifier'. Received: until={until!r}"
         )
-    # Each by itself: on TensorFlow a flag that is set to what it is does not reach what is inside.
+    # Each by itself: on TensorFlow, a flag set to its present value does not reach inner layers.
     for part in (model, *parts):
         part.trainable = True
     for part in rest:
@@ -133,7 +132,7 @@ def _report(model, rest):
 
 
 def _frozen(model, until):
-    """Layers to freeze, with all that they hold."""
+    """Layers to freeze, with everything inside them."""
     if until == "":
         return []
     if until is None:
@@ -150,7 +149,7 @@ def _frozen(model, until):
 
 
 def _backbone(holder):
-    """The layers of this package's nets, as far down as they are held."""
+    """The layers of this package's nets, at any depth of nesting."""
     parts, found = layers_inside(holder, deep=False), []
     places = filter(None, (parse(part.name) for part in parts))
     is_net = any(p.block is not None or p.part.startswith("layer") for p in places)
@@ -161,7 +160,7 @@ def _backbone(holder):
 
 
 def _all_but(holder, name):
-    """The layers that neither have a name nor hold one that has it."""
+    """The layers that neither have a name nor contain a layer that does."""
     found = []
     for part in layers_inside(holder, deep=False):
         if part.name != name:
@@ -171,7 +170,7 @@ def _all_but(holder, name):
 
 
 def _upstream(holder, named):
-    """Whether a layer of some name is inside, and the layers that are it or lead to it."""
+    """Whether a layer with some name is inside, and the layers that are it or lead to it."""
     parts = [] if isinstance(holder, QuasiLinear2D) else layers_inside(holder, deep=False)
     marked, frozen = [], []
     for part in parts:
@@ -192,7 +191,7 @@ def _upstream(holder, named):
 
 
 def _ancestors(model, layers):
-    """The layers of a functional model that lead to some of them, these left out."""
+    """The layers of a functional model that lead to some of them, without these."""
     found, wanted = {}, set()
     for call in reversed(read_graph(model).calls):
         if call.layer in layers or not wanted.isdisjoint(map(id, call.outputs)):

@@ -1,4 +1,4 @@
-"""A trained net as a plain, small graph of Keras' own layers, for inference."""
+"""A trained net as a small graph of Keras' own layers, for inference."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class FoldReport:
     """What `fold` did.
 
     Args:
-        merged: Layers that went into another, by the name of that.
+        merged: For each layer that was merged, the layer it was merged into.
         expanded: Layers of this package that became layers and operations of Keras.
-        dropped: Layers that do nothing at inference.
-        left: Why other layers of this package are still there, by name.
+        dropped: Layers that do nothing in inference.
+        left: Why other layers of this package remain, by name.
         layers: Number of layers before and after.
-        parameters: Number of weights before and after, with kernels that became constants.
+        parameters: Number of weights before and after, including kernels that became constants.
         difference: Largest difference of the outputs on `data`, or None.
     """
 
@@ -54,27 +54,27 @@ class FoldReport:
 def fold(model, decomposed="measure", data=None, portable=False):
     r"""Turn a trained net into plain convolutions, with the same outputs.
 
-    A PDE layer becomes the convolution that it is; what acts on each channel alone goes into the
-    linear layer before it, $\gamma\,(W x + b - \mu) / \sigma + \beta$ into its kernel and bias; a
-    convolution and a 1x1 convolution behind it become one where that has no more products; complete
-    chains of flow steps are the activation again; what does nothing at inference is dropped.
+    A PDE layer becomes the convolution that it is; per-channel operations are merged into the
+    linear layer before them, $\gamma\,(W x + b - \mu) / \sigma + \beta$ into its kernel and bias; a
+    convolution followed by a 1x1 convolution becomes one if that takes no more products; complete
+    chains of flow steps become the activation again; layers without effect in inference go.
 
-    The result is for inference: a batch norm behind a linear layer is gone; others, such as those
-    of a pre-activation net behind its sums, stay. It holds Keras' own layers and operations only,
-    so that it opens without this package, unless the report lists what was left.
+    The result is for inference: batch norms after linear layers are merged; others, such as those
+    after the sums of a pre-activation net, stay. It consists of Keras' own layers and operations,
+    so that it loads without this package, unless the report lists layers that were left.
 
     Args:
-        model: Any functional or sequential Keras model, models inside it included. It is not
+        model: Any functional or sequential Keras model, nested models included. It is not
             changed.
-        decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` to one of
-            3x3, or `"measure"`: what is faster here and now for images of this size, for every
-            layer alone and then for the net with all kept and all merged (by the number of
-            products where the size is open).
+        decomposed: The two convolutions of a `DecomposedConv2D`: `"keep"`, `"merge"` into one 3x3
+            convolution, or `"measure"`: whatever is faster on this machine for images of this
+            size, first layer by layer, then for the net with all kept or all merged (by the
+            number of products if the size is open).
         data: Inputs to measure the difference on, or None.
-        portable: For a file that another backend opens. If not, convolutions get the form that is
-            fastest on this one: on torch the order channels_first between two views, which
-            TensorFlow has not on a CPU; on JAX on a CPU depthwise ones as sums of shifted images
-            and 1x1, 1x3 and 3x1 ones as dense layers.
+        portable: For a file that another backend will load. If false, convolutions get the form
+            that is fastest on this backend: on torch channels_first between two views, which
+            TensorFlow cannot run on a CPU; on JAX on a CPU, depthwise ones become sums of shifted
+            images, and 1x1, 1x3 and 3x1 ones dense layers.
 
     Returns:
         The new `keras.Model` and a `FoldReport`.
@@ -96,7 +96,7 @@ def fold(model, decomposed="measure", data=None, portable=False):
     choice = Choice(decomposed, form)
     folded, rules = _folded(model, choice, form)
     if len(model.inputs) == 1 and None not in model.inputs[0].shape[1:]:
-        # A layer alone is not what it is in its place: compilers fuse it with its neighbours.
+        # Timing layers one by one can mislead: compilers fuse a layer with its neighbours.
         for alike in choice.others:
             other = _folded(model, Choice(alike, form), form)
             if second_is_faster(folded, other[0]):
@@ -112,7 +112,7 @@ def fold(model, decomposed="measure", data=None, portable=False):
 
 
 def _weights_of(model):
-    """Number of its weights, with those that are constants of its operations."""
+    """Number of a model's weights, including the constants of its operations."""
     total = model.count_params()
     inner = {}
     for call in read_graph(model).calls:
@@ -125,7 +125,7 @@ def _weights_of(model):
 
 
 def _folded(model, choice, form):
-    """The folded model, and the rules that know what became of its layers."""
+    """The folded model, and the `Rules` that made it."""
     rules = Rules(choice, form)
     folded = _fold(model, rules, {})
     rules.finish()
@@ -133,7 +133,7 @@ def _folded(model, choice, form):
 
 
 def _fold(model, rules, inner):
-    """The folded clone of a model; those inside it are folded on their own, once each."""
+    """The folded clone of a model; nested models are folded separately, once each."""
     graph = read_graph(model)
     times = Counter(id(call.layer) for call in graph.calls)
     read = Counter(id(t) for call in graph.calls for t in call.inputs)

@@ -1,4 +1,4 @@
-"""Batch norms at the ends of the blocks of a hyperbolic net, taken into its weights."""
+"""Folding of the batch norms at the block ends of a hyperbolic net."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from keras_pdenets.transforms.symmetry import assign
 
 
 def fold_block_norms(model) -> Any:
-    """Take the batch norms at the block ends, and those of the shortcuts, into the weights.
+    """Fold the batch norms at the block ends and of the shortcuts into the weights.
 
-    A batch norm holds each channel apart while it is trained; with its averages fixed it is a
-    scale, which goes into the 1x1 convolution before it, and an offset, its bias. The folded model
-    gives the same predictions, and in the symmetric form `transform` may mix its channels. It is
-    for inference: trained on, it has no batch norm.
+    With its statistics fixed, a batch norm is a scale, which is merged into the 1x1 convolution
+    before it, and an offset, which becomes a bias. The folded model gives the same predictions,
+    and in the symmetric form `transform` may mix its channels. It is for inference: further
+    training would lack batch norm.
 
     Args:
         model: A `HyperbolicResNet...` whose blocks end in a 1x1 convolution (not Eq. 4 and 5).
@@ -39,7 +39,7 @@ def fold_block_norms(model) -> Any:
         if block.product.equation in (4, 5):
             raise ValueError(
                 f"`model` has blocks of Eq. ({block.product.equation}), which end in a product: "
-                "their norm has no convolution to go into."
+                "their norm has no convolution to be folded into."
             )
         for conv, norm in ((block.product, block.norm), (block.shortcut_conv, block.shortcut_norm)):
             if isinstance(norm, layers.BatchNormalization):
@@ -55,7 +55,7 @@ def fold_block_norms(model) -> Any:
         return type(layer).from_config(config)
 
     def call(layer, *args, **kwargs):
-        # The graph remembers the arguments of batch norm, which Identity does not take.
+        # The graph keeps the arguments of batch norm, which Identity does not take.
         return layer(*args) if layer.name in folded_away else layer(*args, **kwargs)
 
     new = keras.models.clone_model(model, clone_function=clone, call_function=call)

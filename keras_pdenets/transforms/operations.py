@@ -1,4 +1,4 @@
-"""How many operations a net takes for one example."""
+"""Number of operations of a net for one example."""
 
 import math
 
@@ -11,7 +11,7 @@ _VECTORS = ("gamma", "beta", "moving_mean", "moving_variance", "mean", "variance
 # By name: Keras' operations have no public classes.
 _MOVES = ("Identity", "Transpose", "Reshape", "ExpandDims", "GetItem")
 _PAIRS = ("Matmul", "Dot")
-# Sums of products whose length the sizes do not tell, and what may be anything.
+# Sums of products whose length does not follow from the sizes, and arbitrary functions.
 _UNKNOWN = (
     "Einsum", "Tensordot", "Inner", "Vdot", "Correlate", "CDist", "Conv", "DepthwiseConv",
     "SeparableConv", "ConvTranspose", "DotProductAttention", "Attention", "AdditiveAttention",
@@ -22,18 +22,16 @@ _UNKNOWN = (
 def count_operations(model):
     """Operations of a functional or sequential model for one example.
 
-    Two for each product with a number of a kernel, and for each product of a number of one tensor
-    with one of another in `matmul` and `dot`, which for matrices of M x K and K x N is 2 M N K; for
-    any other layer or operation one for each number that comes out, and none where numbers are only
-    moved.
+    Two for each multiplication by an element of a kernel, and for each multiplication of two
+    tensors' elements in `matmul` and `dot` (2 M N K for matrices of M x K and K x N); any other
+    layer or operation counts one for each element of its output, and none if it only moves data.
 
     Args:
-        model: The model; what of it is not a plain layer of Keras must be folded first
-            (`transforms.fold`).
+        model: The model; layers that are not Keras' own must be folded first (`transforms.fold`).
 
     Returns:
-        The number, or None where a shape is open or a layer or operation has products that we
-        cannot count.
+        The number, or None if a shape is open, or the products of a layer or operation cannot be
+        counted.
 
     Raises:
         ValueError: If the model is not functional.
@@ -61,7 +59,7 @@ def count_operations(model):
 
 
 def _pair_operations(call, numbers):
-    """Operations of a product of two tensors that puts out so many numbers, or None."""
+    """Operations of a product of two tensors with so many output elements, or None."""
     if type(call.layer).__name__ not in _PAIRS:
         return None
     axis, operands = -1, call.args
@@ -75,13 +73,13 @@ def _pair_operations(call, numbers):
 
 
 def size_of(tensors):
-    """How many numbers an example has in all of these symbolic tensors; None where it is open."""
+    """Number of elements of one example in these symbolic tensors; None if a size is open."""
     shapes = [tuple(x.shape)[1:] for x in tensors]
     return None if any(None in shape for shape in shapes) else sum(map(math.prod, shapes))
 
 
 def countable(layer):
-    """Whether all products of a layer are known: plain kernels, or no kernel at all."""
+    """Whether all products of a layer can be counted: plain kernels, or none."""
     if linear_map(layer, subclasses=True) is not None:
         return True
     kind = type(layer)
@@ -95,8 +93,8 @@ def operations_of(layer, numbers, given):
 
     Args:
         layer: A layer or an operation of Keras.
-        numbers: How many numbers it puts out for an example.
-        given: How many its input has.
+        numbers: Number of output elements for one example.
+        given: Number of input elements.
     """
     if type(layer).__name__ in _MOVES:
         return 0
@@ -107,7 +105,7 @@ def operations_of(layer, numbers, given):
     else:
         kernels = [v for v in getattr(layer, "weights", ()) if "kernel" in v.name]
     for kernel in kernels:
-        # A number of the input of a transposed convolution goes to all places of the kernel.
+        # Each input element of a transposed convolution meets every element of the kernel.
         if found is not None and found.adjoint:
             total += 2 * math.prod(kernel.shape) * given // kernel.shape[-1]
         else:
@@ -116,9 +114,9 @@ def operations_of(layer, numbers, given):
 
 
 def _channels(layer, shape):
-    """Number of channels that a layer puts out."""
+    """Number of output channels of a layer."""
     for name in ("filters", "units"):
         if hasattr(layer, name):
             return getattr(layer, name)
-    # Of a flow step it is the number of its inputs.
+    # A flow step has as many outputs as inputs.
     return math.prod(shape[-2:]) if "Depthwise" in type(layer).__name__ else shape[-2]

@@ -1,4 +1,4 @@
-"""A plain net as the residual net that it is: every layer cut into the steps of its flow."""
+"""A plain net as a residual net: every layer divided into the steps of its flow."""
 
 import sys
 
@@ -21,43 +21,42 @@ def refine(
     model, steps=4, linear="whole", scheme="exact", activation="inverse", max_step=None,
     promote=None, data=None, time="linear",
 ):  # fmt: skip
-    r"""Cut every activation of a plain net into residual steps, with the same outputs.
+    r"""Divide every activation of a plain net into residual steps, with the same outputs.
 
     $$a(z) = y_l, \quad y_0 = z, \quad y_{r+1} = y_r + \Delta h_r\,(a(Z_r) - Z_r)$$
 
     Section 3, Li and Shi 2017, arXiv 1708.05115. Deviation: exact increments
-    $\Delta h_r = h(\tau_{r+1}) - h(\tau_r)$ in place of $\alpha h'(\tau_r)$, so that the refined
-    net equals the plain one up to rounding, of numbers as large as the pre-activations, for any
-    number of steps. Norms, pooling and convolutions
-    of more than one pixel stay whole.
+    $\Delta h_r = h(\tau_{r+1}) - h(\tau_r)$ in place of $\alpha h'(\tau_r)$, so that for any number
+    of steps the refined net equals the plain one up to the rounding of the pre-activations.
+    Norms, pooling and convolutions of more than one pixel stay whole.
 
     Args:
-        model: Any functional or sequential Keras model, models inside it and shared layers
-            included. It is not changed.
+        model: Any functional or sequential Keras model, nested models and shared layers included.
+            It is not changed.
         steps: Number of steps of every activation, or a dictionary by layer name; layers that it
             does not name stay whole.
         linear: `"whole"`, or `"flow"`: the matrices of dense layers and 1x1 convolutions of stride
-            1 are cut as well, into a stretch and a rotation of `steps` steps each, whose matrices
-            are trainable (`operators.flows.linear_flow`).
+            1 are divided as well, into a stretch and a rotation of `steps` steps each, whose
+            matrices are trainable (`operators.flows.linear_flow`).
         scheme: `"exact"`; or for the matrices `"euler"`, `"midpoint"`, `"rk4"` or `"cayley"`; or
             `"paper"`: the increments of the paper for both, and three flows for a matrix.
         activation: `"inverse"` (each step reads the step before) or `"carry"` (each step
             reads the pre-activation; takes any elementwise activation).
         max_step: Largest Lipschitz constant of a step's residual, in (0, 1). The steps are then
             invertible, and ReLUs leak $(1 - max\_step)^{steps}$.
-        promote: None, `"channel"`, `"depthwise"` or `"conv"`: weights that every step gets, which
-            change nothing at first (`ClipFlowStep`).
-        data: Inputs to measure the difference on, and bounds of it where a flow is not exact; or
+        promote: None, `"channel"`, `"depthwise"` or `"conv"`: weights added to every step, which
+            initially change nothing (`ClipFlowStep`).
+        data: Inputs to measure the difference on, and to bound it if a flow is not exact; or
             None.
-        time: How h runs: `"linear"`, `"smoothstep"` or `"bump"`; `max_step` has times of its own.
+        time: Course of h: `"linear"`, `"smoothstep"` or `"bump"`; `max_step` has its own.
 
     Returns:
-        The refined `keras.Model`, to be compiled anew, and a `RefineReport`.
+        The refined `keras.Model`, not compiled, and a `RefineReport`.
 
     Raises:
         ValueError: If an argument is out of range, the model is not functional, its weights or its
             outputs for `data` are not finite, `steps` names a layer that has no flow, or a scheme
-            is not stable with so few steps: the message says how many it takes.
+            is unstable with so few steps; the message says how many it needs.
 
     Example:
     >>> import keras
@@ -80,8 +79,8 @@ def refine(
         refined = refine_graph(model, plan)
     except RecursionError as error:
         raise ValueError(
-            f"`steps` makes more layers in a row than Python lets Keras follow "
-            f"({sys.getrecursionlimit()}): take fewer, or call sys.setrecursionlimit before this "
+            f"`steps` must not make more layers in sequence than Python's recursion limit allows "
+            f"({sys.getrecursionlimit()}): use fewer, or call sys.setrecursionlimit before this "
             f"and before loading the model. Received: steps={steps}"
         ) from error
     done = {*plan.activations, *plan.linears}
@@ -101,11 +100,11 @@ def _check(model, steps, linear, scheme, activation, max_step, promote, time):
     check_choice("scheme", scheme, LINEAR_SCHEMES)
     check_choice("activation", activation, METHODS)
     check_choice("promote", promote, PROMOTIONS)
-    increments(time, 1)  # refuses an unknown one
+    increments(time, 1)  # raises for an unknown one
     if max_step is not None:
         check_number("max_step", max_step, "in (0, 1)", lambda number: 0 < number < 1)
     if max_step is not None and scheme == PAPER:
-        raise ValueError("`max_step` has increments of its own: scheme 'paper' has others.")
+        raise ValueError("`max_step` must be None for scheme 'paper', which has its own steps.")
     for variable in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise ValueError(

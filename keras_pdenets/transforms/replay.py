@@ -1,4 +1,4 @@
-"""The calls of a net made again, with other steps in its sections."""
+"""Replay of the calls of a net, with other steps in its sections."""
 
 import functools
 
@@ -15,11 +15,11 @@ _SCALED = (layers.Rescaling, BackwardEulerStep, ScaledResidual)
 
 
 class Replay:
-    """Makes the calls of a net again, those of its steps more often or less.
+    """Repeats the calls of a net, with more or fewer steps.
 
     Args:
         graph: The net's `Graph`.
-        sections: Its `sections.Section`s, with the number of steps that are wanted.
+        sections: Its `sections.Section`s, with their new number of steps.
     """
 
     def __init__(self, graph, sections):
@@ -27,7 +27,7 @@ class Replay:
         self.copies = {}
 
     def model(self, model):
-        """The new model, with the weights of the old one."""
+        """The new model, with the old one's weights."""
         chains = {}
         for section in self.sections:
             if section.steps:
@@ -50,12 +50,12 @@ class Replay:
         for tensor in (*read, *keras.tree.flatten(whole.outputs)):
             if id(tensor) not in known:
                 raise ValueError(
-                    "`model` must read nothing out of its sections but their ends. Received: a "
-                    f"model that reads {self.graph.makers[id(tensor)].layer.name!r}"
+                    "`model` must read only the outputs of its sections, nothing inside them. "
+                    f"Received: a model that reads {self.graph.makers[id(tensor)].layer.name!r}"
                 )
 
     def _chain(self, section, x):
-        """The output of all steps of a section that begins with x."""
+        """The output of all steps of a section for the input x."""
         stage = section.steps[0].name.rpartition("block")[0]
         for index in range(section.count):
             block = section.source(index)
@@ -64,7 +64,7 @@ class Replay:
         return x
 
     def _step(self, block, name, factor, x):
-        """The output of one block that begins with x."""
+        """The output of one block for the input x."""
         replace = {}
         if factor != 1 and not any(isinstance(call.layer, _SCALED) for call in block.calls):
             add = block.calls[block.end]
@@ -81,7 +81,7 @@ class Replay:
         return part.run({id(block.entry): x}, [block.output], replace, make)[0]
 
     def _make(self, call, args, kwargs, name=None, config_of=None):
-        """Make a call again, with a copy of its layer, which may have another config."""
+        """Repeat a call with a copy of its layer, which may have another config."""
         layer = call.layer
         if isinstance(layer, layers.Layer):
             key = id(layer), name
@@ -92,7 +92,7 @@ class Replay:
 
 
 def _changed(layer, old, new, factor):
-    """Config of a layer under the name of another block, with another step size."""
+    """Config of a layer under another block's name, with another step size."""
 
     def renamed(value):
         return value.replace(f"{old}_", f"{new}_") if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""A net with other steps through the same time: fewer and longer, or more and shorter."""
+"""Resampling in depth: fewer and longer steps over the same time, or more and shorter ones."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ class ResampleReport:
 
     Args:
         blocks: Blocks in each section, before and after.
-        factors: What became of the step size in each section.
-        reestimated: Number of batch norms whose moving statistics were measured anew.
+        factors: Factor on the step size in each section.
+        reestimated: Number of batch norms whose moving statistics were re-estimated.
         change: Norm of the difference of the outputs on the data, relative to the outputs, or None.
     """
 
@@ -44,35 +44,35 @@ class ResampleReport:
 
 
 def resample(model, depth, data=None, batch_size=128):
-    r"""Take a residual net for a differential equation, and solve that with another step size.
+    r"""Treat a residual net as a differential equation, and solve it with another step size.
 
     $$x_{k+1} = x_k + h F_k(x_k), \; k < n \quad\longrightarrow\quad
       x_{j+1} = x_j + \frac{n}{n'} h\,F_{\lfloor (2j+1)\,n / 2n' \rfloor}(x_j), \; j < n'$$
 
-    The weights are taken for piecewise constant in time: twice the depth is every block twice with
-    half the step, half the depth every other block with the double step. The outputs change by
-    O(h) only if the net is an equation, with small steps; others lose accuracy (in our measurements
-    97.4 to 94.9 % without batch norm), which some epochs of training bring back. A block whose
-    shortcut is a projection is no step: it stays as it is. In a net without `step_size` h is 1.
+    The weights are piecewise constant in time: twice the depth is every block twice with half the
+    step, half the depth every other block with twice the step. The outputs change by O(h) only if
+    the net behaves like an equation, with small steps; others lose accuracy (97.4 to 94.9 % without
+    batch norm in our measurements), which a few epochs of training restore. A block whose shortcut
+    is a projection is not a step: it is kept. In a net without `step_size`, h is 1.
 
     The moving statistics of batch norms belong to the old steps. They are re-estimated over `data`
-    (PreciseBN, Wu and Johnson 2021, arXiv 2105.07576), with every batch norm at the statistics of
-    the batch (without that 95 % became 76 %).
+    (PreciseBN, Wu and Johnson 2021, arXiv 2105.07576), with batch statistics in every batch norm
+    (without this, 95 % became 76 %).
 
     Args:
         model: A residual net of this package, as built or loaded, of any `scheme`; it is not
             changed.
         depth: Number of blocks in each section, or one number for all; or `"double"` or `"half"`
-            of the steps.
-        data: Array of inputs, a few hundred at least; needed for a net with batch norm.
-        batch_size: Examples in a batch of these.
+            the steps.
+        data: Array of inputs, at least a few hundred; required for a net with batch norm.
+        batch_size: Number of inputs in a batch.
 
     Returns:
         The new `keras.Model` and a `ResampleReport`.
 
     Raises:
-        ValueError: If the model has no such blocks or cannot be cut at them, `depth` does not fit,
-            or there are no data.
+        ValueError: If the model has no such blocks or cannot be divided at them, `depth` does not
+            fit, or `data` is missing.
 
     Example:
     >>> import keras_pdenets
@@ -90,8 +90,9 @@ def resample(model, depth, data=None, batch_size=128):
     norms = batch_norms(model)
     if (norms or data is not None) and not (hasattr(data, "shape") and np.ndim(data) and len(data)):
         raise ValueError(
-            "`data` must be an array of inputs, or None for a net without batch norm: averages do "
-            f"not fit other steps. Received: {type(data).__name__}, and {len(norms)} batch norms"
+            "`data` must be an array of inputs, or None for a net without batch norm, whose moving "
+            "statistics would not fit other steps. "
+            f"Received: {type(data).__name__}, and {len(norms)} batch norms"
         )
     new = Replay(graph, sections).model(model)
     reestimated = reestimate_batch_norms(new, data, batch_size) if norms else 0
@@ -105,7 +106,7 @@ def resample(model, depth, data=None, batch_size=128):
 
 
 def _set_counts(sections, depth):
-    """Set the number of steps of each section; return that of all blocks."""
+    """Set the number of steps of each section; return the number of blocks."""
     if depth in ("double", "half"):
         odd = [str(i) for i, s in enumerate(sections) if depth == "half" and len(s.steps) % 2]
         if odd:
@@ -123,8 +124,8 @@ def _set_counts(sections, depth):
         if blocks < fixed + (steps > 0) or (blocks > fixed and not steps):
             raise ValueError(
                 f"`depth` of section {number} must be {'above ' if steps else ''}{fixed}: {fixed} "
-                f"of its blocks have a projection as their shortcut, which are no steps, and "
-                f"{steps} have none. Received: {blocks}"
+                f"of its blocks have a projection shortcut and are not steps, and {steps} are. "
+                f"Received: {blocks}"
             )
         section.count = blocks - fixed
     return depth

@@ -1,4 +1,4 @@
-"""The residual blocks of a net of this package as steps that can be made again."""
+"""The residual blocks of a net of this package, as steps that can be replayed."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +15,8 @@ class BlockCalls:
     Args:
         name: Prefix of its layers' names, such as `"stage0_block1"`.
         calls: Its calls (`graphs.graph.Call`), in order.
-        entry: The symbolic tensor that it begins with.
-        end: Place of the call that adds the step to that; None: its shortcut has weights.
+        entry: Its symbolic input.
+        end: Index of the call that adds the step to the input; None: its shortcut has weights.
     """
 
     name: str
@@ -26,7 +26,7 @@ class BlockCalls:
 
     @property
     def output(self):
-        """The symbolic tensor that it ends with."""
+        """Its symbolic output."""
         return self.calls[-1].outputs[0]
 
 
@@ -37,7 +37,7 @@ class Section:
     Args:
         fixed: Blocks whose shortcut has weights; they come first.
         steps: The others.
-        count: Number of steps that are to be made.
+        count: New number of steps.
     """
 
     fixed: list[BlockCalls] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Section:
 
     @property
     def factor(self):
-        """What the step size has to be multiplied by."""
+        """Factor on the step size."""
         return len(self.steps) / self.count if self.count else 1.0
 
     def source(self, index):
-        """The block that stands at the time of a new step."""
-        # In integers: rounded times would pick the wrong block for some depths.
+        """The old block at the time of a new step."""
+        # In integers: rounding would pick the wrong block at some depths.
         return self.steps[(2 * index + 1) * len(self.steps) // (2 * self.count)]
 
 
@@ -63,7 +63,7 @@ def read_sections(model, graph):
         graph: Its `Graph`.
 
     Raises:
-        ValueError: If there are no blocks, or they cannot be made again.
+        ValueError: If there are no blocks, or they cannot be replayed.
     """
     calls = {}
     for call in graph.calls:
@@ -81,7 +81,7 @@ def read_sections(model, graph):
         block = _block(graph.part(of_block, name))
         if block.end is None and section.steps:
             raise ValueError(
-                f"`model` must have its projections at the beginning of a section. Received: {name}"
+                f"`model` must have projections only at the start of a section. Received: {name}"
             )
         (section.fixed if block.end is None else section.steps).append(block)
     return [sections[stage] for stage in sorted(sections)]
@@ -91,7 +91,7 @@ def _block(part):
     name, calls = part.name, part.calls
     if len(part.inputs) != 1:
         raise ValueError(
-            f"`model` must have blocks of one input. Received: {name} with {len(part.inputs)}"
+            f"`model` must have blocks with one input. Received: {name} with {len(part.inputs)}"
         )
     (entry,) = part.inputs
     ends = [
@@ -101,11 +101,11 @@ def _block(part):
     if not ends:
         return BlockCalls(name, calls, entry, None)
     behind = [call.layer for call in calls[ends[-1] + 1 :]]
-    # ReLU twice is ReLU once.
+    # ReLU is idempotent.
     strange = [x.name for x in behind if not isinstance(x, keras.layers.ReLU)]
     if strange:
         raise ValueError(
-            "`model` must have blocks that end in their sum, or in ReLU: another activation would "
-            f"act more often or less. Received: {', '.join(strange)}"
+            "`model` must have blocks that end in their sum or in ReLU, which may be repeated "
+            f"without effect. Received: {', '.join(strange)}"
         )
     return BlockCalls(name, calls, entry, ends[-1])

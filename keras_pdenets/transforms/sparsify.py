@@ -24,10 +24,9 @@ class SparsifyReport:
     Args:
         before: Share of small weights (below 1 % of the largest of their layer) before.
         after: The same after.
-        cost_before: L1 norm of the weights in units of each layer's root mean square, for a
-            weight, before.
-        cost_after: The same after, in the units of before.
-        transform: Report of the transformation: how much the outputs moved.
+        cost_before: Mean absolute weight, relative to the layer's root mean square, before.
+        cost_after: The same after, relative to the root mean square before.
+        transform: Report of the transformation: how much the outputs changed.
     """
 
     before: float
@@ -47,10 +46,10 @@ class SparsifyReport:
 
 
 def mixed_kernels(model):
-    """The 1x1 kernels on both sides of the channels, with the stages on their two sides.
+    """The 1x1 kernels that read or write the channels of a stage.
 
     Returns:
-        List of (variable, stage of its input or None, stage of its output or None).
+        List of (variable, stage that it reads or None, stage that it writes or None).
     """
     blocks = read_blocks(model)
     found = []
@@ -73,10 +72,10 @@ def mixed_kernels(model):
 
 
 class _Rotations(keras.Model):
-    """Cost of the transformed kernels as a function of one matrix for each stage.
+    """Cost of the transformed kernels as a function of one matrix per stage.
 
-    O(n): Cayley's map of a skew matrix, T = (I - S)(I + S)^-1, times a fixed start. GL(n): such a
-    rotation, a positive diagonal and another rotation.
+    O(n): the Cayley transform of a skew-symmetric matrix, T = (I - S)(I + S)^-1, times a fixed
+    start. GL(n): such a rotation, a positive diagonal and another rotation.
     """
 
     def __init__(self, kernels, stages, starts, smoothing):
@@ -134,21 +133,21 @@ class _Rotations(keras.Model):
 def sparsify(
     model, steps=500, learning_rate=0.01, seed=None, images=None, smoothing=0.05, verbose="auto"
 ):
-    r"""Look for the basis of the channels in which a hyperbolic net has the most small weights.
+    r"""Search for the channel basis in which a hyperbolic net has the most small weights.
 
-    Gradient descent over one matrix $T_s$ for each stage that minimises
+    Gradient descent over one matrix $T_s$ per stage minimises
     $\sum_W \sum_{ij} \sqrt{(W'_{ij} / \mathrm{rms}\,W)^2 + \delta^2}$ over the transformed kernels
-    $W'$: O(n) by Cayley's map $(I - S)(I + S)^{-1}$ of a skew matrix, GL(n) by two such rotations
-    and a diagonal. The section on symmetry of Liu et al. 2023, arXiv 2308.01621, proposes it; the
-    cost is ours. The outputs stay as they are, up to rounding.
+    $W'$: O(n) by the Cayley transform $(I - S)(I + S)^{-1}$ of a skew-symmetric matrix, GL(n) by
+    two such rotations and a diagonal. Proposed in the section on symmetry of Liu et al. 2023, arXiv
+    2308.01621; the cost is ours. The outputs are unchanged up to rounding.
 
     Args:
         model: A `HyperbolicResNet...` with the symmetric form `"cp"` and a head.
-        steps: Steps of Adam.
-        learning_rate: Its first rate; a cosine leads to 0.
-        seed: Seed of a random rotation to start from; None: the basis that the model has.
+        steps: Number of steps of Adam.
+        learning_rate: Its initial learning rate, which decays to 0 as a cosine.
+        seed: Seed of a random rotation to start from; None: the model's own basis.
         images: Batch to compare the outputs on, as in `transform`.
-        smoothing: Rounding $\delta$ of the cost at 0, in units of a layer's root mean square.
+        smoothing: Smoothing $\delta$ of the cost at 0, in units of a layer's root mean square.
         verbose: As in `keras.Model.fit`.
 
     Returns:
@@ -204,7 +203,7 @@ def sparsify(
 
 
 def _orthogonal(matrix, general):
-    """The matrix in float64; a rotation as exact as float64 has it."""
+    """The matrix in float64; a rotation is made orthogonal to that precision."""
     matrix = as_float64(matrix)
     if general:
         return matrix
@@ -218,7 +217,7 @@ def _matrix(variable):
 
 
 def _rms(kernel):
-    """Root mean square, 1 for a kernel that is 0."""
+    """Root mean square; 1 for a zero kernel."""
     return float(np.sqrt(np.mean(kernel**2))) or 1.0
 
 
@@ -237,7 +236,7 @@ def prune(model, share):
 
     Args:
         model: A `HyperbolicResNet...`; it is left as it is.
-        share: Share of each kernel's weights that become 0, in [0, 1).
+        share: Share of each kernel's weights to set to 0, in [0, 1).
 
     Returns:
         The pruned model.

@@ -1,4 +1,4 @@
-"""What a hyperbolic net is made of, stage by stage, read from its layers."""
+"""The blocks of a hyperbolic net and the symmetry group of each stage."""
 
 import functools
 import re
@@ -25,14 +25,14 @@ _ACTIVATIONS = {
 
 @dataclass
 class HyperbolicBlock:
-    """The layers of one block of a hyperbolic net, None where it has none.
+    """The layers of one block of a hyperbolic net; None where it lacks one.
 
     Args:
         stage: Number of its stage.
         first: Whether it is the first of its stage.
         product: The quasi-linear product.
-        norm: End of the residual branch.
-        shortcut_conv: Projection.
+        norm: Norm at the end of the residual branch.
+        shortcut_conv: Projection shortcut.
         shortcut_norm: Norm after the projection.
         activation: Activation after the sum.
     """
@@ -48,12 +48,12 @@ class HyperbolicBlock:
 
 @dataclass(frozen=True)
 class StageSymmetry:
-    """The matrices that may mix the channels of a stage.
+    """The group of matrices that may mix the channels of a stage.
 
     Args:
         stage: Number of the stage.
         filters: Number of its channels, the size of the matrices.
-        group: The group that leaves the model's outputs as they are.
+        group: The group that leaves the model's outputs unchanged.
         reasons: Why it is not larger.
     """
 
@@ -89,10 +89,10 @@ def read_blocks(model):
 
 
 def symmetry_group(model):
-    """Which changes of the channels' basis the weights of a hyperbolic net can absorb.
+    """The changes of channel basis that the weights of a hyperbolic net can absorb.
 
     The features u of a stage may be replaced by T u, with one invertible T for the whole stage,
-    if its layers can take T into their weights without any change of the model's outputs.
+    if its layers can absorb T into their weights without changing the model's outputs.
     Section 4, Liu et al. 2023, arXiv 2308.01621; deviation: the paper gives GL(n) or O(n) to
     Eq. (3), whose factorised tensor is kept by monomial matrices only.
 
@@ -100,11 +100,11 @@ def symmetry_group(model):
         model: A `HyperbolicResNet...`.
 
     Returns:
-        Dictionary of `StageSymmetry` by number of the stage.
+        Dictionary of `StageSymmetry` by stage number.
 
     Raises:
-        ValueError: If the model is of another family, or something beside its own layers reads
-            an inner stage.
+        ValueError: If the model is of another family, or a layer other than its own reads an
+            inner stage.
 
     Example:
     >>> import keras_pdenets
@@ -128,14 +128,14 @@ def symmetry_group(model):
 
 
 def _reader_of_the_last_stage(model, last):
-    """Why the last stage is fixed, None where only the classifier reads it.
+    """Why the last stage is fixed; None if only the classifier reads it.
 
     Raises:
         ValueError: If something else reads an inner stage.
     """
     if len(model.outputs) > 1:
         raise ValueError(
-            "`model` must have one output: the features that come out cannot be mixed. "
+            "`model` must have one output, since features that are outputs cannot be mixed. "
             f"Received: model {model.name!r} with {len(model.outputs)} outputs"
         )
     graph = read_graph(model)
@@ -151,8 +151,8 @@ def _reader_of_the_last_stage(model, last):
             place = parse(name)
             if place and place.stage < last:
                 raise ValueError(
-                    "`model` must be as the builder made it up to its last stage. Received: "
-                    f"layer {call.layer.name!r}, which reads {name!r}"
+                    "`model` must be unchanged up to its last stage, as built by its builder. "
+                    f"Received: layer {call.layer.name!r}, which reads {name!r}"
                 )
             if place or name in ("pool", "dropout"):
                 reason = f"layer {call.layer.name!r} reads its features"
@@ -160,7 +160,7 @@ def _reader_of_the_last_stage(model, last):
 
 
 def _limits(block, stage):
-    """Groups that one block leaves to a stage, with reasons; the stage is its output or input."""
+    """Groups that one block allows the stage that it writes or reads, with reasons."""
     reads_before = block.first and block.stage == stage + 1
     if block.stage != stage and not reads_before:
         return

@@ -1,4 +1,4 @@
-"""New weights for the same function: a hyperbolic net with its channels mixed."""
+"""Other weights for the same function: mixing the channels of a hyperbolic net."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from keras_pdenets.transforms.copying import check_data
 from keras_pdenets.transforms.stages import read_blocks, symmetry_group
 from keras_pdenets.utils.checks import check_number
 
-# Largest relative difference of the outputs that is rounding, by the precision of the layers.
+# Largest relative difference of the outputs that counts as rounding, by compute dtype.
 _TOLERANCES = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 2e-1}
 _MEMBERSHIP = 1e-4
 _WORST_CONDITION = 1e5
@@ -23,9 +23,9 @@ class TransformReport:
     """What a transformation did.
 
     Args:
-        stages: Numbers of the stages that were transformed.
+        stages: Numbers of the transformed stages.
         difference: Largest difference of the outputs, relative to their largest value.
-        images: Number of images it was measured on.
+        images: Number of images that it was measured on.
     """
 
     stages: tuple[int, ...]
@@ -44,17 +44,17 @@ class TransformReport:
 def transform(model, matrices, images=None, tolerance=None):
     r"""Mix the channels of a hyperbolic net without changing what it computes.
 
-    $u \to T u$ in a stage: what reads u takes $T^{-1}$ into its weights, what writes u takes T.
+    $u \to T u$ in a stage: layers that read u absorb $T^{-1}$, layers that write u absorb T.
     In the symmetric form, $P \to T P$, $Q \to Q T^{-1}$, $R \to R T^{-1}$ (section 4, Liu et al.
     2023, arXiv 2308.01621, for the full tensor).
 
     Args:
-        model: A `HyperbolicResNet...`; it is left as it is. Trained with batch norm at the block
-            ends, it takes monomial matrices only: call `fold_block_norms` first.
-        matrices: An invertible matrix T for each stage to transform, by number of the stage.
+        model: A `HyperbolicResNet...`; it is not changed. With batch norm at the block ends, only
+            monomial matrices are possible: call `fold_block_norms` first.
+        matrices: An invertible matrix T for each stage to transform, by stage number.
         images: Batch to compare the outputs on; None: four images of random pixels 0-255.
-        tolerance: Largest relative difference of the outputs (before softmax) that is taken for
-            rounding; None: 1e-4, and what half precision rounds to where a layer computes in it.
+        tolerance: Largest relative difference of the outputs (before softmax) that counts as
+            rounding; None: 1e-4, or more if a layer computes in half precision.
 
     Returns:
         The new model, and a `TransformReport`.
@@ -76,7 +76,7 @@ def transform(model, matrices, images=None, tolerance=None):
     symmetries = symmetry_group(model)
     if not isinstance(matrices, Mapping):
         raise ValueError(
-            "`matrices` must be a dictionary of a matrix for each stage. "
+            "`matrices` must be a dictionary with a matrix for each stage. "
             f"Received: matrices={matrices!r}"
         )
     if tolerance is not None:
@@ -93,13 +93,13 @@ def transform(model, matrices, images=None, tolerance=None):
     if not difference <= tolerance:  # also where it is NaN
         raise ArithmeticError(
             f"The transformed model gives other outputs: {report}; `tolerance` is {tolerance}. "
-            "A matrix with a smaller condition number, or layers in float32, lose fewer digits."
+            "A matrix with a smaller condition number or layers in float32 lose fewer digits."
         )
     return new, report
 
 
 def _check(symmetries, stage, matrix):
-    """The matrix in float64, if it belongs to the group of its stage."""
+    """The matrix in float64, checked to be in the group of its stage."""
     if stage not in symmetries:
         raise ValueError(
             f"`matrices` must have stages {', '.join(map(str, symmetries))} as keys. "
@@ -123,13 +123,13 @@ def _check(symmetries, stage, matrix):
     if distance > _MEMBERSHIP:
         raise ValueError(
             f"`matrices[{stage}]` must be in the group of {symmetry}. "
-            f"Received: a matrix that misses it by {distance:.1e}"
+            f"Received: a matrix at distance {distance:.1e} from it"
         )
     return matrix
 
 
 def apply_matrices(model, matrices):
-    """The transformed copy of a model, without any check."""
+    """The transformed copy of a model, unchecked."""
     new = keras.models.clone_model(model)
     new.set_weights(model.get_weights())
     blocks = read_blocks(new)
@@ -169,7 +169,7 @@ def _transform_block(block, before, after):
     else:
         _permute_hidden(product, before)
         if product.equation == 5:
-            # Each output is a sum of hidden channels, whose scale is that of the coefficients.
+            # Each output sums hidden channels; the coefficients carry their scale.
             scale = np.repeat(np.diag(after), product.multiplier * len(before) // len(after))
             assign(product.coefficients.kernel, as_float64(product.coefficients.kernel) * scale)
         elif product.equation == 4:
@@ -180,7 +180,7 @@ def _transform_block(block, before, after):
 
 
 def _permute_hidden(product, before):
-    """Carry a monomial change of the input channels to the hidden ones, where it ends."""
+    """Apply a monomial change of the input channels to the hidden ones, which absorb it."""
     order, scale = np.abs(before).argmax(axis=1), before.sum(axis=1)
     m = product.multiplier
     hidden = (order[:, None] * m + np.arange(m)).ravel()
@@ -198,9 +198,9 @@ def _permute_hidden(product, before):
 
 
 def _scale_norm_input(norm, order, scale):
-    """Batch norm of permuted and scaled channels that gives what it gave, permuted."""
+    """Adapt a batch norm to permuted and scaled inputs: its outputs are only permuted."""
     gamma, beta, mean, variance = (as_float64(v)[order] for v in norm_variables(norm))
-    # epsilon does not scale with the variance
+    # Epsilon does not scale with the variance.
     gamma = gamma * np.sqrt((scale**2 * variance + norm.epsilon) / (variance + norm.epsilon))
     for variable, value in zip(
         norm_variables(norm), (gamma / scale, beta, scale * mean, scale**2 * variance), strict=True
@@ -209,14 +209,14 @@ def _scale_norm_input(norm, order, scale):
 
 
 def _read(kernel, matrix):
-    """Kernel of a layer whose input was u and becomes T u."""
+    """Kernel of a layer whose input changes from u to T u."""
     return np.einsum("ji,...jo->...io", np.linalg.inv(matrix), as_float64(kernel))
 
 
 def _write(conv, norm, matrix):
-    """Make a convolution and the norm behind it give T u in place of u."""
+    """Make a convolution and the norm after it give T u instead of u."""
     if isinstance(norm, layers.BatchNormalization):
-        # The norm takes the scale, exactly; the convolution only the order of the channels.
+        # The norm absorbs the scale exactly, the convolution only the permutation.
         order = np.abs(matrix).argmax(axis=1)
         scales = matrix.sum(axis=1), matrix.sum(axis=1), 1.0, 1.0
         for variable, scale in zip(norm_variables(norm), scales, strict=True):
@@ -233,7 +233,7 @@ def norm_variables(norm):
 
 
 def _permutation(matrix):
-    """A monomial matrix with all its entries 1."""
+    """The permutation matrix of a monomial matrix."""
     return np.eye(len(matrix))[np.abs(matrix).argmax(axis=1)]
 
 
@@ -252,14 +252,14 @@ def output_difference(model, other, images) -> float:
     first, second = (_outputs(m, images) for m in (model, other))
     if not np.isfinite(first).all():
         raise ArithmeticError(
-            f"Model {model.name!r} itself gives outputs that are not finite on the images to "
-            "compare on. Give others by `images`, as the model takes them."
+            f"The outputs of model {model.name!r} itself are not finite on the images to compare "
+            "on. Pass other `images`, in the range that the model takes."
         )
     return float(np.abs(first - second).max() / np.abs(first).max())
 
 
 def _outputs(model, images):
-    """What the model gives, before the softmax of its classifier, in float64."""
+    """The model's outputs in float64, before the softmax of its classifier."""
     head = next((layer for layer in model.layers if layer.name == "classifier"), None)
     if head is None:
         return np.asarray(model.predict(images, verbose=0), "float64")

@@ -1,4 +1,4 @@
-"""Chains of flow steps that are an activation again."""
+"""Chains of flow steps, folded back into an activation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from keras_pdenets.transforms.fusion.pending import Delayed
 
 @dataclass
 class PiecewiseLinear(Delayed):
-    """A straight line whose ends were bent by so many steps, not made yet.
+    """A straight line with a reduced slope beyond its ends, not created yet.
 
     Args:
         source: Symbolic input.
         low: Lower end.
         high: Upper end, or None.
         slope: Slope beyond the ends so far.
-        name: Name of the layer that will stand here.
+        name: Name of the new layer.
         dtype: Dtype policy.
     """
 
@@ -32,7 +32,7 @@ class PiecewiseLinear(Delayed):
     def make(self):
         slope = self.slope if abs(self.slope) > 1e-12 else 0.0
         common = {"name": self.name, "dtype": self.dtype}
-        # A slope below 0 is a step that overshot; Keras' ReLU takes none.
+        # A negative slope is a step that overshot, which Keras' ReLU does not take.
         if self.low == 0 and slope >= 0 and (self.high is None or slope == 0):
             return layers.ReLU(self.high, negative_slope=slope, **common)(self.source)
         x = self.source
@@ -44,15 +44,15 @@ class PiecewiseLinear(Delayed):
 
 @dataclass
 class SmoothFlow(Delayed):
-    """The flow of a smooth activation up to h, not made yet: exact at h = 1 only.
+    """The flow of a smooth activation up to h, not created yet; an activation only at h = 1.
 
     Args:
         source: Symbolic input.
         activation: Name of the activation.
         reached: h at the end of the last step.
-        steps: The steps so far, which are made again where the flow does not end at 1.
-        keep: Function that is told of each of them then.
-        name: Name of the layer that will stand here.
+        steps: The steps so far, which are recreated if the flow does not end at 1.
+        keep: Function that is called with each of these then.
+        name: Name of the new layer.
         dtype: Dtype policy.
     """
 

@@ -1,4 +1,4 @@
-"""One convolution or two: what is faster here and now."""
+"""One convolution or two: which is faster on this machine."""
 
 import math
 import time
@@ -13,7 +13,7 @@ _ROUNDS = 9
 
 
 class Choice:
-    """Says of every layer of several convolutions in a row whether they become one.
+    """Decides whether a layer of several convolutions in sequence becomes one.
 
     Args:
         decomposed: `"keep"`, `"merge"` or `"measure"`.
@@ -26,7 +26,7 @@ class Choice:
         self.measured = {}
 
     def __call__(self, layer, x):
-        """Whether one is better for a layer and its symbolic input."""
+        """Whether to merge a layer with this symbolic input."""
         if self.decomposed != "measure":
             return self.decomposed == "merge"
         if None in x.shape[1:]:
@@ -44,14 +44,14 @@ class Choice:
 
     @property
     def others(self):
-        """What could be done to all layers alike, other than what was measured to be better."""
+        """The uniform choices for all layers that differ from the measured ones."""
         found = set(self.measured.values())
         alike = (("keep", {False}), ("merge", {True}))
         return [decomposed for decomposed, same in alike if found and found != same]
 
 
 def second_is_faster(*models):
-    """Whether the second of two models of the same input of known size is faster, in turn."""
+    """Whether the second of two models with one input of known size is faster, run alternately."""
     shape = tuple(models[0].inputs[0].shape[1:])
     batch = np.random.default_rng(0).uniform(0, 255, (_BATCH, *shape)).astype("float32")
     seconds = ([], [])
@@ -60,7 +60,7 @@ def second_is_faster(*models):
             begin = time.perf_counter()
             net.predict_on_batch(batch)
             times.append(time.perf_counter() - begin)
-    # The shortest: whatever else the machine does only adds.
+    # The minimum: other load on the machine only adds time.
     first, second = (min(times[1:]) for times in seconds)
     return second < first
 

@@ -1,4 +1,4 @@
-"""Layers of this package as layers and operations of Keras."""
+"""Layers of this package expressed in layers and operations of Keras."""
 
 import functools
 from types import SimpleNamespace
@@ -13,17 +13,17 @@ from keras_pdenets.transforms.fusion.pending import Pending
 
 
 def bordered(x, kernel, bias, layer, name, form, depthwise=False):
-    """A convolution with the borders of this package, as a `Pending`.
+    """A convolution with a boundary condition of this package, as a `Pending`.
 
     Args:
         x: Symbolic images.
         kernel: Its kernel.
         bias: Its bias, or None.
-        layer: Layer that gives strides (of the axes on which the kernel is long), boundary, data
-            format and dtype.
+        layer: Layer that provides strides (for the axes along which the kernel extends), boundary,
+            data format and dtype.
         name: Name of the new layer.
         form: One of `forms.FORMS`, or None.
-        depthwise: Whether every channel has its own kernels.
+        depthwise: Whether each channel has kernels of its own.
     """
     strides = tuple(layer.strides if side > 1 else 1 for side in kernel.shape[:2])
     padding = "same"
@@ -55,7 +55,7 @@ def bias_of(layer):
 
 
 def convolution(layer, x, merge=True, form=None, name=None):
-    """One plain convolution of a layer of one term, or, unless merged, as many as it has itself."""
+    """The plain convolution of a layer with one term; unless merged, as many as it has itself."""
     kernels, names = [as_float64(kernel) for kernel in layer.kernels()], [name or layer.name]
     if merge:
         kernels = [functools.reduce(np.matmul, kernels)]
@@ -67,7 +67,7 @@ def convolution(layer, x, merge=True, form=None, name=None):
 
 
 def polynomial(layer, x, form=None):
-    """A convolution three times as wide, and products with coordinates."""
+    """A convolution with three times the filters, and products with the coordinates."""
     axis, (kernel,) = images.channel_axis(layer.data_format) % 4, map(as_float64, layer.kernels())
     parts = ops.split(bordered(x, kernel, None, layer, layer.name, form).tensor(), 3, axis)
     probe = np.zeros([n or 1 for n in x.shape], "float32")
@@ -84,7 +84,7 @@ def polynomial(layer, x, form=None):
 
 
 def gain(layer, x):
-    """A root mean square over the channels, times one number."""
+    """Normalisation by the root mean square over the channels, times a scalar."""
     mean = ops.mean(ops.square(x), axis=layer.axis, keepdims=True)
     return x * ops.rsqrt(mean + layer.epsilon) * float(as_float64(layer.gain))
 

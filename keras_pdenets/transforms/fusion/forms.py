@@ -1,4 +1,4 @@
-"""Other forms of a convolution that are faster on one backend: chosen by measurement."""
+"""Forms of a convolution that are faster on one backend, chosen by measurement."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from keras_pdenets.layers.depthwise import shifted_conv, shifts_are_faster
 from keras_pdenets.layers.images import spatial_axes
 
 # "xla" (JAX on a CPU): depthwise convolutions as sums of shifted images (see `layers.depthwise`),
-# 1x1 convolutions as dense layers on the pixels: XLA's matrix product takes 0.4 to 0.8 of the time
-# of its convolution in the sizes of a ResNet50 (two CPU cores). 1x3 and 3x1 convolutions too, on
-# three shifted images side by side: a decomposed ResNet50 at 224 px takes 0.8 of the time. With 3x3
-# kernels the nine copies cost more than the product saves.
+# 1x1 convolutions as dense layers on the pixels: at the sizes of a ResNet50, XLA's matrix product
+# takes 0.4 to 0.8 of the time of its convolution (two CPU cores). 1x3 and 3x1 convolutions too, on
+# three concatenated shifted images: a decomposed ResNet50 at 224 px takes 0.8 of the time. With 3x3
+# kernels, the nine copies cost more than the product saves.
 # "torch": convolutions and pooling in channels_first order between two transpositions, which are
-# views; the memory stays in the order of channels_last, in which torch is fastest. Keras' own
+# views; the memory keeps the channels_last order, in which torch is fastest. Keras' own
 # channels_last layers copy every image twice there (two fifths of the time of a folded ResNet50 at
 # 224 px on two CPU cores).
 FORMS = ("xla", "torch")
@@ -32,7 +32,7 @@ def form_here():
 
 
 def formed(pending, form):
-    """The output of a `Pending` in another form, or None where it has none there."""
+    """The output of a `Pending` in a form, or None if that does not apply to it."""
     if form == "torch" and can_view(pending.kind, pending.config):
         return viewed(pending.source, pending.layer)
     if form == "xla" and _can_shift(pending):
@@ -41,7 +41,7 @@ def formed(pending, form):
 
 
 def store_for_torch(kernel):
-    """Store a convolution's kernel in the order that torch reads, or it is copied at every call."""
+    """Store a kernel in the memory order that torch reads, or it is copied at every call."""
     value = kernel.value
     # (h, w, i, o) -> (o, h, w, i) in memory -> (h, w, i, o) as a view
     value.data = value.data.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
@@ -57,7 +57,7 @@ def _can_be_dense(pending):
     if pending.kernel.shape[:2] == (1, 1):
         return True
     simple = max(np.ravel(config["dilation_rate"])) == 1
-    # A strided "same" convolution pads by the size of the image; the package pads before it.
+    # A strided "same" convolution pads by the image size; the package pads before.
     simple = simple and (config["padding"] == "valid" or strides == 1)
     return simple and None not in pending.source.shape[1:3]
 
@@ -71,7 +71,7 @@ def _dense(pending):
 
 
 def _gathered(pending):
-    """What each pixel of the output reads, along the channels."""
+    """The inputs of each output pixel, concatenated along the channels."""
     x, config, (height, width) = pending.source, pending.config, pending.kernel.shape[:2]
     rows, columns = (int(s) for s in np.broadcast_to(config["strides"], (2,)))
     if height == width == 1:
@@ -95,7 +95,7 @@ def _can_shift(pending):
     """Whether a `Pending` may become a sum of shifted images."""
     if not pending.depthwise or None in pending.source.shape[1:]:
         return False
-    # Sums of products in half precision would not be those of a convolution.
+    # In half precision, sums of products would round differently from a convolution.
     single = pending.config["dtype"].compute_dtype == pending.source.dtype == "float32"
     return single and max(np.ravel(pending.config["dilation_rate"])) == 1
 
@@ -119,18 +119,18 @@ def _shifted(pending):
 
 
 def can_view(kind, config):
-    """Whether a layer of a class and config has a form in the other order of the axes."""
+    """Whether a layer of this class and config can run in the other axis order."""
     return kind in _VIEWED and config["data_format"] == "channels_last"
 
 
 def viewed(x, layer):
-    """The output of a function of images that takes `data_format`, between two views."""
+    """The output of a layer function in channels_first order, between two views."""
     y = layer(ops.transpose(x, (0, 3, 1, 2)), data_format="channels_first")
     return ops.transpose(y, (0, 2, 3, 1))
 
 
 def viewed_pool(layer, x):
-    """A pooling layer in the other order, or None where it cannot be."""
+    """A pooling layer in the other axis order, or None if that is not possible."""
     config = layer.get_config()
     if not can_view(type(layer), config):
         return None

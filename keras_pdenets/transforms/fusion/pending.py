@@ -1,4 +1,4 @@
-"""Linear layers that are not made yet: what follows may still be merged into them."""
+"""Linear layers that are created late, so that what follows can be merged into them."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from keras import layers
 from keras_pdenets.transforms.fusion import forms
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
-# Attributes of the layers that stay as they are.
+# Attributes that are copied from the layers.
 _KEPT = ("strides", "padding", "dilation_rate", "groups", "data_format")
 
 
 class Delayed:
-    """What is made when its output is asked for: until then something may be merged into it.
+    """A layer that is created when its output is needed; until then others may be merged into it.
 
     Attributes:
-        shared: Whether its output is read more than once: then nothing may be merged.
+        shared: Whether its output is read more than once, so that nothing may be merged.
     """
 
     shared = False
     _output = None
 
     def tensor(self):
-        """The symbolic output, made at the first call."""
+        """The symbolic output, created at the first call."""
         if self._output is None:
             self._output = self.make()
         return self._output
 
     def make(self):
-        """The symbolic output, of new layers."""
+        """Create the layers and return their symbolic output."""
         raise NotImplementedError
 
     def __mul__(self, other):
@@ -49,8 +49,8 @@ class Pending(Delayed):
         kernel: Its kernel, in the layout of Keras.
         bias: Its bias, or None.
         config: Other arguments of the class.
-        merged: Names of the layers that were merged into it.
-        form: One of `forms.FORMS`, or None: a layer as it is.
+        merged: Names of the layers merged into it.
+        form: One of `forms.FORMS`, or None for a plain layer.
     """
 
     kind: type
@@ -63,24 +63,24 @@ class Pending(Delayed):
 
     @property
     def depthwise(self):
-        """Whether every channel has its own kernels."""
+        """Whether each channel has kernels of its own."""
         return self.kind is layers.DepthwiseConv2D
 
     @property
     def channels(self):
-        """Number of channels of the output."""
+        """Number of output channels."""
         last = self.kernel.shape[-2:] if self.depthwise else self.kernel.shape[-1:]
         return int(np.prod(last))
 
     @property
     def axis(self):
-        """Axis of the channels."""
+        """Channel axis."""
         first = self.config.get("data_format") == "channels_first"
         return 1 if first else len(self.source.shape) - 1
 
     @property
     def pointwise(self):
-        """Whether it mixes the channels of each pixel, and nothing else."""
+        """Whether it only mixes the channels of each pixel."""
         if self.kind is layers.Dense:
             return True
         ones = all(side == 1 for side in self.kernel.shape[:-2])
@@ -88,7 +88,7 @@ class Pending(Delayed):
         return self.kind in _CONVOLUTIONS and ones and steps and self.config["groups"] == 1
 
     def scaled(self, scale, shift, name):
-        """The same, its output times `scale` plus `shift`, one number each for a channel."""
+        """The same with its output times `scale` plus `shift`, per channel or scalar."""
         scale, shift = (np.broadcast_to(v, (self.channels,)) for v in (scale, shift))
         factors = scale.reshape(self.kernel.shape[-2:]) if self.depthwise else scale
         bias = shift if self.bias is None else self.bias * scale + shift
@@ -99,7 +99,7 @@ class Pending(Delayed):
         )
 
     def followed_by(self, matrix, bias, name):
-        """The same, then a matrix on the channels: one convolution in place of two."""
+        """The same followed by a matrix on the channels, as one convolution."""
         kernel = np.einsum("...im,mo->...io", self.full_kernel(), matrix)
         if self.bias is not None:
             bias = self.bias @ matrix + (0.0 if bias is None else bias)
@@ -112,7 +112,7 @@ class Pending(Delayed):
         )
 
     def full_kernel(self):
-        """The kernel with one entry for each pair of channels."""
+        """The kernel with an entry for each pair of channels."""
         if not self.depthwise:
             return self.kernel
         *sides, channels, multiplier = self.kernel.shape
@@ -126,7 +126,7 @@ class Pending(Delayed):
         return self.layer(self.source) if output is None else output
 
     def layer(self, source, **changes):
-        """The output of the layer that this is, or one with a changed config, on a source."""
+        """The output of this layer for a source, with changes to its config."""
         layer = self.kind(use_bias=self.bias is not None, **self._arguments() | changes)
         output = layer(source)
         layer.set_weights([self.kernel, *([] if self.bias is None else [self.bias])])

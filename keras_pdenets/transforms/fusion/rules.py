@@ -1,4 +1,4 @@
-"""What each layer becomes: merged into the one before, expanded, dropped, or made again."""
+"""What each layer becomes: merged into the one before, expanded, dropped, or copied."""
 
 import keras
 import numpy as np
@@ -22,16 +22,16 @@ _IDLE = (
 
 
 def tensor_of(value):
-    """The symbolic tensor of whatever stands for one."""
+    """The symbolic tensor behind a pending value, or the value itself."""
     return value.tensor() if hasattr(value, "tensor") else value
 
 
 class Rules:
-    """Applies a rule to a call.
+    """Folds one call after the other.
 
     Args:
-        prefer_merged: Function of a layer of several convolutions in a row and its symbolic input
-            that says whether they become one.
+        prefer_merged: Function of a layer that is several convolutions in sequence, and of its
+            symbolic input: whether they become one.
         form: Form of the convolutions, one of `forms.FORMS` or None.
     """
 
@@ -42,13 +42,13 @@ class Rules:
         self._again = {}
 
     def apply(self, layer, args, kwargs, once):
-        """What the output of a call becomes.
+        """The folded output of a call.
 
         Args:
             layer: The layer or operation.
-            args: Its arguments, with whatever stands for the tensors.
+            args: Its arguments, with tensors or pending values.
             kwargs: Likewise.
-            once: Whether the layer is called once only; if not, it stays a layer of its own.
+            once: Whether the layer is called only once; if not, it stays a layer of its own.
         """
         rule = _rule_of(layer) if once else None
         if rule is not None and len(args) == 1 and not kwargs.get("training"):
@@ -61,7 +61,7 @@ class Rules:
         return self._layer(layer)(*args, **kwargs)
 
     def _layer(self, layer):
-        """The layer again, with its weights once it is built; operations are used as they are."""
+        """The copy of a layer, which gets its weights once built; operations are used directly."""
         if not isinstance(layer, layers.Layer):
             return layer
         if id(layer) not in self._again:
@@ -69,15 +69,15 @@ class Rules:
         return self._again[id(layer)][1]
 
     def finish(self):
-        """Give the layers that were made again their weights; they are built by now."""
+        """Give the copies their weights; they are built by now."""
         for old, new in self._again.values():
             if new is not old:
                 give_weights(old, new)
 
-    # Rules: a function of the layer and its input gives the output, or None to leave the layer.
+    # Rules: functions of a layer and its input that return the output, or None to keep the layer.
 
     def linear(self, layer, x, name=None):
-        """A layer that later ones may be merged into, or a matrix that goes into the one before."""
+        """A layer that takes later ones in, or a matrix merged into the one before."""
         quantized = getattr(layer.dtype_policy, "quantization_mode", None)
         if layer.activation is not keras.activations.linear or quantized:
             return None
@@ -95,7 +95,7 @@ class Rules:
         return alone
 
     def batch_norm(self, layer, x, name=None):
-        """A scale and an offset of each channel."""
+        """A scale and an offset per channel."""
         if not _absorbs(x, layer.axis):
             return None
         name = name or layer.name
@@ -103,14 +103,14 @@ class Rules:
         return x.scaled(*scale_and_offset(layer), name)
 
     def rescaling(self, layer, x):
-        """One scale and one offset."""
+        """A scalar scale and offset."""
         if not _absorbs(x) or np.ndim(layer.scale) or np.ndim(layer.offset):
             return None
         self.merged[layer.name] = x.config["name"]
         return x.scaled(layer.scale, layer.offset, layer.name)
 
     def scalar_gain(self, layer, x):
-        """One number, or a root mean square."""
+        """A scalar, or a root mean square and a scalar."""
         if layer.normalize:
             return self._expanded(layer, expand.gain(layer, tensor_of(x)))
         if _absorbs(x):
@@ -122,12 +122,12 @@ class Rules:
         return self._expanded(layer, rescaling(tensor_of(x)))
 
     def idle(self, layer, x):
-        """Nothing happens at inference."""
+        """No effect in inference."""
         self.dropped.append(layer.name)
         return x
 
     def activation(self, layer, x):
-        """`linear` is nothing."""
+        """`linear` is the identity."""
         return self.idle(layer, x) if layer.activation is keras.activations.linear else None
 
     def _expanded(self, layer, value):
@@ -135,7 +135,7 @@ class Rules:
         return value
 
     def convolution(self, layer, x):
-        """See `expand`; coordinates need known sides."""
+        """See `expand`; coordinates need a known image size."""
         x = tensor_of(x)
         if layer.varies:
             if None in x.shape[1:]:
@@ -145,7 +145,7 @@ class Rules:
         return self._expanded(layer, expand.convolution(layer, x, merge, self.form))
 
     def pool(self, layer, x):
-        """In the order of the axes that is faster here."""
+        """In the axis order that is faster here."""
         return forms.viewed_pool(layer, tensor_of(x)) if self.form == "torch" else None
 
     def operations(self, layer, x):
@@ -153,7 +153,7 @@ class Rules:
         return self._expanded(layer, layer.call(tensor_of(x)))
 
     def quasi_linear(self, layer, x):
-        """The parts of a product, merged where the algebra allows."""
+        """The parts of a product, merged where possible."""
         self.expanded.append(layer.name)
 
         def apply(name, value):
@@ -168,7 +168,7 @@ class Rules:
         return layer.combine(tensor_of(x), apply)
 
     def clip_step(self, layer, x):
-        """One more factor of the slope beyond the ends, or convolutions."""
+        """Another factor of the slope beyond the ends, or convolutions."""
         if layer.promote is not None:
             return self._expanded(layer, expand.promoted_step(layer, tensor_of(x), self.form))
         self.expanded.append(layer.name)
@@ -181,7 +181,7 @@ class Rules:
         return PiecewiseLinear(source, *ends, slope, name, layer.dtype_policy)
 
     def newton_step(self, layer, x):
-        """One more step towards an activation."""
+        """Another step of the flow to an activation."""
         if layer.promote is not None:
             return None
         follows = (
@@ -200,26 +200,26 @@ class Rules:
         )
 
     def _keep(self, step):
-        """A flow step of an activation that stays what it is."""
+        """Keep a flow step of an activation."""
         self.expanded.remove(step.name)
         self.left[step.name] = "its flow does not end at the activation"
 
 
 def _axis(layer):
-    """Axis of the channels of what a layer mixes."""
+    """Channel axis that a layer mixes."""
     first = getattr(layer, "data_format", None) == "channels_first"
     return 1 if first and not isinstance(layer, layers.Dense) else -1
 
 
 def _cheaper(first, kernel):
-    """Whether one convolution has no more products than the two."""
+    """Whether one convolution takes no more products than the two."""
     *_, middle, outputs = kernel.shape
     merged = first.full_kernel()[..., :1].size * outputs
     return merged <= first.kernel.size + middle * outputs
 
 
 def _absorbs(x, axis=None):
-    """Whether something that acts on each channel can go into a value."""
+    """Whether a per-channel operation can be merged into a value."""
     if not isinstance(x, Pending) or x.shared:
         return False
     return axis is None or axis % len(x.source.shape) == x.axis

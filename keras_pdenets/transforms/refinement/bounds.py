@@ -1,4 +1,4 @@
-"""How far a refined net may be from its plain one: bounds that hold, and an estimate."""
+"""Rigorous bounds and an estimate of the difference between a refined net and its plain one."""
 
 from dataclasses import dataclass
 
@@ -13,25 +13,25 @@ from keras_pdenets.transforms.refinement.cutting import apply_chains
 from keras_pdenets.transforms.refinement.lipschitz import combined, lipschitz, slope_of
 
 _CHUNK = 64
-# Size of the errors that the estimate is taken at, relative to their own.
+# Share of the errors at which the estimate is evaluated.
 _SHARE = 1e-2
 
 
 @dataclass(frozen=True)
 class Bounds:
-    r"""Differences of the outputs of one example, in the 2-norm; the largest over the data.
+    r"""Largest 2-norm over the data of the difference of an example's outputs, and bounds of it.
 
-    With the constants $\lambda_k$ of the plain layers and the errors $\delta_k$ that each chain
-    makes on its own input, $E_k \le \lambda_k E_{k-1} + \delta_k$. Exact arithmetic is assumed.
+    With the Lipschitz constants $\lambda_k$ of the plain layers and the errors $\delta_k$ of each
+    chain on its own input, $E_k \le \lambda_k E_{k-1} + \delta_k$. Exact arithmetic is assumed.
 
     Args:
         measured: The difference on the data.
-        posteriori: Rigorous: $\delta_k$ measured on what the refined net computes of the data.
-            None: `posteriori_reason`.
+        posteriori: Rigorous: $\delta_k$ measured on the refined net's own features of the data.
+            None: see `posteriori_reason`.
         priori: Rigorous for every input whose norm is at most `radius`: $\delta_k$ from norms
-            alone. None: `priori_reason`.
-        estimate: No bound: the derivative of the difference by the size of the errors.
-        radius: Largest norm of an input of the data.
+            alone. None: see `priori_reason`.
+        estimate: Not a bound: the derivative of the difference by the size of the errors.
+        radius: Largest norm of an input in the data.
         posteriori_reason: Why there is no such bound, or "".
         priori_reason: Likewise.
         layers: Measured $\delta_k$, the largest over the data, by layer.
@@ -47,7 +47,7 @@ class Bounds:
     layers: dict[str, float]
 
     def __str__(self) -> str:
-        """A line for each number, labelled."""
+        """A labelled line for each number."""
         lines = [f"2-norm of the difference, measured: {self.measured:.3g}"]
         ball = f"inputs of norm <= {self.radius:.3g}"
         for label, value, reason in (
@@ -65,12 +65,12 @@ class Bounds:
 
 @dataclass(frozen=True)
 class _Size:
-    """What is known of a tensor: its values in the refined net, and bounds.
+    """A tensor's values in the refined net, and bounds of its error.
 
     Args:
         value: Batch of values.
         error: Bound of the error of each example, or why there is none.
-        ball: Bounds of the error and of the plain net's norm for any example of the ball, or why
+        ball: Bounds of the error and of the plain net's norm for any input in the ball, or why
             there are none.
     """
 
@@ -80,7 +80,7 @@ class _Size:
 
 
 def measure_bounds(model, plan, data, max_step):
-    """The `Bounds` of a refined model on data; None where all chains are exact."""
+    """The `Bounds` of a refined model on data; None if all chains are exact."""
     inexact = {
         id(chain)
         for chain in (*plan.linears.values(), *plan.activations.values())
@@ -91,7 +91,7 @@ def measure_bounds(model, plan, data, max_step):
     graph, worst = read_graph(model), {}
     symbols = keras.tree.flatten(graph.inputs)
     arrays = [a.astype(s.dtype) for a, s in zip(_in_order(model, data), symbols, strict=True)]
-    # The norm of all inputs together bounds that of each.
+    # The joint norm of all inputs bounds that of each.
     radius = float(np.sqrt(sum(_norms(a) ** 2 for a in arrays)).max())
     rules = _Rules(plan, inexact)
     for begin in range(0, len(arrays[0]), _CHUNK):
@@ -117,7 +117,7 @@ def _in_order(model, data):
 
 
 def _compare(plain, blended, size):
-    """The numbers of one output of one chunk."""
+    """The numbers for one output of one chunk."""
     return {
         "measured": _norms(as_float64(size.value) - as_float64(plain)).max(),
         "estimate": _norms(as_float64(blended) - as_float64(plain)).max() / _SHARE,
@@ -136,12 +136,12 @@ def _norms(array):
 
 
 def _run(graph, inputs, apply):
-    """The outputs of a model, those inside it call by call; values are what `apply` makes."""
+    """The outputs of a model with `apply` in place of each call, nested models included."""
 
     def make(call, args, kwargs):
         if has_graph(call.layer):
             return _run(read_graph(call.layer), args, apply)
-        # Nobody differentiates: the graph of it would hold every tensor.
+        # No derivatives are needed, and their record would keep every tensor.
         return [
             value if isinstance(value, _Size) else ops.stop_gradient(value)
             for value in keras.tree.flatten(apply(call.layer, args, kwargs))
@@ -151,14 +151,14 @@ def _run(graph, inputs, apply):
 
 
 class _Rules:
-    """What a layer does to a value."""
+    """What a layer makes of values and their bounds."""
 
     def __init__(self, plan, inexact):
         self.plan, self.inexact = plan, inexact
         self.layers, self.constants = {}, {}
 
     def blend(self, layer, args, kwargs):
-        """The plain layer with a small share of the error of its chain."""
+        """The plain layer plus a small share of its chain's error."""
         plain = layer(*args, **kwargs)
         if not self._errs(layer):
             return plain
@@ -166,7 +166,7 @@ class _Rules:
         return plain + _SHARE * (refined - plain)
 
     def size(self, layer, args, kwargs):
-        """The refined layer, with bounds of its error."""
+        """The refined layer's output, with bounds of its error."""
         sizes = [s for s in keras.tree.flatten((args, kwargs)) if isinstance(s, _Size)]
 
         def value_of(x):
@@ -192,7 +192,7 @@ class _Rules:
         return any(id(chain) in self.inexact for chain in self.plan.chains_of(layer))
 
     def _refined(self, layer, *args, activate=True, **kwargs):
-        """What the refined net has in place of a layer's output."""
+        """A layer's output in the refined net."""
         first = self.plan.first_of(layer)
         return apply_chains(self.plan, layer, first(*args, **kwargs), activate)
 
@@ -205,7 +205,7 @@ class _Rules:
         return self.constants[key]
 
     def _propagate(self, layer, sizes, kwargs, shape):
-        """Bounds of the error and of the norm that the inputs' ones lead to."""
+        """Bounds of the output's error and norm from those of the inputs."""
         unknown = f"no Lipschitz constant is known for {layer.name!r}"
         error = next((s.error for s in sizes if isinstance(s.error, str)), None)
         ball = next((s.ball for s in sizes if isinstance(s.ball, str)), None)
@@ -233,15 +233,15 @@ class _Rules:
         return error, ball or unknown
 
     def _erring_ball(self, layer, size, ball):
-        """Add to the bounds of the ball what the chains of a layer err there."""
+        """Add the errors of a layer's chains within the ball to its bounds."""
         linear, activation = self.plan.chains_of(layer)
-        # The refined net's own input is not farther out than the plain one's and the error.
+        # The norm of the refined net's input is at most that of the plain one's plus the error.
         reach = sum(size.ball)
         own = 0.0 if linear is None else linear.error * reach
         if activation is not None and id(activation) in self.inexact:
             if activation.leak is None:
-                return f"the steps of {layer.name!r} have no bound by norms"
-            # Both the chain and the activation that it errs from keep distances.
+                return f"the error of the steps of {layer.name!r} is not bounded by norms"
+            # Both the chain and the exact activation are non-expansive.
             still = self._refined(layer, _zeros(size), activate=False)
             steepest = self._constant(layer, size)
             own += activation.leak * (steepest * reach + own + _norms(as_float64(still))[0])

@@ -1,4 +1,4 @@
-"""Which layers have a flow, and the steps that take their place."""
+"""Which layers have a flow, and the steps that replace them."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ from keras_pdenets.operators.flows import largest_invertible, linear_flow
 from keras_pdenets.operators.flows.activations import ACTIVATIONS
 from keras_pdenets.operators.flows.linear import PAPER
 
-# Layers that end in their activation, which their config can do without; a subclass may do more.
+# Layers that end in an activation that their config can omit; a subclass may do more.
 ENDING = (layers.EinsumDense, *KERAS_LAYERS)
 _ALONE = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
 _NOT_ELEMENTWISE = ("softmax", "log_softmax", "glu", "sparsemax")
-# Wider matrices have gigabytes of steps.
+# The steps of wider matrices take gigabytes.
 _WIDEST = 2048
 
 
 @dataclass(frozen=True)
 class ActivationChain:
-    """Steps in place of an activation.
+    """Steps that replace an activation.
 
     Args:
         steps: The layers.
-        slope: Slope of the activation where the steps of a `ClipFlowStep` chain have their kink.
+        slope: Slope of the activation beyond the kink of a `ClipFlowStep` chain.
     """
 
     steps: list
@@ -37,24 +37,23 @@ class ActivationChain:
 
     @property
     def clipped(self):
-        """Whether the steps have the closed form."""
+        """Whether all steps have the closed form."""
         return all(isinstance(step, ClipFlowStep) for step in self.steps)
 
     @property
     def promoted(self):
-        """Whether the steps have weights; they change nothing at first."""
+        """Whether the steps have weights, which initially change nothing."""
         return getattr(self.steps[0], "promote", None) is not None
 
     @property
     def leak(self):
-        """What is left, beyond the slope, of a number that the activation cuts off; else None."""
+        """Share, beyond the slope, that remains of a clipped value; None without closed form."""
         if not self.clipped:
             return None
         factor = 1.0
         for step in self.steps:
             factor *= 1 - step.rate
-            # It jumped over the kink. A kink on the other side takes it no farther away, as no step
-            # more than mirrors.
+            # The value jumped over the kink; later steps at most reflect it, no farther away.
             if factor < 0:
                 break
         return abs(factor - self.slope)
@@ -62,12 +61,12 @@ class ActivationChain:
 
 @dataclass(frozen=True)
 class LinearChain:
-    """Steps in place of the matrix of a layer.
+    """Steps that replace the matrix of a layer.
 
     Args:
-        first: Layer that appends zeros; it has the name of the old one.
+        first: Layer that pads with zeros; it has the name of the old one.
         steps: The steps.
-        last: Layer that cuts the surplus off and adds the bias.
+        last: Layer that drops the surplus channels and adds the bias.
         matrices: Values of the steps' kernels.
         error: 2-norm of the difference between the steps' product and the matrix.
     """
@@ -87,14 +86,14 @@ def policy_of(layer):
 
 
 def data_format_of(layer, default):
-    """Where a layer's activation has its channels."""
+    """Data format at a layer's activation."""
     if isinstance(layer, layers.Dense | layers.EinsumDense):
         return "channels_last"
     return getattr(layer, "data_format", default)
 
 
 def activation_of(layer):
-    """Name or function of a layer's activation and the slope of a leaky ReLU, or None."""
+    """Name or function of a layer's activation and slope of a leaky ReLU; None without any."""
     if isinstance(layer, layers.ReLU):
         slope = float(layer.negative_slope or 0.0)
         if layer.threshold or layer.max_value not in (None, 6) or (layer.max_value and slope):
@@ -112,7 +111,7 @@ def activation_of(layer):
     if function is None or function is keras.activations.linear:
         return None
     name = getattr(function, "__name__", type(function).__name__)
-    # A function of the user's may have a known name.
+    # A user's function may have a known name.
     return (name if function is getattr(keras.activations, name, None) else function), None
 
 
@@ -123,7 +122,7 @@ def activation_chain(layer, steps, options, data_format):
         layer: The layer.
         steps: Number of steps.
         options: Other arguments of `flow_steps`.
-        data_format: Where the channels are if the layer does not say it.
+        data_format: Data format if the layer has none.
     """
     found = activation_of(layer)
     if found is None:
@@ -136,14 +135,14 @@ def activation_chain(layer, steps, options, data_format):
         activation, steps, layer.name, slope=slope, dtype=policy_of(layer),
         data_format=data_format_of(layer, data_format), **options,
     )  # fmt: skip
-    for step in chain:  # the steps of a frozen layer are frozen
+    for step in chain:  # a frozen layer has frozen steps
         step.trainable = layer.trainable
     bent = CLIPPED.get(activation, (0.0,))[0] if isinstance(activation, str) else 0.0
     return ActivationChain(chain, bent if slope is None else slope)
 
 
 def _obstacle(layer, activation, slope, options):
-    """Why a layer's activation has to stay whole, or None."""
+    """Why a layer's activation must stay whole, or None."""
     name = activation if isinstance(activation, str) else getattr(activation, "__name__", "it")
     if type(layer) not in (*ENDING, *_ALONE):
         return f"{type(layer).__name__} is not known to end in its activation"
@@ -161,7 +160,7 @@ def _obstacle(layer, activation, slope, options):
         hint = "; activation='carry' takes it" if hasattr(layer, "activation") else ""
         return f"{name} has no flow that can be inverted{hint}"
     if options["max_step"] is not None and activation not in CLIPPED:
-        return f"max_step knows no bound for {name}"
+        return f"no bound is known for {name} with max_step"
     cap = largest_invertible(ACTIVATIONS[activation]) if activation in SMOOTH_ACTIVATIONS else 1.0
     if options["paper"] and cap < 1:
         return f"the paper's increments go beyond h = {cap:.3f}, where {name} has no inverse"
@@ -196,7 +195,7 @@ def linear_chain(layer, steps, scheme, time):
 
 
 def _linear_obstacle(layer):
-    """Why a layer's matrix has to stay whole, or None."""
+    """Why a layer's matrix must stay whole, or None."""
     if type(layer) is layers.Dense:
         fits = getattr(layer, "lora_rank", None) is None
     elif type(layer) in (layers.Conv1D, layers.Conv2D):
@@ -214,7 +213,7 @@ def _linear_obstacle(layer):
 
 
 def is_exact(chain, scheme, max_step):
-    """Whether a chain makes rounding errors only."""
+    """Whether a chain is exact up to rounding."""
     if isinstance(chain, LinearChain):
         return scheme == "exact"
     if scheme != PAPER and max_step is None:

@@ -1,4 +1,4 @@
-"""The refined model: the plain one made again with chains behind its layers."""
+"""The refined model: the plain one rebuilt with chains of steps after its layers."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from keras_pdenets.transforms.refinement import chains
 
 @dataclass
 class Plan:
-    """What becomes of the layers of a model, those of models inside it included."""
+    """What becomes of the layers of a model, nested models included."""
 
     steps: int | dict
     linear: str
@@ -32,16 +32,16 @@ class Plan:
     widths: dict = field(default_factory=dict)
 
     def steps_of(self, path):
-        """Number of steps of a layer; 0: none."""
+        """Number of steps of a layer; 0 leaves it whole."""
         return self.steps.get(path, 0) if isinstance(self.steps, dict) else self.steps
 
     def chains_of(self, layer):
-        """The linear and the activation chain in place of a layer; None where there is none."""
+        """The linear and the activation chain that replace a layer, each or None."""
         path = self.paths.get(id(layer))
         return self.linears.get(path), self.activations.get(path)
 
     def first_of(self, layer):
-        """What stands before the chains of a layer; operations that are no layers stay."""
+        """The layer before the chains of a layer; operations that are not layers stay."""
         return self.clones.get(id(layer), layer)
 
 
@@ -68,14 +68,14 @@ def refine_graph(model, plan, prefix=""):
 
 
 def _data_format(model, plan):
-    """Where the channels are for layers that do not say it: as in the rest of the model."""
-    # Flatten has one too, which says nothing of what came before.
+    """The data format of layers without one: that of the rest of the model."""
+    # Flatten has one too, which says nothing about its input.
     telling = [layer for layer in model.layers if not isinstance(layer, layers.Flatten)]
     found = {layer.data_format for layer in telling if hasattr(layer, "data_format")}
     if len(found) == 2 and plan.options["promote"]:
         raise ValueError(
-            "`promote` needs a model with one data format: activations alone do not say where "
-            f"their channels are. Received: both in {model.name!r}"
+            "`promote` needs a model with one data format, since activations do not say where "
+            f"their channels are. Received: both formats in {model.name!r}"
         )
     return found.pop() if len(found) == 1 else None
 
@@ -95,7 +95,7 @@ def _check_width(plan, layer, y):
 
 
 def apply_chains(plan, layer, y, activate=True):
-    """The output of a layer's chains, behind what stands first; or of its linear part alone."""
+    """The output of a layer's chains for the first layer's output y; or of the linear one alone."""
     linear, activation = plan.chains_of(layer)
     if linear is not None:
         for step in (*linear.steps, linear.last):
@@ -111,7 +111,7 @@ def apply_chains(plan, layer, y, activate=True):
 
 
 def _clone(layer, plan, path, data_format):
-    """The new layer; what stands behind it goes into the plan."""
+    """The new layer; the chains after it go into the plan."""
     if has_graph(layer):
         return refine_graph(layer, plan, f"{path}/")
     steps = plan.steps_of(path)
@@ -129,13 +129,13 @@ def _clone(layer, plan, path, data_format):
             plan.left[path] = "; ".join(filter(None, (plan.left.get(path), found)))
     new = _new_layer(layer, plan.linears.get(path), path in plan.activations)
     if new is layer:
-        plan.left[path] = "it cannot be copied, and is shared with the plain net"
+        plan.left[path] = "it cannot be copied and is shared with the plain net"
     plan.paths[id(layer)] = path
     return new
 
 
 def _new_layer(layer, linear, has_steps):
-    """What stands before the chains of a layer, or for a layer without them."""
+    """The layer before the chains of a layer, or the copy of one without chains."""
     if linear is not None:
         return linear.first
     if has_steps and type(layer) not in chains.ENDING:
@@ -144,7 +144,7 @@ def _new_layer(layer, linear, has_steps):
 
 
 def _give_weights(old, new, plan):
-    """The weights of the plain net, or what their flow makes of them."""
+    """The weights of the plain net, or those of their flow."""
     linear, _ = plan.chains_of(old)
     if linear is None:
         give_weights(old, new)
@@ -152,5 +152,5 @@ def _give_weights(old, new, plan):
     for step, matrix in zip(linear.steps, linear.matrices, strict=True):
         step.set_weights([matrix])
     if old.use_bias:
-        # As an array: on JAX a variable would share its buffer.
+        # As an array: on JAX, a variable would share its buffer.
         linear.last.set_weights([np.array(keras.ops.convert_to_numpy(old.bias))])

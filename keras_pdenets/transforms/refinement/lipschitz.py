@@ -1,4 +1,4 @@
-"""Lipschitz constants of Keras layers at inference, in the 2-norm of one example."""
+"""Lipschitz constants of Keras layers in inference, in the 2-norm of one example."""
 
 import math
 
@@ -22,11 +22,11 @@ _KEEPING = (
 
 
 def lipschitz(layer, input_shape):
-    """An upper bound, or None where none is known.
+    """An upper bound, or None if none is known.
 
     Args:
         layer: A layer of one input.
-        input_shape: Shape of a batch of that.
+        input_shape: Shape of the input, with the batch.
     """
     rule = _RULES.get(type(layer))
     if rule is None:
@@ -37,7 +37,7 @@ def lipschitz(layer, input_shape):
 
 
 def combined(layer, sizes, shapes, output_shape):
-    """Bound of the change of a merging layer from those of its inputs, or None.
+    """Bound of the change of a merging layer's output from those of its inputs, or None.
 
     Args:
         layer: The layer.
@@ -50,7 +50,7 @@ def combined(layer, sizes, shapes, output_shape):
         if layer.axis % len(output_shape) == 0:
             return None
         return np.sqrt(sum(np.square(size) for size in sizes))
-    # Where an input is broadcast, each of its numbers counts several times.
+    # If an input is broadcast, each of its elements counts several times.
     whole = math.prod(output_shape[1:])
     sizes = [
         size * math.sqrt(whole / math.prod(shape[1:]))
@@ -91,7 +91,7 @@ def _pixels(layer, shape):
 
 
 def _pooling(layer, _):
-    """How often an input counts; an average divides by the number of inputs it is sure to have."""
+    """Root of how often an input counts; averages divide by their smallest number of inputs."""
     sides = zip(layer.pool_size, layer.strides, strict=True)
     windows = math.prod(math.ceil(size / stride) for size, stride in sides)
     mean = isinstance(layer, layers.AveragePooling1D | layers.AveragePooling2D)

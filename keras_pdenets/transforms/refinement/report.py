@@ -1,4 +1,4 @@
-"""What came of a refinement: steps, sizes, invertibility, and how near the nets are."""
+"""The report on a refinement: steps, sizes, invertibility, and the difference of the nets."""
 
 from dataclasses import dataclass
 
@@ -16,21 +16,21 @@ class RefineReport:
     """What `refine` did.
 
     Args:
-        steps: Number of steps of every activation that was cut, by the name of its layer; a layer
-            inside another model is `"model/layer"`.
-        linear: Number of steps of every matrix that was cut, likewise.
+        steps: Number of steps of every activation that was divided, by the name of its layer; a
+            layer of a nested model is `"model/layer"`.
+        linear: Number of steps of every matrix that was divided, likewise.
         left: Why other layers were left whole.
-        invertible: Whether every step of an activation can be inverted; None where weights decide
-            it. Carried flows cannot.
+        invertible: Whether every step of an activation is invertible; None if that depends on
+            weights. Steps of carried flows are not.
         lipschitz: Largest Lipschitz constant of a step's residual, for layers where it is known.
-        leak: What is left of a value that an activation would cut off, where that is not 0.
+        leak: Share of a value that remains where the activation would clip it, if not 0.
         parameters: Number of weights before and after.
-        flops: Operations for one example, before and after: two for each product with a kernel's
-            number, `operations` of a flow step and one of any other layer for each number that
-            comes out. None where a shape is open, or a layer has kernels that we cannot count.
+        flops: Operations for one example, before and after: two for each product with an element
+            of a kernel; for each output element `operations` of a flow step and one of any other
+            layer. None if a shape is open, or the products of a layer cannot be counted.
         difference: Largest difference of the outputs on `data`, or None.
         relative_difference: The same, divided by the largest output.
-        bounds: How far the nets may be apart, where some flow is not exact and `data` are given.
+        bounds: Bounds of the difference, if some flow is not exact and `data` are given.
     """
 
     steps: dict[str, int]
@@ -92,20 +92,20 @@ def make_report(model, refined, plan, data, max_step):
 
 
 def _invertible(steps, rate):
-    """Whether every step is, or None where weights decide it."""
+    """Whether every step is invertible; None if that depends on weights."""
     if isinstance(steps[0], CarryFlowStep):
         return False
     if steps[0].promote is not None:
         return None
     if rate is not None:
         return rate < 1
-    # An increment of the paper's may lead beyond h = 1, where the flow turns back.
+    # The paper's increments may lead beyond h = 1, where the flow turns back.
     forward = all(step.left + step.step <= 1 + 1e-9 for step in steps)
     return forward and steps[0].activation in _STRICTLY_INCREASING
 
 
 def _flops(model, plan):
-    """Operations for one example, of the plain and of the refined net."""
+    """Operations for one example of the plain and the refined net."""
     before = after = 0
     for call in all_calls(model):
         numbers, given = size_of(call.outputs), size_of(call.inputs[:1])

@@ -204,7 +204,7 @@ def test_suggested_depths():
         suggest_depth(
             build("resnet18", config={"num_blocks": 1}), np.full((1, 16, 16, 3), 255.0), 0.5
         )
-    with pytest.raises(ValueError, match="`statistic` must be 'mean' or 'max'"):
+    with pytest.raises(ValueError, match="`statistic` must be one of mean, max"):
         suggest_depth(model, x, 0.5, "median")
 
 

@@ -11,6 +11,7 @@ from keras_pdenets.operators.stencils import PDE_STENCILS
 from keras_pdenets.utils.tables import write_rows
 
 TERMS = ("diffusion", "mixed", "transport", "reaction")
+_COLUMNS = ("held", *TERMS, "anisotropy", "forward")
 _ROWS = {"diffusion": (0, 1), "mixed": (2,), "transport": (3, 4), "reaction": (5,)}
 
 
@@ -50,8 +51,7 @@ class OperatorDescription:
     def __str__(self) -> str:
         """A table, one line for each layer."""
         width = max(len(layer.name) for layer in self.layers)
-        head = ("held", *TERMS, "anisotropy", "forward")
-        lines = ["layer".ljust(width) + "".join(f"{word:>11}" for word in head)]
+        lines = ["layer".ljust(width) + "".join(f"{word:>11}" for word in _COLUMNS)]
         lines += [
             layer.name.ljust(width) + "".join(f"{value:>11.2f}" for value in _numbers(layer))
             for layer in self.layers
@@ -60,14 +60,8 @@ class OperatorDescription:
 
     def write_csv(self, path):
         """Write one row for each layer, whole or not at all."""
-        head = ("held", *TERMS, "anisotropy", "forward")
-        write_rows(
-            path,
-            [
-                {"layer": x.name, **dict(zip(head, map("{:.6g}".format, _numbers(x)), strict=True))}
-                for x in self.layers
-            ],
-        )
+        texts = [[layer.name, *map("{:.6g}".format, _numbers(layer))] for layer in self.layers]
+        write_rows(path, [dict(zip(("layer", *_COLUMNS), row, strict=True)) for row in texts])
 
 
 def describe_operators(model):

@@ -39,7 +39,15 @@ _START = "preprocessing"
 
 
 class Fingerprint:
-    """Root mean square of an array and its sums with the signs, the array given in pieces."""
+    """Root mean square of an array and its sums with the signs, the array given in pieces.
+
+    Example:
+    >>> import numpy as np
+    >>> fingerprint = Fingerprint()
+    >>> fingerprint.add(np.array([3.0, 4.0]))
+    >>> fingerprint.numbers().round(3)[:2]
+    array([ 3.536, -0.707])
+    """
 
     def __init__(self):
         self._parts, self._squares, self._count = np.zeros(256), 0.0, 0
@@ -64,27 +72,6 @@ class Fingerprint:
         with np.errstate(over="ignore", invalid="ignore"):
             sums = _SIGNS @ self._parts / np.sqrt(self._count)
             return np.concatenate([[np.sqrt(self._squares / self._count)], sums])
-
-
-def fingerprints(arrays):
-    """Root mean square of each array, and its sums with the signs.
-
-    Args:
-        arrays: Arrays of any shapes.
-
-    Returns:
-        Numbers in 64 bits, of shape (arrays, `FINGERPRINT_SIZE`).
-
-    Example:
-    >>> import numpy as np
-    >>> fingerprints([np.array([3.0, 4.0])]).round(3)[:, :2]
-    array([[ 3.536, -0.707]])
-    """
-    found = []
-    for array in arrays:
-        found.append(Fingerprint())
-        found[-1].add(array)
-    return np.stack([one.numbers() for one in found])
 
 
 @functools.lru_cache(maxsize=64)

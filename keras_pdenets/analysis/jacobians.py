@@ -10,7 +10,7 @@ from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.graphs.residual import block_graphs
 from keras_pdenets.layers import BackwardEulerStep
 from keras_pdenets.operators.lanczos import leading_singular_values
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import check_choice, check_integer
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
     >>> spectrum.names, spectrum.values.shape
     (('section 0', 'section 1', 'section 2'), (3, 2, 1))
     """
-    if per not in ("block", "section"):
-        raise ValueError(f"`per` must be 'block' or 'section'. Received: per={per!r}")
+    check_choice("per", per, ("block", "section"))
     for name, value in (("count", count), ("steps", steps), ("batch_size", batch_size)):
         check_integer(name, value, 1)
     flat = check_model(model)

@@ -11,6 +11,7 @@ from keras_pdenets.analysis.streams import batches_of, check_finite
 from keras_pdenets.graphs.flattening import flatten
 from keras_pdenets.graphs.residual import find_blocks
 from keras_pdenets.operators.stopping import stopping_rule
+from keras_pdenets.utils.checks import check_choice
 from keras_pdenets.utils.tables import write_rows
 
 
@@ -168,16 +169,10 @@ def _entry(block, sums, count):
     mean = scaled / max(positive, 1)
     variance = max(squares / max(positive, 1) - mean**2, 0.0)
     return BlockPerturbation(
-        block.name,
-        block.kind,
-        block.section,
-        block.post_activation,
-        norm / count,
-        change / count,
-        mean,
-        float(np.sqrt(variance / max(positive, 1))),
+        block.name, block.kind, block.section, block.post_activation,
+        norm / count, change / count, mean, float(np.sqrt(variance / max(positive, 1))),
         int(count - positive),
-    )
+    )  # fmt: skip
 
 
 def measure_perturbation(model, images, batch_size=128):
@@ -244,8 +239,7 @@ def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
     >>> len(keras_pdenets.suggest_depth(model, images[:100], epsilon=0.2))
     3
     """
-    if statistic not in ("mean", "max"):
-        raise ValueError(f"`statistic` must be 'mean' or 'max'. Received: statistic={statistic!r}")
+    check_choice("statistic", statistic, ("mean", "max"))
     sections = measure_perturbation(model, images, batch_size).sections
     empty = [str(s.section) for s in sections if not s.num_blocks]
     if empty:

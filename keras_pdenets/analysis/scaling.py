@@ -41,9 +41,7 @@ def fit_exponent(depths, values):
             f"Received: depths={depths.tolist()}, values={values.tolist()}"
         )
     x, y = np.log(depths), np.log(values)
-    x = x - x.mean()
-    exponent = (x * y).sum() / (x**2).sum()
-    residuals = y - y.mean() - exponent * x
-    freedom = len(x) - 2
-    error = np.sqrt((residuals**2).sum() / freedom / (x**2).sum()) if freedom else np.nan
-    return float(exponent), float(error)
+    if len(x) == 2:
+        return float(np.diff(y)[0] / np.diff(x)[0]), float("nan")
+    (exponent, _), covariance = np.polyfit(x, y, 1, cov=True)
+    return float(exponent), float(np.sqrt(covariance[0, 0]))

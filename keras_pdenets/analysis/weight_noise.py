@@ -45,14 +45,11 @@ class WeightNoise:
 
     def write_csv(self, path):
         """Write one row for each level and draw, whole or not at all."""
-        write_rows(
-            path,
-            [
-                {"level": level, "draw": draw, "accuracy": accuracy}
-                for level, line in zip(self.levels, self.accuracy, strict=True)
-                for draw, accuracy in enumerate(line)
-            ],
-        )
+        rows = [
+            {"level": self.levels[place], "draw": draw, "accuracy": accuracy}
+            for (place, draw), accuracy in np.ndenumerate(self.accuracy)
+        ]
+        write_rows(path, rows)
 
 
 def weight_noise_robustness(

@@ -177,7 +177,7 @@ def test_white_noise_is_two_thirds_an_operator_and_a_pde_layer_all(tmp_path):
     words.write_csv(tmp_path / "words.csv")
     assert (tmp_path / "words.csv").read_text().startswith("layer,held,diffusion,mixed,transport")
     assert "pde" in str(words)
-    with pytest.raises(ValueError, match="must have a dense convolution of 3x3 points"):
+    with pytest.raises(ValueError, match="must have a dense 3x3 convolution"):
         describe_operators(keras.Model(x, keras.layers.Conv2D(2, 1)(x)))
 
 

@@ -144,7 +144,7 @@ def test_bad_matrices_and_models():
         ({0: np.eye(7)}, r"of shape \(8, 8\)"),
         ({0: np.full((8, 8), np.nan)}, "must be a finite matrix"),
         ({7: np.eye(8)}, "must have stages 0, 1, 2 as keys"),
-        ({0: 1.5 * np.eye(8)}, r"O\(n\).*misses it by 1.2e\+00"),
+        ({0: 1.5 * np.eye(8)}, r"O\(n\).*at distance 1.2e\+00"),
     ):
         with pytest.raises(ValueError, match=match):
             keras_pdenets.transform(model, matrices)

@@ -164,7 +164,7 @@ def test_right_weights_and_another_arithmetic(net, monkeypatch):
     monkeypatch.setattr(layer, "epsilon", 0.1)
     report = verify(net)
     assert (report.changed, report.first) == ((), layer.name)
-    assert "All weights are right: backend or machine compute something else" in str(report)
+    assert "All weights are right: the backend or the machine computes differently" in str(report)
 
 
 @once
@@ -229,7 +229,9 @@ def test_weights_of_ones_own(folder):
     for weights in (folder, str(folder / "model.safetensors"), model):
         assert verify(weights).agrees
     untrained = keras_pdenets.PDEPreActResNet20(weights=None, input_shape=(16, 16, 1), classes=10)
-    with pytest.raises(ValueError, match="`golden` must be given for a model that no builder"):
+    with pytest.raises(
+        ValueError, match="`golden` must be a preset or a golden file for a model whose"
+    ):
         verify(untrained)
     for golden in (folder, folder / GOLDEN_FILE):
         report = verify(untrained, golden)
@@ -409,7 +411,7 @@ def test_images_are_measured_in_parts(folder, monkeypatch):
         np.testing.assert_allclose(found, whole[name], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(again, logits, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(fingerprint, "MOST_NUMBERS", 1000)
-    with pytest.raises(keras_pdenets.WeightsError, match=r"numbers of one image of shape .16, 16"):
+    with pytest.raises(keras_pdenets.WeightsError, match=r"for one image of shape .16, 16"):
         verify(model)
 
 

@@ -1,4 +1,4 @@
-"""What a trained net does, measured."""
+"""Measurements of trained nets."""
 
 from keras_pdenets.analysis.action import PathIntegral as PathIntegral
 from keras_pdenets.analysis.action import path_integral as path_integral

@@ -11,7 +11,7 @@ from keras_pdenets.operators.eq44 import discriminant
 from keras_pdenets.utils.checks import check_number
 from keras_pdenets.utils.tables import write_rows
 
-# Of free factors that are stored in 16 bits, relative; those of products are exact.
+# Relative, of free factors stored in 16 bits; those of products are exact.
 _ROUNDING = 1e-3
 
 
@@ -28,8 +28,8 @@ class LayerAction:
         growth: c.
         kinetic: T at the given velocity.
         potential: V.
-        discriminant: $d\,d_{xy} - d_x d_y$ over the sum of the squares of the four, of shape
-            (input channels, filters); 0 where the operator is one of Eq. (44).
+        discriminant: $d\,d_{xy} - d_x d_y$ divided by the sum of the squares of the four, of
+            shape (input channels, filters); 0 if the operator is of the form of Eq. (44).
     """
 
     name: str
@@ -52,7 +52,7 @@ class LayerAction:
 
     @property
     def of_eq44(self):
-        """Which operators have sigma, b and c for the plane; shape (input channels, filters)."""
+        """Which operators have a two-dimensional sigma, b, c; shape (input channels, filters)."""
         return (self.variance >= 0).all(axis=0) & (np.abs(self.discriminant) <= _ROUNDING)
 
 
@@ -61,7 +61,7 @@ class PathIntegral:
     """Energies along the depth of a net. Its arrays have the shape (layers,).
 
     Args:
-        velocity: Velocity of the path along x and along y, in pixels a layer.
+        velocity: Velocity of the path along x and along y, in pixels per layer.
         layers: One entry for each layer, in the order of the graph.
     """
 
@@ -80,12 +80,12 @@ class PathIntegral:
 
     @property
     def lagrangian(self):
-        """Median of L over the operators of each layer; NaN where none has one."""
+        """Median of L over the operators of each layer; NaN if none has one."""
         return self._medians("lagrangian")
 
     @property
     def action(self):
-        """Sum of the median L from the first layer to each; a layer without one adds nothing."""
+        """Cumulative sum of the median L over the layers; a layer without one adds nothing."""
         return np.nancumsum(self.lagrangian)
 
     @property
@@ -112,7 +112,7 @@ class PathIntegral:
         )  # fmt: skip
 
     def __str__(self) -> str:
-        """Action and what was left out, in a line."""
+        """The action and what was left out, in one line."""
         lines = sum(layer.variance.size for layer in self.layers)
         in_plane = sum(int(layer.of_eq44.sum()) for layer in self.layers)
         return (
@@ -130,37 +130,37 @@ def path_integral(model, velocity=0.0):
       L = T - V, \qquad S = \sum_t L_t$$
 
     Eq. (36) and (38)-(40), Yin et al. 2019, arXiv 1904.07568: a path of the data through pixels,
-    one layer a step, contributes $e^{-S}$. They are for one dimension,
+    one step per layer, contributes $e^{-S}$. They are one-dimensional,
     $\partial_t u = \tfrac12\sigma^2\partial_{xx} u + b\,\partial_x u + c\,u$ (Eq. 18). A layer of
-    `PDEConv2D` is that equation on images that change along x alone, and another one along y: the
+    `PDEConv2D` is that equation on images that vary along x only, and another one along y: the
     factors of $\partial_{xx}$, $\partial_x$ and 1 in its operator are $\tfrac12\sigma^2$, b and c.
-    Without `normalize` the stencils are multiples of the derivatives; that is counted in.
+    Without `normalize` the stencils are multiples of the derivatives; this is taken into account.
 
-    In the plane sigma, b and c exist only where the operator is one of Eq. (44): where no diffusion
-    is negative and
+    In two dimensions, sigma, b and c exist only for operators of Eq. (44): no diffusion is
+    negative, and
 
     $$d\,d_{xy} = d_x d_y$$
 
     (`operators.discriminant`: reaction, transport and mixed derivative are then one product
-    $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$). Every quadratic layer is; operators of the free
-    forms are in general not, and their energies are those along x and along y alone. The report
-    counts them.
+    $(c_1 + b_1\partial_x)(c_2 + b_2\partial_y)$). Every quadratic layer satisfies this; operators
+    of the free forms in general do not, and their energies are only those along x and along y. The
+    report counts them.
 
-    Free factors may have been stored in 16 bits: there a $\sigma^2$ below 0.001 of the operator's
-    size (the root of its six squared factors) is 0, and so is such a discriminant.
+    Free factors may have been stored in 16 bits: for these, a $\sigma^2$ below 0.001 of the
+    operator's size (the root of its six squared factors) is 0, and so is such a discriminant.
 
-    Energies need $\sigma^2 > 0$. Where it is not, they are NaN, and the report says how many
-    operators were left out. $1/\sigma^2$ has no mean over operators whose $\sigma$ is normally
-    distributed, so a layer is summed up by its medians.
+    Energies need $\sigma^2 > 0$. Otherwise they are NaN, and the report says how many operators
+    were left out. $1/\sigma^2$ has no mean over operators with normally distributed $\sigma$, so a
+    layer is summarised by its medians.
 
-    What lies between the layers is left out: batch norms, activations, shortcuts (the paper's $h_t$
+    Everything between the layers is ignored: batch norms, activations, shortcuts (the paper's $h_t$
     is 0), and the mixed derivative, which vanishes on such images.
 
     Args:
-        model: A functional or sequential Keras model with layers of `PDEConv2D`, models inside it
+        model: A functional or sequential Keras model with `PDEConv2D` layers, nested models
             included. Only its weights are read.
-        velocity: $\dot x$ of the path, in pixels a layer, along x and along y alike; 0: the path
-            stays at its pixel.
+        velocity: $\dot x$ of the path, in pixels per layer, along both x and y; 0: the path stays
+            at its pixel.
 
     Returns:
         A `PathIntegral`.
@@ -180,14 +180,14 @@ def path_integral(model, velocity=0.0):
     layers = [layer for layer in flatten(model).layers if isinstance(layer, PDEConv2D)]
     if not layers:
         raise ValueError(
-            "`model` must have PDE layers (`layers.PDEConv2D`): their sigma, b and c make the "
+            "`model` must have PDE layers (`layers.PDEConv2D`), whose sigma, b and c define the "
             f"energies. Received: {model.name!r} without any"
         )
     found = PathIntegral(velocity, tuple(_energies(layer, velocity) for layer in layers))
     if not any((layer.variance > 0).any() for layer in found.layers):
         raise ValueError(
-            "`model` must have operators with diffusion, sigma^2 > 0: without it no path has an "
-            f"energy. Received: {model.name!r}, whose {len(layers)} PDE layers have none"
+            "`model` must have operators with diffusion, sigma^2 > 0, since the energies divide by "
+            f"it. Received: {model.name!r}, whose {len(layers)} PDE layers have none"
         )
     return found
 
@@ -218,8 +218,8 @@ def line_equation(layer):
 
 
 def _factors(layer):
-    # In 64 bits, and not from the kernel: a sigma of 0 must give 0 here too, and so must a term
-    # that the layer does not have.
+    # In 64 bits and not from the kernel: a sigma of 0 must give exactly 0 here, and so must a term
+    # that the layer lacks.
     basis, numbers = layer.exact_expansion()
     found = np.einsum("jk,kno->jno", derivative_factors(basis, layer.stencils), numbers)
     by_name = dict(zip(layer.stencils, found, strict=True))

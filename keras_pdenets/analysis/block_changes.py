@@ -1,4 +1,4 @@
-"""What a net still knows when one of its residual blocks is gone, or two have changed places."""
+"""Accuracy of a net with one of its residual blocks dropped, or two of them swapped."""
 
 import itertools
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class BlockChanges:
     Args:
         change: `"drop"` or `"swap"`.
         images: Number of images.
-        accuracy: Share of right answers of the net as it is.
+        accuracy: Accuracy of the unchanged net, 0-1.
         names: What was changed: names of blocks, or of pairs as `"first <-> second"`.
-        accuracies: Shares with each change, of shape (names,).
+        accuracies: Accuracy with each change, of shape (names,).
         ratios: Mean of `||h F(x)|| / ||x||` of every block, or the larger one of each pair: the
-            relative change by the block, as `measure_perturbation` has it.
+            block's relative change, as in `measure_perturbation`.
     """
 
     change: str
@@ -35,7 +35,7 @@ class BlockChanges:
     ratios: np.ndarray
 
     def __str__(self) -> str:
-        """The ratios first: a block that is no small step cannot be missed without loss."""
+        """The ratios first: only a block that is a small step can be dropped without loss."""
         lines = [
             f"||hF|| / ||x|| is {self.ratios.min():.3g} to {self.ratios.max():.3g}, median "
             f"{np.median(self.ratios):.3g}",
@@ -52,17 +52,15 @@ def drop_blocks(model, images, labels, batch_size=128):
 
     $$x_{l+1} = x_l + h F_l(x_l) \quad\to\quad x_{l+1} = x_l$$
 
-    Veit et al. 2016, arXiv 1605.06431, section 4.1. Where the shortcut is a projection it stays,
-    and so does an activation behind the sum. A block that is a small step can be missed; look at
-    the ratios first.
+    Veit et al. 2016, arXiv 1605.06431, section 4.1. A projection shortcut stays, and so does an
+    activation after the sum. A block that is a small step can be dropped; look at the ratios first.
 
     Args:
         model: Any functional or sequential Keras model with residual blocks and one output of
-            shape (batch, classes). It is not changed: the calls of its layers are made without the
-            block.
+            shape (batch, classes). It is not changed: its layers are called without the block.
         images: Array of images.
         labels: Integers of shape (images,).
-        batch_size: Images in a step.
+        batch_size: Images per batch.
 
     Returns:
         A `BlockChanges`.
@@ -84,20 +82,20 @@ def drop_blocks(model, images, labels, batch_size=128):
 
 
 def swap_blocks(model, images, labels, batch_size=128):
-    r"""Accuracy of a net with two neighbouring blocks in each other's place, for every such pair.
+    r"""Accuracy of a net with two neighbouring blocks swapped, for every such pair.
 
     $$x_{l+2} = B_{l+1}(B_l(x_l)) \quad\to\quad x_{l+2} = B_l(B_{l+1}(x_l)), \qquad
       B_l(x) = x + h F_l(x)$$
 
-    The two differ by the commutator of the steps, of the order h^2; Veit et al. 2016,
-    arXiv 1605.06431, section 4.3, shuffle blocks at random. Pairs are blocks in a row whose
-    inputs and outputs have one shape, and of which nothing else reads what is inside.
+    The two differ by the commutator of the steps, of order h^2; Veit et al. 2016,
+    arXiv 1605.06431, section 4.3, shuffle blocks at random. Pairs are consecutive blocks whose
+    inputs and outputs have the same shape, and whose inner tensors no other layer reads.
 
     Args:
         model: As in `drop_blocks`; it is not changed.
         images: Array of images.
         labels: Integers of shape (images,).
-        batch_size: Images in a step.
+        batch_size: Images per batch.
 
     Returns:
         A `BlockChanges`.
@@ -123,30 +121,30 @@ def swap_blocks(model, images, labels, batch_size=128):
             ratios.append(max(bench.ratios[index : index + 2]))
     if not changes:
         raise ValueError(
-            "`model` must have two neighbouring residual blocks of one shape. Received: model "
+            "`model` must have two neighbouring residual blocks of the same shape. Received: model "
             f"{model.name!r}, whose {len(parts)} blocks have no such pair"
         )
     return bench.report("swap", changes, ratios)
 
 
 def _dropped(total, shortcut):
-    """Changes that put the shortcut in place of a sum, and what must be known for that."""
+    """Changes that replace a sum by its shortcut, and the tensors needed for that."""
     return {id(total): lambda _, known: known[id(shortcut)]}, []
 
 
 def _swapped(first, second):
-    """Changes that put the blocks in the other order in place of the second one's output."""
+    """Changes that replace the second block's output by that of the blocks in reverse order."""
     (start,) = first.inputs
     return {id(second.outputs): lambda _, known: first(second(known[id(start)]))}, [start]
 
 
 class _Bench:
-    """A model and its data, ready to be run with changes."""
+    """A model and its data, to be run with changes."""
 
     def __init__(self, model, images, labels, batch_size):
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.flat = check_model(model)
-        # `measure_perturbation` below warns of small pixels.
+        # `measure_perturbation` below warns about small pixels.
         self.images = check_images(self.flat, images, warn=False)
         self.labels = check_labels(self.flat, labels, len(self.images))
         self.graph = read_graph(self.flat)
@@ -155,7 +153,7 @@ class _Bench:
         self.ratios = [block.scaled for block in report.blocks]
 
     def report(self, change, changes, ratios):
-        """The accuracies with each of the changes."""
+        """The accuracy with each change."""
         accuracies = [self.accuracy(*parts) for parts in changes.values()]
         return BlockChanges(
             change, len(self.images), self.accuracy({}, []), tuple(changes),
@@ -163,7 +161,7 @@ class _Bench:
         )  # fmt: skip
 
     def accuracy(self, changes, kept):
-        """Share of right answers, with values changed on the way."""
+        """Accuracy with some values changed."""
         entry = id(self.flat.inputs[0])
 
         def outputs(x):
@@ -175,7 +173,7 @@ class _Bench:
         return float(np.mean(np.concatenate(found) == self.labels))
 
     def may_swap(self, first, second):
-        """Whether two blocks follow each other, have one shape, and nothing else reads inside."""
+        """Whether two blocks are consecutive, of one shape, and not read inside by others."""
         shapes = {tuple(t.shape) for t in (first.inputs[0], first.outputs, second.outputs)}
         alone = len(first.inputs) == len(second.inputs) == 1
         if not alone or first.outputs is not second.inputs[0] or len(shapes) > 1:

@@ -1,4 +1,4 @@
-"""Derivatives of functions of tensors, from arrays to arrays; compiled on JAX."""
+"""Derivatives of functions of tensors, for arrays; compiled on JAX."""
 
 import keras
 import numpy as np
@@ -14,9 +14,8 @@ def vjp(function):
         function: Function of tensors to one tensor.
 
     Returns:
-        Function of a list of the arrays to derive by, the cotangent u, and further arguments of
-        `function`; it returns the value of `function` and a list of products, one for each of
-        those arrays.
+        Function of a list of arrays to differentiate by, the cotangent u, and further arguments of
+        `function`; it returns the value of `function` and a list of products, one for each array.
 
     Example:
     >>> import numpy as np
@@ -44,10 +43,10 @@ def jvp(function):
     r"""The product of the Jacobian with a tangent, $J v$.
 
     Args:
-        function: Function of tensors, of which the first is derived by, to one tensor.
+        function: Function of tensors, differentiated by the first, to one tensor.
 
     Returns:
-        Function of that array, the tangent v, and further arguments of `function`.
+        Function of the first array, the tangent v, and further arguments of `function`.
     """
 
     def push(x, tangent, constants):
@@ -63,7 +62,7 @@ def jvp(function):
 
 
 def evaluate(function, *arrays):
-    """The values of a function of tensors, without a record for derivatives.
+    """The values of a function of tensors, without recording derivatives.
 
     Args:
         function: Function of tensors to a list of tensors.

@@ -1,4 +1,4 @@
-"""The equation that the kernels of a net are, in shares of its terms."""
+"""The convolutions of a net as differential operators, by the shares of their terms."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,17 @@ _ROWS = {"diffusion": (0, 1), "mixed": (2,), "transport": (3, 4), "reaction": (5
 
 @dataclass(frozen=True)
 class LayerEquation:
-    r"""The operators of one layer, summed up over all pairs of channels.
+    r"""The operators of one layer, summarised over all pairs of channels.
 
     Args:
         name: Name of the layer.
-        held: Share of the kernels' energy that second-order operators hold: 1 for a PDE layer, 2/3
-            for white noise.
+        held: Share of the kernels' energy in second-order operators: 1 for a PDE layer, 2/3 for
+            white noise.
         shares: Shares of the terms $d_{xx}\partial_{xx} + d_{yy}\partial_{yy}$ (`"diffusion"`),
             $d_{xy}\partial_{xy}$ (`"mixed"`), $d_x\partial_x + d_y\partial_y$ (`"transport"`) and
-            $d$ (`"reaction"`): of the energies that each has alone on images of white noise.
-        anisotropy: Energy of the part of the diffusion tensors without a trace, relative to theirs:
-            0 where all directions are alike, 1 where a direction gains what the other loses.
+            $d$ (`"reaction"`): of the energies that each has alone on white noise images.
+        anisotropy: Energy of the traceless part of the diffusion tensors, relative to the whole:
+            0 if all directions are alike, 1 if one direction gains what the other loses.
         forward: Share of the pairs with $d_{xx} + d_{yy} > 0$, which smooth; the others sharpen.
     """
 
@@ -43,7 +43,7 @@ class OperatorDescription:
     """The equations of a net, in the order of its layers.
 
     Args:
-        layers: One entry for each.
+        layers: One entry for each layer.
     """
 
     layers: tuple[LayerEquation, ...]
@@ -68,15 +68,15 @@ def describe_operators(model):
     r"""Read the 3x3 convolutions of a net as differential operators.
 
     Every kernel is a sum of six derivatives (Eq. 18 and 44, Yin et al. 2019, arXiv 1904.07568) and
-    of a rest, three dimensions of the nine, that no second-order operator holds. A PDE layer has no
-    rest; of any other convolution the description says how large it is.
+    a remainder in the other three of nine dimensions, which no second-order operator covers. A PDE
+    layer has no remainder; for any other convolution the description says how large it is.
 
     Args:
-        model: A functional or sequential Keras model, models inside it included. Only its weights
-            are read.
+        model: A functional or sequential Keras model, nested models included. Only its weights are
+            read.
 
     Returns:
-        An `OperatorDescription` of all dense convolutions of 3x3 points, however they are stored.
+        An `OperatorDescription` of all dense 3x3 convolutions, in whatever layer.
 
     Raises:
         ValueError: If the model has no graph or no such convolution.
@@ -92,8 +92,7 @@ def describe_operators(model):
     found = [(name, kernel) for name, *one in kernels for kernel in one]
     if not found:
         raise ValueError(
-            "`model` must have a dense convolution of 3x3 points. "
-            f"Received: {model.name!r} without any"
+            f"`model` must have a dense 3x3 convolution. Received: {model.name!r} without any"
         )
     return OperatorDescription(tuple(_describe(name, kernel) for name, kernel in found))
 

@@ -1,4 +1,4 @@
-"""Feature maps of a net, from its input to its output: behind blocks, or layers if it has none."""
+"""Feature maps of a net in order: outputs of its blocks, or of its layers if it has none."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +15,14 @@ _STEPS = (own.ClipFlowStep, own.NewtonFlowStep, own.CarryFlowStep)
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """What a block or a layer of a net gives to the next.
+    """The output of a block or a layer of a net.
 
     Args:
-        name: Name of the layer; of a block, of the layer that adds.
+        name: Name of the layer; for a block, of the layer that adds.
         kind: `"block"`, `"activation"` (also within a layer) or `"convolution"`.
-        section: Number of its section: of a block, as `residual_blocks` counts; else feature maps
-            in a row that have one shape.
-        output: Tensor behind the block or the layer.
+        section: Number of its section: for a block, as in `residual_blocks`; otherwise a section
+            is consecutive feature maps of one shape.
+        output: Output tensor of the block or the layer.
         block: The `ResidualBlock`, or None.
     """
 
@@ -34,10 +34,10 @@ class FeatureMap:
 
 
 def feature_maps(flat):
-    """The residual blocks of a flat model; of a plain one, its activations and convolutions.
+    """The residual blocks of a flat model; for a plain one, its activations and convolutions.
 
     Args:
-        flat: A functional model without models inside it.
+        flat: A functional model without nested models.
 
     Returns:
         List of `FeatureMap`, in the order of the graph.
@@ -72,7 +72,7 @@ def _plain_maps(graph):
 
 
 def _kind(layer):
-    """What a layer is on the way, or None: a softmax gives answers, no features."""
+    """Kind of a layer's feature map, or None; the output of a softmax is not one."""
     function = getattr(layer, "activation", None)
     if function is keras.activations.softmax:
         return None

@@ -1,14 +1,14 @@
-r"""Every layer's output in a few numbers, every weight in a digest.
+r"""Fingerprints of every layer's output, digests of every weight.
 
-The numbers are the root mean square $r$ of the output $x$ and eight sums with random signs,
+A fingerprint is the root mean square $r$ of the output $x$ and eight sums with random signs,
 
 $$f_j = \frac{1}{\sqrt{n}} \sum_{i=1}^{n} s_{ij} x_i, \qquad s_{ij} \in \{-1, 1\}.$$
 
-A change $d$ moves each by $|d| / \sqrt{n}$ on the average, whatever its direction (Achlioptas 2003,
-database-friendly random projections); a mean over all places would miss whatever has mean zero.
+A change $d$ moves each by $|d| / \sqrt{n}$ on average, whatever its direction (Achlioptas 2003,
+database-friendly random projections); a mean over all elements would miss changes of mean zero.
 
-Outputs are rounded in another way on every machine; weights are not: loaded from the same file they
-are the same to the last bit, on every backend. So theirs is a hash, which misses nothing.
+Outputs are rounded differently on every machine. Weights loaded from the same file are equal to the
+last bit on every backend, so these are hashed, which misses nothing.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from keras_pdenets.hub.golden import FINGERPRINT_SIZE
 from keras_pdenets.hub.variable_names import own_variables
 from keras_pdenets.layers.precision import as_float64
 
-_DIGITS = 16  # of a hash: against accidents, not against forgery, which the file's own hash is for
-_EXACT = ("float32", "float64")  # half precision has rounded what the file holds
-# Sign of each sum for each of the values of 8 bits.
+_DIGITS = 16  # of a hash; against accidents: the file's own hash guards against forgery
+_EXACT = ("float32", "float64")  # half precision rounds the values of the file
+# Sign of each sum for each value of 8 bits.
 _SIGNS = 2.0 * (np.arange(256) >> np.arange(FINGERPRINT_SIZE - 1)[:, None] & 1) - 1.0
-_PIECE = 2**18  # numbers that are added up at a time
-# Numbers that the layers of a net make of one image: half a GiB. A ResNet101 makes 54 million of
+_PIECE = 2**18  # elements that are summed at a time
+# Output elements of a net's layers for one image: half a GiB. A ResNet101 makes 54 million from
 # 224 x 224 pixels.
 MOST_NUMBERS = 2**27
 _NUMBERS_AT_A_TIME = 2**25
@@ -39,7 +39,7 @@ _START = "preprocessing"
 
 
 class Fingerprint:
-    """Root mean square of an array and its sums with the signs, the array given in pieces.
+    """Root mean square of an array and its signed sums, the array given in pieces.
 
     Example:
     >>> import numpy as np
@@ -53,15 +53,15 @@ class Fingerprint:
         self._parts, self._squares, self._count = np.zeros(256), 0.0, 0
 
     def add(self, array):
-        """Go on with an array's numbers, in the order of its last axis first."""
+        """Add the next elements, in row-major order."""
         flat = np.ravel(array)
         place = 0
         while place < flat.size:
             index, start = divmod(self._count, _PIECE)
             values = flat[place : place + _PIECE - start].astype("float64")
             codes = _codes(index)[start : start + values.size]
-            with np.errstate(over="ignore", invalid="ignore"):  # of a net that diverged
-                # One pass for all the sums: what has the same eight signs is added up first.
+            with np.errstate(over="ignore", invalid="ignore"):  # of a diverged net
+                # One pass for all sums: elements with the same eight signs are added first.
                 self._parts += np.bincount(codes, values, minlength=256)
                 self._squares += float(values @ values)
             place += values.size
@@ -76,10 +76,10 @@ class Fingerprint:
 
 @functools.lru_cache(maxsize=64)
 def _codes(index):
-    """The eight signs of each place of a piece as bits of a number, the same for ever, everywhere.
+    """The eight signs of each element of a piece as bits of a byte, the same on any machine.
 
     NumPy's generators may change with its version. This is the finalizer of SplitMix64 (Steele et
-    al. 2014) of the place.
+    al. 2014), applied to the element's index.
     """
     places = np.arange(index * _PIECE + 1, (index + 1) * _PIECE + 1, dtype="uint64")
     z = places * np.uint64(0x9E3779B97F4A7C15)
@@ -90,7 +90,7 @@ def _codes(index):
 
 
 def weight_digests(model):
-    """Beginning of the SHA-256 of each variable's values in 32 bits.
+    """First digits of the SHA-256 of each variable's values in 32 bits.
 
     Args:
         model: The model.
@@ -114,10 +114,10 @@ def _digest(values):
 
 
 def start_of(model):
-    """The symbolic tensor of the images: behind the user's own layers, if there are any.
+    """The symbolic tensor of the images: after the user's own layers, if there are any.
 
     Raises:
-        ValueError: If the model has no single one.
+        ValueError: If the model is not functional with one input.
     """
     for layer in getattr(model, "layers", []):
         if layer.name == _START:
@@ -128,20 +128,20 @@ def start_of(model):
 
 
 def measure(model, images):
-    """Fingerprint of each layer's output, and the logits, from a few images at a time.
+    """Fingerprint of each layer's output and the logits, computed for a few images at a time.
 
     Args:
         model: A functional model; the output of a `classifier` is taken before its activation.
-        images: Images, channels last; they are turned for a model with channels first.
+        images: Images, channels last; they are transposed for a model with channels first.
 
     Returns:
-        Dictionary of the layers' fingerprints by name, in the order of the graph, of images that
-        are always channels last; layers that are called several times are left out. And the
-        logits, or None without a `classifier`.
+        Dictionary of the layers' fingerprints by name, in the order of the graph, always for
+        channels last; layers that are called several times are left out. And the logits, or None
+        without a `classifier`.
 
     Raises:
         ValueError: If the model has more than one input.
-        WeightsError: If one image makes more than `MOST_NUMBERS` numbers.
+        WeightsError: If the outputs for one image have more than `MOST_NUMBERS` elements.
     """
     symbols, head = _symbols(model)
     first = any(getattr(layer, "data_format", "") == "channels_first" for layer in model.layers)
@@ -161,7 +161,7 @@ def measure(model, images):
 
 
 def _symbols(model):
-    """Symbolic output of each layer by name, and the classifier, whose input stands for it."""
+    """Symbolic output of each layer by name (of the classifier, its input), and the classifier."""
     symbols, head = {}, None
     start = start_of(model)
     behind = {id(t) for call in read_graph(model).behind(start) for t in call.outputs}
@@ -179,7 +179,7 @@ def _symbols(model):
 
 
 def _size(model, symbols, shape):
-    """Numbers that the net makes of one image; WeightsError if they are too many."""
+    """Output elements of all layers for one image; WeightsError if they are too many."""
     side = max(shape)
 
     def size(symbol, width=1):
@@ -188,31 +188,31 @@ def _size(model, symbols, shape):
 
     total = sum(size(symbol) for symbol in symbols.values())
     for layer in model.layers:
-        # What is inside a layer is no wider than its kernels.
+        # Nothing inside a layer is wider than its kernels.
         width = max((max(v.shape[-2:]) for v in layer.weights if len(v.shape) > 1), default=0)
         if width and layer.name in symbols:
             total += size(keras.tree.flatten(layer.input)[0], width)
     if total > MOST_NUMBERS:
         raise WeightsError(
-            f"{model.name!r} makes {total} numbers of one image of shape {tuple(shape)}; up to "
-            f"{MOST_NUMBERS} are compared."
+            f"The outputs of {model.name!r} for one image of shape {tuple(shape)} have {total} "
+            f"elements; up to {MOST_NUMBERS} are compared."
         )
     return total
 
 
 def _runner(model, symbols):
-    """Function from an image to the values of symbolic tensors."""
+    """Function from images to the values of symbolic tensors."""
     start = start_of(model)
     if start is not model.inputs[0]:  # a model from there on would be another graph
         behind = Graph(read_graph(model).behind(start), start, symbols)
         return lambda part: behind(keras.ops.convert_to_tensor(part, start.dtype))
     probe = keras.Model(start, symbols)
-    # JAX would compile one operation after the other; torch would keep all for gradients.
+    # JAX would run one operation at a time; torch would keep everything for gradients.
     return probe if keras.backend.backend() == "tensorflow" else probe.predict_on_batch
 
 
 def _logits(head, features):
-    """What a dense layer gives without its activation."""
+    """The output of a dense layer without its activation."""
     kernel, bias = map(as_float64, head.weights)
     with np.errstate(over="ignore", invalid="ignore"):
         return features.astype("float64") @ kernel + bias

@@ -1,4 +1,4 @@
-"""What learned convolutions do to waves."""
+"""Fourier symbols of learned convolutions."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class FourierSymbols:
     """Symbols of convolution kernels.
 
     Args:
-        frequencies: Ascending, in radians a pixel, from -pi (even size); shape (size,).
+        frequencies: Ascending, in radians per pixel, from -pi (even size); shape (size,).
         symbols: Complex factors, indexed by the frequency along y, the frequency along x, the
             input channel and the filter.
     """
@@ -25,7 +25,7 @@ class FourierSymbols:
 
     @property
     def amplitude(self):
-        """How much each wave is enlarged: the modulus of the symbols."""
+        """How much each wave is amplified: the modulus of the symbols."""
         return np.abs(self.symbols)
 
 
@@ -36,9 +36,8 @@ def fourier_symbols(layer_or_kernel, size=32):
 
     with rows i and columns j counted from the middle of the kernel: the factor by which the layer
     multiplies the wave $e^{\mathrm{i}(x p_x + y p_y)}$ on a periodic grid. Eq. (22), Yin et al.
-    2019, arXiv 1904.07568, on the grid in place of the continuum, where $\partial_{xx}$ becomes
-    $2\cos p_x - 2$ and a central difference $\mathrm{i} \sin p_x$. Strides and bias are no part of
-    it.
+    2019, arXiv 1904.07568, on the grid instead of the continuum, where $\partial_{xx}$ becomes
+    $2\cos p_x - 2$ and a central difference $\mathrm{i} \sin p_x$. Strides and bias are ignored.
 
     Args:
         layer_or_kernel: A layer that `kernel_of` knows, or its kernel: an array of shape (height,
@@ -63,7 +62,7 @@ def fourier_symbols(layer_or_kernel, size=32):
     frequencies = 2 * np.pi * np.fft.fftshift(np.fft.fftfreq(size))
     waves = []
     for sides in kernel.shape[:2]:
-        # Keras pads an even kernel more behind than before.
+        # Keras pads an even kernel more after than before.
         places = np.arange(sides) - (sides - 1) // 2
         waves.append(np.exp(1j * np.outer(frequencies, places)))  # (size, sides)
     symbols = np.einsum("pi,qj,ijno->pqno", *waves, kernel, optimize=True)
@@ -79,11 +78,11 @@ def kernel_of(layer_or_kernel):
             or `PolynomialConv2D` of degree 0; or an array of two or four axes.
 
     Returns:
-        Array in 64 bits of shape (height, width, input channels, filters), with the zeros of a
-        dilation; of a depthwise layer, filters are those of a channel.
+        Array in 64 bits of shape (height, width, input channels, filters), including the zeros of
+        a dilation; for a depthwise layer, filters are those of one channel.
 
     Raises:
-        ValueError: If it is no such layer or array, or the layer is not built.
+        ValueError: If it is not such a layer or array, or the layer is not built.
 
     Example:
     >>> import numpy as np
@@ -95,12 +94,12 @@ def kernel_of(layer_or_kernel):
         return _checked_array(layer_or_kernel)
     layer = layer_or_kernel
     if not layer.built:
-        raise ValueError(f"`layer_or_kernel` must be built. Received: {layer.name!r} without input")
+        raise ValueError(f"`layer_or_kernel` must be built. Received: {layer.name!r}, which is not")
     found = linear_map(layer, subclasses=True)
     varies = found is not None and found.varies
     if found is not None and found.dims == 2 and not varies and not found.adjoint:
         return found.kernels()[0]
-    reason = ", whose kernel changes from place to place" if varies else ""
+    reason = ", whose kernel varies in space" if varies else ""
     raise ValueError(
         "`layer_or_kernel` must be a two-dimensional convolution with one kernel everywhere. "
         f"Received: {layer.name!r} of type {type(layer).__name__}{reason}"

@@ -1,4 +1,4 @@
-"""How large the gradient of the loss is along the depth of a net."""
+"""Norms of the loss's gradient along the depth of a net."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class GradientNorms:
     Args:
         blocks: Names of the residual blocks, in order.
         inputs: Norms of the gradient by the input of each block, of shape (blocks, images).
-        outputs: By its output, behind the activation that may follow the sum; the same shape.
+        outputs: By its output, after an activation that follows the sum; the same shape.
         losses: Losses, of shape (images,).
     """
 
@@ -44,24 +44,24 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
 
     $$g_l(x) = \Bigl\| \frac{\partial}{\partial x_l} \bigl(-\log p_y(x)\bigr) \Bigr\|_2$$
 
-    for each image x with label y. In inference, where no image acts on another. Norms are over all
-    pixels and channels; a net whose steps are small has them nearly constant within a section.
+    for each image x with label y, in inference mode, where images are independent. Norms are over
+    all pixels and channels; in a net with small steps they are nearly constant within a section.
 
     Args:
         model: Any functional or sequential Keras model with residual blocks and one output of
             shape (batch, classes). It is not changed.
         images: Array of images.
         labels: Integers of shape (images,).
-        from_logits: Whether the model gives logits; None: unless what it gives for the first
-            images are probabilities (not negative, with sum 1).
-        batch_size: Images in a step.
+        from_logits: Whether the model's outputs are logits; None: unless those for the first images
+            are probabilities (non-negative, with sum 1).
+        batch_size: Images per batch.
 
     Returns:
         A `GradientNorms`.
 
     Raises:
-        ValueError: If the model has no residual block, an argument is out of range, or a number
-            comes out that is not finite.
+        ValueError: If the model has no residual block, an argument is out of range, or a result is
+            not finite.
 
     Example:
     >>> import keras_pdenets
@@ -77,7 +77,7 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
     labels = check_labels(flat, labels, len(images))
     graph, entry = read_graph(flat), id(flat.inputs[0])
     blocks = [part for _, part in block_graphs(graph)]
-    # Tensors between blocks are mostly the output of one and the input of the next.
+    # A tensor between two blocks is mostly the output of one and the input of the next.
     places = {id(t): t for block in blocks for t in (block.inputs[0], block.outputs)}
     *features, first = evaluate(
         lambda x: graph.run({entry: x}, [*places.values(), *flat.outputs]), images[:batch_size]
@@ -108,8 +108,8 @@ def gradient_norms(model, images, labels, from_logits=None, batch_size=64):
     )
     if not (np.isfinite(result.losses).all() and np.isfinite(result.inputs).all()):
         raise ValueError(
-            "The loss or its gradient is not finite: the net has diverged, or gives a class the "
-            "probability 0 (a model that gives logits has no such end)."
+            "The loss or its gradient is not finite: the net has diverged, or a class has "
+            "probability 0 (which a model that returns logits avoids)."
         )
     return result
 
@@ -120,12 +120,12 @@ def _adding(move):
 
 def _are_probabilities(outputs):
     sums = outputs.astype("float64").sum(axis=1)
-    # Half precision has sums within 1 %.
+    # In half precision, sums are within 1 %.
     return bool((outputs >= 0).all() and np.allclose(sums, 1, atol=1e-2))
 
 
 def _cross_entropy(outputs, labels, from_logits):
-    """Loss of each image; no probability is cut off, as Keras' loss does at 1e-7."""
+    """Loss of each image, without the clipping of probabilities at 1e-7 in Keras' loss."""
     outputs = ops.cast(outputs, "float32")
     chosen = ops.one_hot(labels, outputs.shape[1], dtype="float32")
     if from_logits:

@@ -1,4 +1,4 @@
-"""Checks of what is to be measured, before anything is computed."""
+"""Checks of models, images and labels before anything is computed."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def check_model(model):
     """The model without nested models.
 
     Raises:
-        ValueError: If it shows no graph, or has several inputs.
+        ValueError: If it has no graph, or several inputs.
     """
     flat = flatten(model)
     if len(flat.inputs) != 1:
@@ -25,13 +25,13 @@ def check_labels(flat, labels, count):
     """The labels as integers below the model's number of classes, one for each image.
 
     Raises:
-        ValueError: If the model has no row of classes as output, or labels are of another number,
-            no integers or beyond the classes.
+        ValueError: If the model's output is not (batch, classes), or labels are of another number,
+            not integers, or out of range.
     """
     shapes = [tuple(output.shape) for output in flat.outputs]
     if len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 0) < 2:
         raise ValueError(
-            "`model` must have one output of shape (batch, classes), with two classes or more. "
+            "`model` must have one output of shape (batch, classes), with at least two classes. "
             f"Received: {flat.name!r} with outputs of shape {', '.join(map(str, shapes))}"
         )
     labels, classes = check_integers(labels, count), shapes[0][1]
@@ -47,7 +47,7 @@ def check_integers(labels, count):
     """Labels as an array of integers, one for each image.
 
     Raises:
-        ValueError: If they are of another number, or no integers.
+        ValueError: If they are of another number, or not integers.
     """
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
@@ -59,10 +59,10 @@ def check_integers(labels, count):
 
 
 def check_floats(name, values):
-    """Numbers as an array in float64.
+    """Numbers as an array of float64.
 
     Raises:
-        ValueError: If they are no numbers.
+        ValueError: If they are not numbers.
     """
     try:
         return np.asarray(values, "float64")
@@ -71,7 +71,7 @@ def check_floats(name, values):
 
 
 def batches(size, *arrays):
-    """Slices of arrays of one length, some of all in a step."""
+    """Batches of arrays of the same length."""
     size = check_integer("batch_size", size, 1)
     for begin in range(0, len(arrays[0]), size):
         yield [array[begin : begin + size] for array in arrays]

@@ -1,4 +1,4 @@
-"""What the blocks of a net do to small changes: the singular values of their Jacobians."""
+"""Singular values of the Jacobians of a net's blocks, their effect on small changes."""
 
 from dataclasses import dataclass
 
@@ -37,19 +37,19 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
     $$J_l = \frac{\partial x_{l+1}}{\partial x_l}\Big|_{x_l(\text{image})}, \qquad
       J_l = \sum_i \sigma_i u_i v_i^T$$
 
-    by Golub and Kahan's method on products with J and J^T (`operators.lanczos`), for all images of
-    a batch at once; J itself is never formed. The values are never too large but for rounding, and
-    the first ones are accurate long before the last; more steps bring all nearer. A block of
-    step size h without an activation behind the sum has $|\sigma_i - 1| \le h \|F'\|$.
+    by Golub-Kahan bidiagonalisation with products with J and J^T (`operators.lanczos`), for all
+    images of a batch at once; J itself is never formed. Up to rounding, the values are lower
+    bounds; the first ones converge long before the last, and more steps improve all. A block with
+    step size h and no activation after the sum has $|\sigma_i - 1| \le h \|F'\|$.
 
     Args:
         model: Any functional or sequential Keras model with residual blocks. It is not changed.
         images: Array of a few images.
-        per: `"block"`, or `"section"`: from the first block's input to the last one's output.
+        per: `"block"`, or `"section"`: from the input of its first block to the output of its last.
         count: Number of singular values.
-        steps: Products with J and with J^T, each of them a run through the block for each batch.
-            All their vectors are kept: steps * batch_size feature maps of 8 bytes a number, twice.
-        batch_size: Images in a step.
+        steps: Products with J and with J^T, each of which runs the block on every batch. All
+            vectors are kept: twice steps * batch_size feature maps, with 8 bytes per element.
+        batch_size: Images per batch.
         seed: Seed of the first vectors.
 
     Returns:
@@ -57,7 +57,7 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
 
     Raises:
         ValueError: If the model has no residual block, an argument is out of range, or a block has
-            a `BackwardEulerStep`, whose derivatives are in reverse mode alone (`gradient_norms`
+            a `BackwardEulerStep`, which supports only reverse-mode derivatives (`gradient_norms`
             measures such nets).
 
     Example:
@@ -93,18 +93,18 @@ def jacobian_spectrum(model, images, per="block", count=3, steps=20, batch_size=
 
 
 def _check_forward_mode(parts):
-    """Refuse layers that know the products with the transposed Jacobian alone."""
+    """Raise ValueError for layers with reverse-mode derivatives only."""
     operations = [call.layer for part in parts for call in part.calls]
     implicit = dict.fromkeys(o.name for o in operations if isinstance(o, BackwardEulerStep))
     if implicit:
         raise ValueError(
-            "`model` must have derivatives in forward mode, which a BackwardEulerStep has not; "
-            f"`gradient_norms` needs none. Received: {', '.join(implicit)}"
+            "`model` must have forward-mode derivatives, which a BackwardEulerStep lacks; "
+            f"`gradient_norms` does not need them. Received: {', '.join(implicit)}"
         )
 
 
 def _sections(graph):
-    """What lies between each section's first block's input and its last one's output."""
+    """The part of the graph from the input of each section's first block to its last output."""
     sections = {}
     for block, part in block_graphs(graph):
         sections.setdefault(block.section, []).append(part)

@@ -1,4 +1,4 @@
-"""How far the data travel through a residual net, block by block."""
+"""How much a residual net changes its features, block by block."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,18 +17,18 @@ from keras_pdenets.utils.tables import write_rows
 
 @dataclass(frozen=True)
 class BlockPerturbation:
-    """What one block does to the data.
+    """How much one block changes its features.
 
     Args:
-        name: Name of the layer that adds.
+        name: Name of its addition layer.
         kind: `"identity"`, `"projection"` or `"subsample"`.
         section: Number of its section.
         post_activation: Whether an activation follows the sum; it counts as part of the block.
-        norm: Mean over the images of the norm of the block's input, where it is added.
+        norm: Mean over the images of the norm of the shortcut.
         perturbation: Mean of the norm of the change.
-        scaled: Mean of the change's norm divided by the input's.
+        scaled: Mean of the norm of the change divided by that of the shortcut.
         scaled_error: Standard error of that mean.
-        zero_norms: Number of images whose input has norm 0; they are left out of `scaled`.
+        zero_norms: Number of images whose shortcut has norm 0; they are left out of `scaled`.
     """
 
     name: str
@@ -43,13 +43,13 @@ class BlockPerturbation:
 
     @property
     def measured(self) -> bool:
-        """Whether the change is one of the same quantity: not behind a projection."""
+        """Whether the change is defined: the shortcut is not a projection."""
         return self.kind != "projection"
 
 
 @dataclass(frozen=True)
 class SectionPerturbation:
-    """Sums over the blocks of a section, projections left out.
+    """Sums over the blocks of a section without projections.
 
     Args:
         section: Its number.
@@ -106,7 +106,7 @@ class PerturbationReport:
         )
 
     def write_csv(self, path: Any) -> None:
-        """Write one row for each block, whole or not at all."""
+        """Write one row for each block, atomically."""
         write_rows(path, [vars(block) for block in self.blocks])
 
     def __str__(self) -> str:
@@ -122,7 +122,7 @@ class PerturbationReport:
 
 
 class PerturbationProbe:
-    """A model's residual blocks, ready to be measured again and again.
+    """A model's residual blocks, to be measured repeatedly.
 
     Args:
         model: A functional or sequential Keras model; it is not changed.
@@ -135,11 +135,11 @@ class PerturbationProbe:
         for block in self.blocks:
             x, y = (ops.cast(t, "float32") for t in (block.shortcut, block.output))
             rows.append(ops.stack([_norm(x), _norm(y - x)], axis=-1))
-        # (images, blocks, 2): kilobytes leave the device, no feature map does.
+        # (images, blocks, 2): only kilobytes leave the device, no feature maps.
         self._model = keras.Model(flat.input, ops.stack(rows, axis=1), name="perturbation_probe")
 
     def measure(self, images, batch_size=128):
-        """Measure on a batch of images, an iterable of batches or a data set."""
+        """Measure on an array of images or an iterable of batches."""
         sums = np.zeros((len(self.blocks), 5))
         count = 0
         for batch in batches_of(self._model, images, batch_size):
@@ -182,23 +182,23 @@ def measure_perturbation(model, images, batch_size=128):
       \hat d = \sum_l \hat p_l$$
 
     averaged over images; section 4, Hauser 2019, arXiv 1902.04106. Norms are Euclidean, over all
-    pixels and channels, taken in float32 inside the graph. A block whose shortcut has weights (a
-    projection) has no $x_l$ to compare with: it is listed, and left out of the sums. An activation
-    behind the sum counts as part of its block.
+    pixels and channels, computed in float32 inside the graph. A block whose shortcut has weights (a
+    projection) has no $x_l$ to compare with: it is listed but left out of the sums. An activation
+    after the sum counts as part of its block.
 
     Args:
         model: Any functional or sequential Keras model with residual blocks, of this package or
-            not, models inside it included. It is not changed; its layers run in inference mode.
+            not, nested models included. It is not changed; its layers run in inference mode.
         images: Array of images, or an iterable of batches (also with labels), such as a
             `tf.data.Dataset` or a `keras.utils.PyDataset`.
-        batch_size: Images in a step, where `images` is an array.
+        batch_size: Images per batch, if `images` is an array.
 
     Returns:
         A `PerturbationReport`.
 
     Raises:
-        ValueError: If the model has no residual block or no graph, there is no image or one of
-            another shape, or a block gives values that are not finite (the message names it).
+        ValueError: If the model has no residual block or no graph, there are no images or they
+            have another shape, or the features of a block are not finite (the message names it).
 
     Example:
     >>> import keras_pdenets
@@ -214,17 +214,17 @@ def measure_perturbation(model, images, batch_size=128):
 def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
     """Number of blocks in each section for a relative change below `epsilon` in every block.
 
-    The stopping rule (`stopping_rule`) on the scaled distances that the model has now. It takes
-    them for independent of the depth, which holds for blocks that start at zero and for blocks
-    scaled by 1/L, and fails for shallow nets that start otherwise. Blocks whose shortcut is a
-    projection have no measure; they come on top of the number given.
+    The stopping rule (`stopping_rule`) applied to the model's present scaled distances. It assumes
+    that they do not depend on the depth, which holds for blocks that start at zero or are scaled by
+    1/L, but not for shallow nets that start otherwise. Blocks with a projection shortcut have no
+    measure; they are not counted in the result.
 
     Args:
         model: A residual Keras model.
         images: Images, as in `measure_perturbation`.
-        epsilon: Bound on the relative change in a block; positive.
+        epsilon: Bound of the relative change by a block; positive.
         statistic: `"mean"` bounds the mean over the blocks of a section, `"max"` the largest.
-        batch_size: Images in a step.
+        batch_size: Images per batch.
 
     Returns:
         Tuple with one number for each section.
@@ -244,8 +244,8 @@ def suggest_depth(model, images, epsilon, statistic="mean", batch_size=128):
     empty = [str(s.section) for s in sections if not s.num_blocks]
     if empty:
         raise ValueError(
-            "`model` must have a block without projection in every section: what a projection "
-            f"changes has no measure. Received: none in section {', '.join(empty)}"
+            "`model` must have a block without projection in every section, since the change by a "
+            f"projection is not defined. Received: none in section {', '.join(empty)}"
         )
     distances = [
         s.scaled_distance if statistic == "mean" else s.num_blocks * s.largest for s in sections

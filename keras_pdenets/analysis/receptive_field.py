@@ -1,4 +1,4 @@
-"""Which pixels of the image a feature in the middle hears, and how much."""
+"""The effective receptive field: the weight of each pixel for a feature at the centre."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ _SHARE = 1 - 0.9545
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How much the pixels of the image act on a feature in the middle.
+    """The weight of each pixel for the features at the centre.
 
     Args:
         layer: Name of the layer.
@@ -31,12 +31,12 @@ class ReceptiveField:
 
     @property
     def support(self) -> tuple[int, int]:
-        """Height and width in pixels of the smallest box that holds all that is not zero."""
+        """Height and width in pixels of the smallest box with all non-zero weights."""
         return _extent(self.weights.any(axis=1)), _extent(self.weights.any(axis=0))
 
     @property
     def width(self) -> float:
-        """Root of the number of pixels with at least 4.55 % of the largest weight, in pixels."""
+        """Square root of the number of pixels with at least 4.55 % of the largest weight."""
         return float(np.sqrt((self.weights >= _SHARE * self.weights.max()).sum()))
 
     @property
@@ -49,31 +49,31 @@ class ReceptiveField:
         (height, width), deviation = self.support, self.deviation
         return (
             f"{self.layer}: effective width {self.width:.1f} pixels, standard deviation "
-            f"{deviation[0]:.2f} x {deviation[1]:.2f}, of a field of {height} x {width}"
+            f"{deviation[0]:.2f} x {deviation[1]:.2f}, in a field of {height} x {width}"
         )
 
 
 def effective_receptive_field(model, images, layer, batch_size=32):
-    r"""How much each pixel of the image acts on the centre of a layer's output.
+    r"""The influence of each pixel on the centre of a layer's output.
 
     $$w_p = \frac1n \sum_{\text{images}} \sum_{c} \Bigl|
     \frac{\partial}{\partial x_{p,c}} \sum_o y_{\text{centre},o} \Bigr|$$
 
     Luo et al. 2016, arXiv 1701.04128, with all channels o of the layer at the pixel
-    (height // 2, width // 2). They find a Gaussian, much narrower than the field that is possible.
+    (height // 2, width // 2). They find a Gaussian, much narrower than the theoretical field.
 
     Args:
         model: Any functional or sequential Keras model on images. It is not changed.
         images: Array of images.
         layer: Name of a layer whose output is a batch of images.
-        batch_size: Images in a step.
+        batch_size: Images per batch.
 
     Returns:
         A `ReceptiveField`.
 
     Raises:
-        ValueError: If there is no such layer, its output is no image or does not depend on the
-            model's input, or a number comes out that is not finite.
+        ValueError: If there is no such layer, its output is not an image or does not depend on the
+            model's input, or a derivative is not finite.
 
     Example:
     >>> import keras_pdenets
@@ -115,8 +115,8 @@ def effective_receptive_field(model, images, layer, batch_size=32):
         raise ValueError(f"The derivatives of {layer!r} are not finite: the net has diverged.")
     if not total.any():
         raise ValueError(
-            f"`layer` must depend on the images. Received: layer={layer!r}, whose centre has the "
-            "derivative 0 by every pixel"
+            f"`layer` must depend on the images. Received: layer={layer!r}, whose centre has "
+            "derivative 0 with respect to every pixel"
         )
     return ReceptiveField(layer, total / len(images), len(images))
 

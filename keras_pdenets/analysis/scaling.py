@@ -1,4 +1,4 @@
-"""How a measured quantity scales with depth."""
+"""Scaling of a measured quantity with depth."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ def fit_exponent(depths, values):
 
     $$v(L) = c\,L^a, \qquad \log v = \log c + a \log L$$
 
-    by least squares in the logarithms; section 3.4, Hauser 2019, arXiv 1902.04106 expects -1 for
+    by least squares in the logarithms; Hauser 2019, arXiv 1902.04106, section 3.4, expects -1 for
     the mean scaled perturbation.
 
     Args:
-        depths: Numbers of blocks, at least three different ones for an error.
-        values: What was measured at each; positive.
+        depths: Numbers of blocks; at least three different ones for a standard error.
+        values: The measured quantity at each; positive.
 
     Returns:
         The exponent and its standard error (NaN with two points).
@@ -32,8 +32,8 @@ def fit_exponent(depths, values):
     depths, values = check_floats("depths", depths), check_floats("values", values)
     if depths.shape != values.shape or depths.ndim != 1 or len(set(depths)) < 2:
         raise ValueError(
-            "`depths` and `values` must be two lists of one length, with two different depths or "
-            f"more. Received: depths={depths.tolist()}, values={values.tolist()}"
+            "`depths` and `values` must be lists of the same length, with at least two different "
+            f"depths. Received: depths={depths.tolist()}, values={values.tolist()}"
         )
     if not ((depths > 0).all() and (values > 0).all() and np.isfinite(values).all()):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The 2-norm of every linear layer, between a bound that holds and a value that is reached."""
+"""The 2-norm of every linear layer: a certified upper bound and an attained lower bound."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from keras_pdenets.graphs.graph import read_graph
 from keras_pdenets.layers.linear_maps import linear_map
 from keras_pdenets.utils.checks import check_integer
 
-# Pixels on an axis whose size is open, where the lower bound is looked for.
+# Pixels along an axis of open size, for the lower bound.
 _SIDE = 32
 
 
@@ -23,8 +23,8 @@ class SpectralNorms:
         names: Names of the layers, in the order of the graph.
         kinds: Names of their classes.
         upper: Certified upper bounds, of shape (layers,).
-        lower: Norms that an input reaches, up to the rounding of the backend.
-        others: Layers with matrices for which no bound is known; they are left out.
+        lower: Norms attained by some input, up to the rounding of the backend.
+        others: Layers with matrices but no known bound; they are left out.
     """
 
     names: tuple[str, ...]
@@ -48,15 +48,15 @@ def spectral_norms(model, steps=20, seed=0):
     $$\|K v\| / \|v\| \le \|K\| \le \max_{\theta \in \Theta_{n+k-1}} \sigma_1(\hat K(\theta))$$
 
     The upper bound is that of `operators.norms.convolution_norm`: certified, for every padding and
-    stride, on images of the size that the model takes. A border of copies (`"replicate"`,
-    `"reflect"`) multiplies it by how much the copies add to the image's norm, at most
-    $\sqrt 2$ an axis from four pixels on; a degree of a `PolynomialConv2D` adds its kernels'. The
-    lower bound is what power iteration with $K^T K$ has reached, K^T as the derivative of the
-    layer itself: a transposed convolution of the backend is not the adjoint where sides are odd
-    and the stride is 2 (40 % off in our measurements).
+    stride, on images of the size that the model takes. A copied border (`"replicate"`,
+    `"reflect"`) multiplies it by the copies' share of the image's norm, at most $\sqrt 2$ per axis
+    from four pixels on; the terms of a `PolynomialConv2D` add up. The lower bound is the result of
+    power iteration with $K^T K$, with K^T as the derivative of the layer itself: a backend's
+    transposed convolution is not the adjoint if sides are odd and the stride is 2 (40 % off in our
+    measurements).
 
     Args:
-        model: Any functional or sequential Keras model, models inside it included.
+        model: Any functional or sequential Keras model, nested models included.
         steps: Steps of the power iteration; 20 mostly come within a few percent.
         seed: Seed of its first vector.
 
@@ -110,14 +110,14 @@ def spectral_norms(model, steps=20, seed=0):
 
 
 def _sides(layer, linear, shape):
-    """Sides of the images that come in, None where they are open."""
+    """Sides of the input images, None where open."""
     first = getattr(layer, "data_format", "channels_last") == "channels_first"
     begin = 2 if first else 1
     return shape[begin : begin + linear.dims]
 
 
 def linear_twin(layer, input_shape):
-    """A layer with the same kernel and neither bias nor activation, in the variables' precision."""
+    """A layer with the same kernel but no bias or activation, in the variables' precision."""
     config = layer.get_config() | {"dtype": layer.variable_dtype}
     config |= {k: v for k, v in (("activation", None), ("use_bias", False)) if k in config}
     twin = type(layer).from_config(config)
@@ -129,14 +129,14 @@ def linear_twin(layer, input_shape):
 
 
 def _reach(layer, shape, steps, seed):
-    """The norm of what the best of some inputs of norm 1 becomes."""
+    """The largest norm of the output for some inputs of norm 1."""
     twin = linear_twin(layer, shape)
     pull = vjp(twin)
     vector = np.random.default_rng(seed).normal(size=(1, *(side or _SIDE for side in shape[1:])))
     best = 0.0
     for _ in range(steps):
         size = np.linalg.norm(vector)
-        if not size:  # the map gives nothing but zeros
+        if not size:  # the map is zero
             break
         vector = (vector / size).astype(layer.variable_dtype)
         (image,) = evaluate(lambda x: [twin(x)], vector)

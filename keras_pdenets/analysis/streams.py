@@ -1,4 +1,4 @@
-"""Images on their way into a net, batch by batch, and what comes out."""
+"""Batches of images for a net, and checks of its outputs."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,10 +16,10 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
         model: A functional model with one input.
         images: Array of images, or an iterable of batches (also with labels), such as a
             `tf.data.Dataset` or a `keras.utils.PyDataset`.
-        batch_size: Images in a step, where `images` is an array.
+        batch_size: Images per batch, if `images` is an array.
 
     Raises:
-        ValueError: If there is no image, or a batch has another shape than the model's input.
+        ValueError: If there are no images, or a batch has another shape than the model's input.
     """
     batch_size = check_integer("batch_size", batch_size, 1)
     if not isinstance(images, Iterable) and not _indexed(images):
@@ -31,7 +31,7 @@ def batches_of(model, images, batch_size) -> Iterator[Any]:
     wanted = tuple(model.inputs[0].shape)[1:]
     for batch in _batches(images, batch_size):
         given = tuple(np.shape(batch))
-        # Keras itself adds an axis for one channel.
+        # Keras itself adds a channel axis.
         if not any(_fits(shape, wanted) for shape in (given, (*given, 1))):
             raise ValueError(
                 f"`images` must be of shape {('n', *wanted)}, as the model takes them. "
@@ -53,7 +53,7 @@ def _indexed(images):
 
 def _batches(images, batch_size):
     if hasattr(images, "shape"):
-        # An empty array is a batch too: its shape is checked.
+        # An empty array is one batch, whose shape is checked.
         for start in range(0, max(len(images), 1), batch_size):
             yield images[start : start + batch_size]
         return
@@ -75,7 +75,7 @@ def check_finite(values, describe, first):
 
     Args:
         values: Array of shape (images, places, ...).
-        describe: Function of the index behind the image that says what is wrong there.
+        describe: Function of the indices after the image's that says what is wrong there.
         first: Number of the first image.
     """
     bad = np.argwhere(~np.isfinite(values))
@@ -83,5 +83,5 @@ def check_finite(values, describe, first):
         image, *place = bad[bad[:, 1].argmin()]
         raise ValueError(
             f"{describe(*place)} for image {first + image}: the net has diverged, or the image "
-            "holds NaN."
+            "contains NaN."
         )

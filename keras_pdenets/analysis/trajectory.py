@@ -1,4 +1,4 @@
-"""The ways that images take through a net, in the plane where they move most."""
+"""Trajectories of images through a net, in their two principal directions."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +14,7 @@ from keras_pdenets.utils.tables import write_rows
 
 @dataclass(frozen=True, eq=False)
 class StageTrajectories:
-    """Ways through the blocks of one stage.
+    """Trajectories through the blocks of one stage.
 
     Args:
         names: Names of the blocks.
@@ -34,11 +34,11 @@ class StageTrajectories:
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """Ways through a net.
+    """Trajectories through a net.
 
     Args:
         images: Number of images.
-        classes: Class of each way; None where each is an image's.
+        classes: Class of each trajectory; None if each is that of an image.
         stages: One entry for each stage of constant width.
     """
 
@@ -47,7 +47,7 @@ class Trajectories:
     stages: tuple[StageTrajectories, ...]
 
     def write_csv(self, path):
-        """Write one row for each block and way, whole or not at all."""
+        """Write one row for each block and trajectory, atomically."""
         kind = "image" if self.classes is None else "class"
         rows = []
         for number, stage in enumerate(self.stages):
@@ -61,27 +61,27 @@ class Trajectories:
 
 
 def trajectories(model, images, labels=None, batch_size=32):
-    r"""Ways of the classes through a net, in the two directions of largest variance.
+    r"""Trajectories of the classes through a net, in the two directions of largest variance.
 
     $$m_{tk} = \frac{1}{n_k} \sum_{i:\, y_i = k} u_t^{(i)}, \qquad
       z_{tk} = (m_{tk} - \bar m)\, (v_1, v_2)$$
 
     Figure 4(c), Yin et al. 2019, arXiv 1904.07568: the outputs of the blocks in two principal
     components. $v_1, v_2$ are the principal directions of all $m_{tk}$ of a stage. Features of
-    different shape cannot be compared, so each stage (blocks in a row whose outputs have one
-    shape) has its own directions, and the ways of two stages do not join.
+    different shape cannot be compared, so each stage (consecutive blocks whose outputs have one
+    shape) has its own directions, and the trajectories of two stages do not join.
 
-    Deviation from the paper: it shows single images or their means, which it does not say; here are
-    means over each class, or the images themselves where no labels are given. Signs are such that
-    the coordinate of largest size is positive.
+    Deviation: the paper does not say whether it shows single images or means; here they are class
+    means, or the images themselves without labels. Signs are such that the coordinate of largest
+    modulus is positive.
 
     Args:
-        model: Any functional or sequential Keras model, models inside it included. It is not
-            changed; its layers run in inference mode. Of a net without residual blocks, the
-            outputs of its activations are taken.
+        model: Any functional or sequential Keras model, nested models included. It is not changed;
+            its layers run in inference mode. For a net without residual blocks, the outputs of its
+            activations are used.
         images: Array of images.
-        labels: Their classes, integers of shape (n,); None: every image has its way.
-        batch_size: Images in a step. The features of all blocks are held for one step; without
+        labels: Their classes, integers of shape (n,); None: a trajectory for every image.
+        batch_size: Images per batch. The features of all blocks are held for one batch; without
             labels, for all images.
 
     Returns:
@@ -113,7 +113,7 @@ def trajectories(model, images, labels=None, batch_size=32):
         classes = tuple(int(label) for label in found)
     means = _means(flat, places, images, groups, batch_size)
     stages = []
-    # A section may end on a coarser grid: its last features are of another shape.
+    # A section may end on a coarser grid, with features of another shape.
     shapes = [(place.section, tuple(place.output.shape)) for place in places]
     for _, group in groupby(range(len(places)), shapes.__getitem__):
         chosen = list(group)
@@ -138,7 +138,7 @@ def _means(flat, places, images, groups, batch_size):
 
 
 def _project(names, means):
-    """The stage's points in their two principal directions."""
+    """A stage's points along their two principal directions."""
     points = np.concatenate(means)  # (blocks * groups, features)
     centre = points.mean(axis=0)
     left, sizes, right = np.linalg.svd(points - centre, full_matrices=False)

@@ -18,10 +18,10 @@ class FeatureVariance:
 
     Args:
         images: Number of images.
-        names: Names of the layers; of a block, of the layer that adds.
-        kinds: `"block"`, or of a plain net `"activation"` and `"convolution"`.
+        names: Names of the layers; for a block, of its addition layer.
+        kinds: `"block"`, or for a plain net `"activation"` and `"convolution"`.
         sections: Number of the section of each.
-        output: Variance behind the block, or behind the layer; shape (places,).
+        output: Variance of the output of the block or layer; shape (places,).
         total: Variance of shortcut + residual, before an activation; NaN without blocks.
         residual: Variance of the residual alone; NaN without blocks.
     """
@@ -35,7 +35,7 @@ class FeatureVariance:
     residual: np.ndarray
 
     def write_csv(self, path):
-        """Write one row for each place, whole or not at all."""
+        """Write one row for each place, atomically."""
         columns = ("names", "kinds", "sections", "output", "total", "residual")
         keys = [name.removesuffix("s") for name in columns]
         values = zip(*(getattr(self, name) for name in columns), strict=True)
@@ -43,31 +43,31 @@ class FeatureVariance:
 
 
 def feature_variance(model, images, batch_size=128):
-    r"""Variance of the features behind every block, with the shortcut and without it.
+    r"""Variance of the features after every block, with and without the shortcut.
 
     $$\mathrm{Var}(u_t), \qquad \mathrm{Var}(x_t + F(x_t)), \qquad \mathrm{Var}(F(x_t))$$
 
     Figure 5 and section 6.1, Yin et al. 2019, arXiv 1904.07568. Its red curve is `total`, the sum
-    of shortcut and residual; its blue curve is `residual`, the branch alone. Both are taken in
-    one and the same net: the shortcut is left out of the measure, not out of the net. A sum that
-    an activation follows has the variance `output` behind it.
+    of shortcut and residual; its blue curve is `residual`, the branch alone. Both are measured in
+    the same net: the shortcut is left out of the measure, not out of the net. If an activation
+    follows the sum, `output` is the variance after it.
 
-    The paper does not say over what it takes the variance. Here it is that of one random number
-    drawn from any image, pixel and channel, as in He et al. 2015, arXiv 1502.01852.
+    The paper does not say over what the variance is taken. Here it is that of a random element of
+    any image, pixel and channel, as in He et al. 2015, arXiv 1502.01852.
 
     Args:
-        model: Any functional or sequential Keras model, of this package or not, models inside it
-            included. It is not changed; its layers run in inference mode. Of a net without
-            residual blocks, the places are its activations and convolutions (a softmax is none).
+        model: Any functional or sequential Keras model, of this package or not, nested models
+            included. It is not changed; its layers run in inference mode. In a net without
+            residual blocks, the places are its activations (except softmax) and convolutions.
         images: Array of images, or an iterable of batches (also with labels).
-        batch_size: Images in a step, where `images` is an array.
+        batch_size: Images per batch, if `images` is an array.
 
     Returns:
         A `FeatureVariance`, in the square of the features' unit.
 
     Raises:
-        ValueError: If the model has no graph, or no block, activation or convolution; there is no
-            image or one of another shape; or features are not finite (the message names the
+        ValueError: If the model has no graph, or no block, activation or convolution; there are no
+            images or they have another shape; or features are not finite (the message names the
             place).
 
     Example:
@@ -84,7 +84,7 @@ def feature_variance(model, images, batch_size=128):
     probe = keras.Model(flat.input, rows, name="variance_probe")
     names = [place.name for place in places for _ in _tensors(place)]
     means, variances = _measure(probe, names, batches_of(flat, images, batch_size))
-    # Every image has as many numbers: variance = mean of the variances + variance of the means.
+    # Images have equal sizes: variance = mean of the variances + variance of the means.
     found = variances.mean(axis=0) + means.var(axis=0)
     blank = np.full(len(places), np.nan)
     residual, total, output = found.reshape(len(places), -1).T if places[0].block else (
@@ -112,7 +112,7 @@ def _moments(x):
     axes = tuple(range(1, len(x.shape)))
     x = ops.cast(x, "float32")
     mean = ops.mean(x, axis=axes, keepdims=True)
-    # Squares of differences: a mean of squares less a squared mean would cancel.
+    # Mean of squared differences: mean of squares minus squared mean would cancel.
     variance = ops.mean(ops.square(x - mean), axis=axes)
     return ops.stack([ops.reshape(mean, (-1,)), variance], axis=-1)
 

@@ -1,4 +1,4 @@
-"""Whether a net has our weights and gives what it gave on our machine, and which layer does not."""
+"""Comparison of a net's weights and outputs with the published ones, layer by layer."""
 
 import os
 from dataclasses import replace
@@ -23,15 +23,15 @@ def record_golden(model, images):
     """The golden numbers of a net.
 
     Args:
-        model: A net with a classifier, in float32, with the weights of its file: in 16 bits they
-            are rounded.
+        model: A net with a classifier, in float32, with the weights of its file, which half
+            precision would round.
         images: Up to 64 images, channels last, of whole numbers 0-255.
 
     Returns:
         A `Golden`, for `hub.golden.write_golden`.
 
     Raises:
-        ValueError: If the images are others, or the model has no classifier or more than one input.
+        ValueError: If the images are not such, or the model has no classifier or several inputs.
         WeightsError: If two variables of the model have the same name.
 
     Example:
@@ -64,34 +64,33 @@ def record_golden(model, images):
 
 
 def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
-    """Compare weights and outputs of a net here with those that were published, layer by layer.
+    """Compare a net's weights and outputs with the published ones, layer by layer.
 
-    The weights must be equal to the last bit: a single one that was changed is named, and so are
-    values assigned to the wrong variables. Logits and outputs of the layers, computed from a few
-    images, must be close: where they are not and the weights are right, it is the backend or the
-    processor that computes something else.
+    The weights must be equal to the last bit; any changed variable is named, and so are values
+    assigned to the wrong variables. Logits and layer outputs for a few images must be close: if
+    they are not although the weights are right, the backend or the processor computes differently.
 
     Args:
         model_or_preset: Name of a preset, `"hf://organisation/repo[@revision]"`, a weight file, or
-            a model that a builder of this package gave with `weights=`.
-        golden: Name, address or file as above that the golden file belongs to, or that file
-            itself; None: that of the model's own weights.
+            a model built by this package with `weights=`.
+        golden: Name, address or file as above whose golden file to use, or a golden file itself;
+            None: that of the model's own weights.
         tolerance: Largest difference that counts as equal, relative to the size of each layer's
-            output. None: 1e-4, for nets in float32. Half precision has 1e-2 to 1e-1, and so have
-            graphics cards that shorten float32 (TF32). It does not apply to weights; they are not
-            compared where the net holds them in half precision, and the report says so.
+            output. None: 1e-4, for nets in float32. Half precision differs by 1e-2 to 1e-1, and so
+            do GPUs that shorten float32 (TF32). It does not apply to weights; these are not
+            compared if the net stores them in half precision, and the report says so.
         cache_dir: Folder of the Hub's cache. None: the one that the model's weights came from, or
             the client's.
 
     Returns:
-        A `VerifyReport`; its `agrees` says yes or no, its text also which weights were not
+        A `VerifyReport` with the property `agrees`; its text also names weights that were not
         compared.
 
     Raises:
-        ValueError: If the model cannot be compared: other inputs, other layers, or another
-            precision and no `tolerance`. If `tolerance` is negative or not finite.
-        WeightsError: If weights or golden file cannot be obtained, or no net can have given the
-            numbers of the golden file, or it has no digest of any of the weights.
+        ValueError: If the model cannot be compared (other inputs, other layers, or another
+            precision without `tolerance`), or `tolerance` is negative or not finite.
+        WeightsError: If weights or golden file cannot be obtained, or the golden file holds
+            impossible numbers or no digest of any of the weights.
 
     Example:
     >>> import keras_pdenets
@@ -132,22 +131,22 @@ def verify(model_or_preset, golden=None, tolerance=None, cache_dir=None):
 
 
 def _source_of(model):
-    """The source of the weights that a model was built with."""
+    """The source of a model's weights."""
     source = getattr(getattr(model, "load_report", None), "origin", None)
     if source is None:
         raise ValueError(
-            "`golden` must be given for a model that no builder of this package gave weights: "
-            f"a preset or a golden file. Received: golden=None, model {model.name!r}"
+            "`golden` must be a preset or a golden file for a model whose weights were not loaded "
+            f"by a builder of this package. Received: golden=None, model {model.name!r}"
         )
     return source
 
 
 def _compare(model, golden, source, tolerance):
-    """The report on a model and golden numbers."""
+    """The report on a model compared with golden numbers."""
     digests = weight_digests(model)
     _check_inputs(model, golden)
     found, head = measure(model, golden.inputs)
-    if head is not None and head.shape != golden.logits.shape:  # a classifier of its own
+    if head is not None and head.shape != golden.logits.shape:  # a new classifier
         del found[_HEAD]
         head = None
         digests = {path: d for path, d in digests.items() if not path.startswith(f"{_HEAD}/")}

@@ -1,4 +1,4 @@
-"""What `verify` found, in numbers and in words."""
+"""The report of `verify`."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class VerifyReport:
 
     Args:
         source: Weights or golden file that the net was compared with.
-        backend: Backend of Keras here.
-        weights: Number of variables compared; 0 for a net that holds them in half precision.
-        changed: Names of those that have other values, in the order of the layers.
-        uncompared: Names of the variables that were not compared: a new head's, those in half
-            precision, those that the golden file has no digest of.
+        backend: Current backend of Keras.
+        weights: Number of variables compared; 0 for a net with weights in half precision.
+        changed: Names of variables with other values, in the order of the layers.
+        uncompared: Names of variables that were not compared: those of a new head, in half
+            precision, or without digest in the golden file.
         layers: Number of layers whose outputs were compared.
         logits: Largest difference of the logits; None without the classifier.
         largest: Largest difference of a layer's output.
@@ -41,7 +41,7 @@ class VerifyReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether all that was compared is as in the golden file: weights, logits, layers."""
+        """Whether all compared weights, logits and layers agree with the golden file."""
         close = self.logits is None or self.logits <= self.tolerance
         return not self.changed and self.first is None and close
 
@@ -71,15 +71,15 @@ class VerifyReport:
 
     def _outputs(self):
         if self.first is None and self.changed:
-            return "The weights alone show it: no output differs by more than what is allowed."
+            return "Only the weights differ: no output differs by more than the tolerance."
         if self.first is None:
-            return "The logits alone differ."
+            return "Only the logits differ."
         text = (
             f"The first layer whose output differs is {printable(self.first)}, by "
-            f"{self.difference:.1e}; what comes before it agrees."
+            f"{self.difference:.1e}; all layers before it agree."
         )
         if self.weights and not self.changed:
-            return f"{text} All weights are right: backend or machine compute something else."
+            return f"{text} All weights are right: the backend or the machine computes differently."
         return text
 
 

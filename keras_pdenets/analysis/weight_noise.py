@@ -1,4 +1,4 @@
-"""How much noise on its convolutions a net bears."""
+"""Robustness of a net to noise on its convolution weights."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class WeightNoise:
     Args:
         images: Number of images.
         levels: Size of the noise relative to each weight; shape (levels,).
-        accuracy: Share of right answers, 0-1; shape (levels, draws).
+        accuracy: Accuracy, 0-1; shape (levels, draws).
     """
 
     images: int
@@ -44,7 +44,7 @@ class WeightNoise:
         return self.accuracy.std(axis=1, ddof=min(1, draws - 1))
 
     def write_csv(self, path):
-        """Write one row for each level and draw, whole or not at all."""
+        """Write one row for each level and draw, atomically."""
         rows = [
             {"level": self.levels[place], "draw": draw, "accuracy": accuracy}
             for (place, draw), accuracy in np.ndenumerate(self.accuracy)
@@ -55,32 +55,32 @@ class WeightNoise:
 def weight_noise_robustness(
     model, images, labels, levels=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), draws=5, seed=0, batch_size=128
 ):
-    r"""Accuracy of a net whose convolution weights are disturbed in proportion to their size.
+    r"""Accuracy of a net under noise proportional to its convolution weights.
 
     $$\tilde w = w + \varepsilon\,|w|\,\xi, \qquad \xi \sim U(-1, 1)$$
 
     Section 6.3 and figure 7, Yin et al. 2019, arXiv 1904.07568: noise "proportional to the absolute
     value of convolutional weights". The paper does not give the distribution; here it is uniform
-    and on both sides, since noise on one side would also enlarge every weight on the average. A
-    draw is one direction $\xi$ for the whole net, the same at all levels.
+    and symmetric, since one-sided noise would also enlarge every weight on average. A draw is one
+    direction $\xi$ for the whole net, the same at all levels.
 
-    Disturbed are the kernels of all convolutions: of a `PDEConv2D`, the parameters $\sigma, b, c$
-    that its kernels are products of. Biases, dense layers and batch norms stay, and so do the
-    averages of batch norm.
+    The noise is added to the kernels of all convolutions; for a `PDEConv2D`, to the parameters
+    $\sigma, b, c$ whose products are its kernels. Biases, dense layers and batch norms are
+    unchanged.
 
     Args:
-        model: Any functional or sequential Keras model with one input and one output: a number for
-            each class, logits or probabilities. Its weights are given back, also after an error or
-            an interrupt.
+        model: Any functional or sequential Keras model with one input and one output (logits or
+            probabilities of the classes). Its weights are restored, also after an error or an
+            interrupt.
         images: Array of images.
         labels: Their classes, integers of shape (n,).
         levels: Sizes $\varepsilon$ of the noise, finite and not negative.
         draws: Number of draws.
-        seed: Seed of the draws, a whole number of 0 and more; equal on every backend.
-        batch_size: Images in a step.
+        seed: Seed of the draws, a non-negative integer; equal on every backend.
+        batch_size: Images per batch.
 
     Returns:
-        A `WeightNoise`. An answer that is not finite counts as wrong.
+        A `WeightNoise`. A prediction that is not finite counts as wrong.
 
     Raises:
         ValueError: If the model has no convolution or does not classify, the data do not fit it,
@@ -103,7 +103,7 @@ def weight_noise_robustness(
     images = check_images(flat, images)
     labels = check_labels(flat, labels, len(images))
     variables = conv_variables(flat)
-    # A copy: what `convert_to_numpy` gives may be the variable's own memory.
+    # A copy: `convert_to_numpy` may return the variable's own memory.
     kept = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
     wide = [np.asarray(kernel, "float64") for kernel in kept]
     accuracy = np.zeros((len(levels), draws))
@@ -122,7 +122,7 @@ def weight_noise_robustness(
 
 
 def conv_variables(model):
-    """The variables that make the kernels of all convolutions, also inside other layers.
+    """The variables behind the kernels of all convolutions, also inside other layers.
 
     Raises:
         ValueError: If there is none.
@@ -136,7 +136,7 @@ def conv_variables(model):
     ]
     if not found:
         raise ValueError(
-            "`model` must have convolutions: noise on their weights is what is measured. "
+            "`model` must have convolutions, whose weights get the noise. "
             f"Received: {model.name!r} without any"
         )
     return found
@@ -145,9 +145,7 @@ def conv_variables(model):
 def _check_levels(levels):
     found = np.atleast_1d(check_floats("levels", levels))
     if found.ndim != 1 or not found.size or not (np.isfinite(found) & (found >= 0)).all():
-        raise ValueError(
-            f"`levels` must be finite numbers of 0 and more. Received: levels={levels!r}"
-        )
+        raise ValueError(f"`levels` must be finite numbers >= 0. Received: levels={levels!r}")
     return found
 
 

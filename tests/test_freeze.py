@@ -159,7 +159,7 @@ def test_another_net_trains_what_is_named_classifier():
 
 
 @pytest.mark.parametrize(
-    ("until", "match"), [(None, "must leave something"), ("stage7", "must be or begin the name")]
+    ("until", "match"), [(None, "must leave some weights"), ("stage7", "must be or begin the name")]
 )
 def test_a_call_that_fails_changes_nothing(until, match):
     net = _body("hyperbolic_resnet20")

@@ -14,6 +14,7 @@ from keras_pdenets.search.oracles import (
     RandomOracle,
     declare_combination,
 )
+from keras_pdenets.utils.checks import check_choice
 
 
 def make_oracle(kind, space, max_trials=None):
@@ -35,8 +36,7 @@ def make_oracle(kind, space, max_trials=None):
     >>> len(oracle.candidates)
     4
     """
-    if kind not in ORACLES:
-        raise ValueError(f"`kind` must be one of {', '.join(ORACLES)}. Received: {kind!r}")
+    check_choice("kind", kind, ORACLES)
     # One failure, or three in a row, say nothing of the other choices.
     common = {"max_retries_per_trial": 1, "max_consecutive_failed_trials": 10}
     if kind == "hyperband":

@@ -89,17 +89,13 @@ class DepthOracle(SafeOracle):
             again = any(result.proposal.kind == ANNEAL for result in track.results)
             epochs = -(-space.anneal_epochs // 2) if again else space.anneal_epochs
         # Counted on from the parent's, as Hyperband does: the order of the images goes on too.
-        values["tuner/initial_epoch"] = done = self._epochs_of(proposal.parent)
-        values["tuner/epochs"] = done + epochs
-        values["tuner/anneal"] = epochs if annealed else 0
+        done = 0
         if proposal.parent is not None:
             values["tuner/trial_id"] = proposal.parent
+            done = self.trials[proposal.parent].hyperparameters.values["tuner/epochs"]
+        values["tuner/initial_epoch"], values["tuner/epochs"] = done, done + epochs
+        values["tuner/anneal"] = epochs if annealed else 0
         return {"status": "RUNNING", "values": values}
-
-    def _epochs_of(self, identifier):
-        if identifier is None:
-            return 0
-        return self.trials[identifier].hyperparameters.values["tuner/epochs"]
 
 
 class _Track:

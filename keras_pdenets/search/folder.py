@@ -64,8 +64,7 @@ def count_start(path, done):
     """Note a start; give a trial up that has killed its process too often without an epoch."""
     starts = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
     starts.append(str(done))
-    text = " ".join(starts)
-    write_file(path, text)
+    write_file(path, " ".join(starts))
     if starts.count(str(done)) > _VAIN_STARTS:
         raise keras_tuner.errors.FailedTrialError(
             f"The trial was started {_VAIN_STARTS} times after epoch {done} and never finished "

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -43,7 +44,7 @@ def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
     workers = check_integer("workers", workers, 1)
     if threading.current_thread() is threading.main_thread():
         # `kill` and job systems send SIGTERM: the processes must not be left behind.
-        signal.signal(signal.SIGTERM, lambda *_: _exit())
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deaths = 0
     while True:
         group = _Group(arguments, workers, gpus)
@@ -69,10 +70,6 @@ def follow_launcher():
     # Not for the processes of this process, which have no such pipe.
     if os.environ.pop(LAUNCHED, None):
         end_with_parent()
-
-
-def _exit():
-    raise SystemExit(143)
 
 
 def _check(deaths, restarts, name, status):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import linear_regression
 
 from keras_pdenets.operators.stopping import MOST_BLOCKS, stopping_rule
 from keras_pdenets.utils.records import Record, check_count
@@ -231,8 +232,6 @@ def _power(results, section, rules):
     points = list(points.items())[-_POINTS:]
     if len(points) < 2 or min(distance for _, distance in points) <= 0:
         return 0.0
-    x, y = ([math.log(point[i]) for point in points] for i in (0, 1))
-    middle = sum(x) / len(x)
-    slope = sum((a - middle) * b for a, b in zip(x, y, strict=True))
-    slope /= sum((a - middle) ** 2 for a in x)
+    logarithms = [(math.log(depth), math.log(distance)) for depth, distance in points]
+    slope = linear_regression(*zip(*logarithms, strict=True)).slope
     return min(max(slope, 0.0), _STEEPEST)

@@ -10,6 +10,7 @@ from keras_pdenets.compat.keras_tuner import is_worker
 from keras_pdenets.data import DataSource
 from keras_pdenets.search.choose import make_oracle
 from keras_pdenets.search.hypermodel import DepthHyperModel
+from keras_pdenets.search.oracles import COMBINATION
 from keras_pdenets.search.results import SearchResult, best_trial, metric, write_trials
 from keras_pdenets.search.space import depths_of
 from keras_pdenets.search.tuner import DepthTuner
@@ -23,12 +24,6 @@ def load_split(space, split, data_dir=None):
     batches = source.batches(1000, space.image_size)
     images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     return images, labels
-
-
-def make_tuner(oracle, space, folder, images, labels):
-    """The tuner of a search in `folder`."""
-    model = DepthHyperModel(space, images.shape[1:], int(np.max(labels)) + 1)
-    return DepthTuner(oracle, model, directory=str(folder), project_name=PROJECT)
 
 
 def run_search(
@@ -74,7 +69,8 @@ def run_search(
         splits = (space.train_split, space.validation_split, space.test_split)
         data = [load_split(space, split, data_dir) for split in splits]
     (x, y), validation, test = data
-    tuner = make_tuner(oracle, space, folder, x, y)
+    model = DepthHyperModel(space, x.shape[1:], int(np.max(y)) + 1)
+    tuner = DepthTuner(oracle, model, directory=str(folder), project_name=PROJECT)
     warn_of_small_pixels(None, x)  # hours before the measure would say it
     tuner.search(x, y, validation_data=validation, verbose=verbose)
     if is_worker(tuner):
@@ -101,7 +97,7 @@ def _measure(kind, oracle, space, tuner, best, validation, test):
     }
     return SearchResult(
         kind, best.trial_id, depths_of(values, space.sections),
-        {name: values[name] for name in ("operator", "width", "learning_rate")},
+        {name: values[name] for name in COMBINATION},
         epsilon, means, largest,
         None if epsilon is None else all(value <= epsilon for value in bounded),
         *accuracies, model.count_params(), **costs, trials=len(oracle.trials),

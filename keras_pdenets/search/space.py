@@ -156,14 +156,9 @@ class SearchSpace(Record):
             "filters": tuple(max(1, round(values["width"] * n)) for n in base),
         }
         model_options = ModelOptions(
-            tuple(input_shape),
-            name=row.name,
-            classes=classes,
-            classifier_activation=None,
-            preprocessing=Preprocessing(),
-            data_format="channels_last",
-            dtype=self.dtype,
-        )
+            tuple(input_shape), name=row.name, classes=classes, classifier_activation=None,
+            preprocessing=Preprocessing(), data_format="channels_last", dtype=self.dtype,
+        )  # fmt: skip
         return row.build(options, model_options)
 
 

@@ -86,9 +86,8 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
             )
         self.space = hypermodel.space
         self._idle = 0
-        folder = Path(kwargs.get("directory") or ".") / (
-            kwargs.get("project_name") or "untitled_project"
-        )
+        project = kwargs.get("project_name") or "untitled_project"
+        folder = Path(kwargs.get("directory") or ".", project)
         going_on = (folder / "oracle.json").exists() and not kwargs.get("overwrite")
         if going_on:
             check_folder(folder, oracle, self.space)
@@ -99,8 +98,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         super().__init__(oracle, hypermodel, **kwargs)
         if worker:
             return
-        text = describe(oracle, self.space)
-        write_file(folder / "space.json", text)
+        write_file(folder / "space.json", describe(oracle, self.space))
         # KerasTuner goes on only with what a tuner of this name left after a whole trial.
         if going_on:
             oracle.reload()
@@ -110,8 +108,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         """Write the state of oracle and tuner."""
         if not is_worker(self):
             self.oracle.save()
-        text = json.dumps(self.get_state())
-        write_file(tuner_file(self), text)
+        write_file(tuner_file(self), json.dumps(self.get_state()))
 
     def pre_create_trial(self):
         """Wait a little longer every time that the oracle has nothing to do."""
@@ -127,10 +124,10 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
     def on_trial_end(self, trial):
         """Keep the reason of a failure, which gRPC would drop, then report."""
         if trial.message:
-            trial.message = text = writable(trial.message)
+            trial.message = writable(trial.message)
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
-            write_file(path, text)
-            reason = printable(text.rpartition("\n")[2], _LONGEST_REASON)
+            write_file(path, trial.message)
+            reason = printable(trial.message.rpartition("\n")[2], _LONGEST_REASON)
             _LOG.warning("Trial %s failed: %s (%s)", trial.trial_id, reason, path)
         super().on_trial_end(trial)
 
@@ -180,8 +177,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
             )
         model.save_weights(checkpoint_file(self, trial.trial_id))
         result = self._result(model, values, history, len(x))
-        text = json.dumps(result)
-        write_file(folder / _RESULT, text)
+        write_file(folder / _RESULT, json.dumps(result))
         (folder / _STATE).unlink(missing_ok=True)
         return result
 
@@ -204,8 +200,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
 
     def _start_from(self, model, parent):
         """Take a finished trial's weights; blocks that it has not keep their start."""
-        source = self.load_model(self.oracle.get_trial(parent))
-        deepen(source, model)
+        deepen(self.load_model(self.oracle.get_trial(parent)), model)
 
     def get_best_models(self, num_models=1):
         """The net that the search returns, in a list of one.

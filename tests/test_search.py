@@ -455,7 +455,7 @@ def test_the_same_search_again_trains_nothing(found, monkeypatch):
 def test_another_space_or_oracle_in_the_folder_is_refused(found):
     _, folder = found
     other = dataclasses.replace(SPACE, seed=5)
-    with pytest.raises(ValueError, match=r"holds another search \(seed 0, not 5\).*to go on"):
+    with pytest.raises(ValueError, match=r"holds another search \(seed 0, not 5\).*to resume"):
         run_search("depth", other, folder)
     with pytest.raises(ValueError, match="oracle DepthOracle, not ListOracle"):
         run_search("grid", SPACE, folder)
@@ -520,7 +520,7 @@ def test_a_trial_that_kills_its_process_is_given_up(tmp_path, monkeypatch):
 
 def test_what_the_space_decides_is_not_taken_by_the_tuner(tmp_path):
     model = DepthHyperModel(SPACE, (7, 7, 1), 10)
-    with pytest.raises(ValueError, match="`executions_per_trial` is decided by the search space"):
+    with pytest.raises(ValueError, match="`executions_per_trial` is set by the search space"):
         DepthTuner(make_oracle("grid", SPACE), model, executions_per_trial=2)
 
 

@@ -1,4 +1,4 @@
-"""How deep a net should be: search by the stopping rule, on KerasTuner."""
+"""Search for the depth of a net by the stopping rule, with KerasTuner."""
 
 from keras_pdenets.utils.extras import require
 

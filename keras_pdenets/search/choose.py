@@ -23,11 +23,11 @@ def make_oracle(kind, space, max_trials=None):
     Args:
         kind: `"depth"` (the stopping rule), `"grid"`, `"random"`, `"bayesian"` or `"hyperband"`.
         space: The `SearchSpace`.
-        max_trials: Number of trials at most, for all but Hyperband; random and Bayesian search
-            need it.
+        max_trials: Largest number of trials, for all but Hyperband; required for random and
+            Bayesian search.
 
     Raises:
-        ValueError: If the kind is unknown, `max_trials` is missing or not taken, or the space is
+        ValueError: If the kind is unknown, `max_trials` is missing or not allowed, or the space is
             too small for Hyperband.
 
     Example:
@@ -37,13 +37,13 @@ def make_oracle(kind, space, max_trials=None):
     4
     """
     check_choice("kind", kind, ORACLES)
-    # One failure, or three in a row, say nothing of the other choices.
+    # KerasTuner's defaults give up too early: failures say little about the other choices.
     common = {"max_retries_per_trial": 1, "max_consecutive_failed_trials": 10}
     if kind == "hyperband":
         if max_trials is not None:
             raise ValueError(
-                "`max_trials` must be None for Hyperband, which follows from the space's `epochs`. "
-                f"Received: max_trials={max_trials}"
+                "`max_trials` must be None for Hyperband, whose trials follow from the space's "
+                f"`epochs`. Received: max_trials={max_trials}"
             )
         common["max_epochs"] = space.epochs
     else:
@@ -55,7 +55,7 @@ def make_oracle(kind, space, max_trials=None):
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.Choice("depth", list(space.depths), default=space.depths[0], ordered=True)
     declare_combination(hyperparameters, space)
-    # KerasTuner takes the seed 0 for none.
+    # KerasTuner treats the seed 0 as none.
     common |= {"objective": OBJECTIVE, "hyperparameters": hyperparameters, "seed": space.seed + 1}
     if kind == "grid":
         grid = itertools.product(space.depths, space.combinations)
@@ -63,7 +63,7 @@ def make_oracle(kind, space, max_trials=None):
     if kind == "hyperband":
         _check_hyperband(space)
     oracle = ORACLES[kind](**common)
-    # It draws with replacement: by its own 20 draws it misses choices that are left.
+    # It draws with replacement: with its own 20 draws it would miss remaining choices.
     draw_often(oracle, 100 * len(space.depths) * len(space.combinations))
     return oracle
 
@@ -78,7 +78,7 @@ ORACLES = {
 
 
 def _check_hyperband(space):
-    """Hyperband on fewer choices than its brackets hold runs one-epoch trials and ends."""
+    """Raise ValueError for fewer choices than Hyperband's brackets hold."""
     oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=space.epochs)
     needed = sum(first_round_sizes(oracle))
     choices = len(space.depths) * len(space.combinations)

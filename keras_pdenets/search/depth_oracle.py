@@ -1,4 +1,4 @@
-"""The oracle that asks the stopping rule."""
+"""The oracle of the stopping rule."""
 
 import keras_tuner
 
@@ -14,11 +14,11 @@ from keras_pdenets.search.plan import ANNEAL, GROW, Outcome, Proposal, propose
 
 
 class DepthOracle(SafeOracle):
-    """Proposes depths by the stopping rule, from the distances that trained nets measure.
+    """Proposes depths by the stopping rule, from the measured distances of trained nets.
 
     Every choice of operator, width and learning rate is trained once at the smallest depth; the
-    best `space.tracks` of them grow (`plan.propose`). Proposals follow from the finished trials
-    alone, so that nothing else has to survive a kill.
+    best `space.tracks` of them grow (`plan.propose`). Proposals depend only on the finished trials,
+    so that nothing else must survive a kill.
 
     Args:
         space: The `SearchSpace`.
@@ -38,7 +38,7 @@ class DepthOracle(SafeOracle):
         self.space = space
 
     def populate_space(self, trial_id):
-        """The next proposal of any track that is not waiting for one."""
+        """The next proposal of a track without a running trial."""
         tracks = [self._track(combination) for combination in self.space.combinations]
         for track in tracks:
             if not track.results and not track.busy and (proposal := self._next(track)):
@@ -51,7 +51,7 @@ class DepthOracle(SafeOracle):
         return WAITING if self.ongoing_trials else DONE
 
     def results(self):
-        """What was trained, by choice of operator, width and learning rate, best start first."""
+        """The outcomes by choice of operator, width and learning rate, best start first."""
         tracks = [self._track(combination) for combination in self.space.combinations]
         return [(t.combination, t.results) for t in self._best(tracks, everything=True)]
 
@@ -85,10 +85,10 @@ class DepthOracle(SafeOracle):
         values = {f"depth_{s}": depth for s, depth in enumerate(proposal.depths)}
         values |= {"epsilon": proposal.epsilon, **track.combination}
         epochs = space.stage_epochs
-        if annealed:  # half as long where a net is only repaired
+        if annealed:  # half as long for a repair
             again = any(result.proposal.kind == ANNEAL for result in track.results)
             epochs = -(-space.anneal_epochs // 2) if again else space.anneal_epochs
-        # Counted on from the parent's, as Hyperband does: the order of the images goes on too.
+        # Counted on from the parent's, as in Hyperband: the order of the images continues too.
         done = 0
         if proposal.parent is not None:
             values["tuner/trial_id"] = proposal.parent
@@ -99,7 +99,7 @@ class DepthOracle(SafeOracle):
 
 
 class _Track:
-    """What is known of one choice of operator, width and learning rate."""
+    """The state of one choice of operator, width and learning rate."""
 
     def __init__(self, combination):
         self.combination = combination

@@ -1,4 +1,4 @@
-"""What the training of a trial is made of: batches, learning rate, state on disk."""
+"""The training of a trial: batches, learning rate, state on disk."""
 
 import time
 
@@ -10,16 +10,16 @@ from keras_pdenets.training import state
 
 
 class ShuffledBatches(keras.utils.PyDataset):
-    """Arrays in a new order in every epoch, the same after a resume.
+    """Arrays in a new order in every epoch, reproducible after a resume.
 
-    Keras calls `on_epoch_end` once before the first step too.
+    Keras also calls `on_epoch_end` once before the first step.
 
     Args:
         x: Images.
         y: Labels.
-        batch_size: Images in a step; the last, incomplete batch is left out.
+        batch_size: Images per batch; the last, incomplete batch is left out.
         seed: Seed of the order.
-        epoch: Number of epochs done.
+        epoch: Number of completed epochs.
     """
 
     def __init__(self, x, y, batch_size, seed, epoch):
@@ -42,19 +42,19 @@ class ShuffledBatches(keras.utils.PyDataset):
         return self.x[chosen], self.y[chosen]
 
     def on_epoch_end(self):
-        """Go on to the next epoch's order."""
+        """Switch to the next epoch's order."""
         self.epoch += 1
         self._mix()
 
 
 class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises in a straight line, stays, and falls to 0 at the end.
+    """A learning rate with linear warm-up, a constant phase, and linear decay to 0.
 
     Args:
-        learning_rate: The rate.
-        warmup_steps: Steps in which it rises: Adam's first steps would undo what a net brings.
-        hold_steps: Steps before it falls.
-        decay_steps: Steps in which it falls; 0: it does not.
+        learning_rate: The peak rate.
+        warmup_steps: Steps of warm-up, or Adam's first steps would undo previous training.
+        hold_steps: Steps before the decay.
+        decay_steps: Steps of the decay; 0: none.
     """
 
     def __init__(self, learning_rate, warmup_steps, hold_steps, decay_steps):
@@ -83,7 +83,7 @@ class HoldThenDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Puts everything on disk that a resume needs, after every epoch."""
+    """Saves everything that a resume needs, after every epoch."""
 
     def __init__(self, path, space, history):
         super().__init__()

@@ -21,11 +21,11 @@ class DepthHyperModel(keras_tuner.HyperModel):
         self.classes = classes
 
     def declare_hyperparameters(self, hp):
-        """Register what an oracle without a space of its own has to choose."""
+        """Register the choices for an oracle without a space of its own."""
         if "depth_0" not in hp:
             hp.Choice("depth", list(self.space.depths), ordered=True)
         declare_combination(hp, self.space)
 
     def build(self, hp):
-        """The untrained model of a trial, with logits as its output."""
+        """The untrained model of a trial, which returns logits."""
         return self.space.build(hp.values, self.input_shape, self.classes)

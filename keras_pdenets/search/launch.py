@@ -1,4 +1,4 @@
-"""A search shared by several processes of this machine: a chief and its workers."""
+"""A search by several processes on this machine: a chief and its workers."""
 
 import logging
 import os
@@ -15,35 +15,36 @@ from keras_pdenets.utils.processes import end_with_parent, start_python
 
 _LOG = logging.getLogger("keras_pdenets")
 _CHIEF = "chief"
-# Set for the processes of a search, which have a pipe from their launcher as standard input.
+# Set for the processes of a search, whose standard input is a pipe from the launcher.
 LAUNCHED = "KERAS_PDENETS_LAUNCHED"
 
 
 def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
     """Run a Python program as the chief and as each worker of KerasTuner, until the search ends.
 
-    A worker that is killed is started again under its old name, so that it resumes its
-    trial. If the chief is killed, everything is started again; trials go on from their last
-    epoch. A process that ends with an error of its own is not: it would come again.
+    A worker that is killed is restarted under its old name, so that it resumes its trial. If the
+    chief is killed, everything is restarted; trials continue after their last epoch. A process
+    that ends with an error of its own is not restarted: the error would recur.
 
     Args:
-        arguments: Of the interpreter, such as `-m` and a module; the same for all.
+        arguments: Of the interpreter, such as `-m` and a module; the same for all processes.
         workers: Number of workers.
-        gpus: Number of GPUs, dealt out to the workers in turn, of those that
-            `CUDA_VISIBLE_DEVICES` names; 0: all see what there is.
-        restarts: Number of deaths after which it gives up.
-        poll_seconds: Time between two looks at the processes.
+        gpus: Number of GPUs of those in `CUDA_VISIBLE_DEVICES`, assigned to the workers in turn;
+            0: all workers see all devices.
+        restarts: Largest number of restarts.
+        poll_seconds: Time between two checks of the processes.
 
     Returns:
-        Number of restarts that it took.
+        Number of restarts.
 
     Raises:
-        RuntimeError: If processes died more than `restarts` times, or one ended with an error.
+        RuntimeError: If processes were killed more than `restarts` times, or one ended with an
+            error.
         ValueError: If `workers` is not a positive integer.
     """
     workers = check_integer("workers", workers, 1)
     if threading.current_thread() is threading.main_thread():
-        # `kill` and job systems send SIGTERM: the processes must not be left behind.
+        # `kill` and job systems send SIGTERM, which must not leave the processes behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     deaths = 0
     while True:
@@ -66,8 +67,8 @@ def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
 
 
 def follow_launcher():
-    """End this process soon after the launcher that started it, if one did."""
-    # Not for the processes of this process, which have no such pipe.
+    """End this process soon after its launcher, if it has one."""
+    # Not for child processes, which have no such pipe.
     if os.environ.pop(LAUNCHED, None):
         end_with_parent()
 
@@ -80,7 +81,7 @@ def _check(deaths, restarts, name, status):
             f"Processes of the search were killed {deaths} times, the last one was {name}. "
             "The same command resumes the search."
         )
-    _LOG.warning("%s was killed; starting it again (%d of %d)", name, deaths, restarts)
+    _LOG.warning("%s was killed; restarting it (%d of %d)", name, deaths, restarts)
 
 
 class _Group:
@@ -117,7 +118,7 @@ class _Group:
         return self.processes[name].poll()
 
     def let_workers_end(self, seconds=10.0):
-        """Wait; one that came when the chief had gone would wait for it for an hour."""
+        """Wait briefly; a worker that starts after the chief's end would wait an hour for it."""
         deadline = time.monotonic() + seconds
         while any(p.poll() is None for p in self.processes.values()):
             if time.monotonic() > deadline:

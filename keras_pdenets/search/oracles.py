@@ -1,4 +1,4 @@
-"""KerasTuner's oracles, made safe against kills, crashes and NaN."""
+"""KerasTuner's oracles, made robust against kills, crashes and NaN."""
 
 import json
 import logging
@@ -20,18 +20,18 @@ from keras_pdenets.utils.text import printable
 _LOG = logging.getLogger("keras_pdenets")
 
 OBJECTIVE = keras_tuner.Objective("val_accuracy", "max")
-# Choices of a trial that decide its training; the depth is chosen apart.
+# Choices of a trial beside its depth.
 COMBINATION = ("operator", "width", "learning_rate")
 WAITING = {"status": "IDLE"}
 DONE = {"status": "STOPPED"}
 
 
 class SafeOracle(OracleHooks, keras_tuner.Oracle):
-    """Mends what a kill or a failure breaks in KerasTuner's oracles.
+    """Repairs what a kill or a failure breaks in KerasTuner's oracles.
 
-    Files are written atomically; a trial that was finished is not run again, and one
-    that was begun is not forgotten, wherever between the two files of a trial a kill came; too
-    many failures end the search. No error leaves the lock held that other workers wait for.
+    Files are written atomically; a finished trial is not repeated and a started one not lost,
+    even if a kill came between writing the two files of a trial; too many failures end the search.
+    After an error, the lock that other workers wait for is released.
     """
 
     _aborted = False
@@ -47,7 +47,7 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
         write_file(path, json.dumps(trial.get_state()))
 
     def reload(self):
-        """Read the state, then bring it up to date with the files of the trials.
+        """Read the state and update it from the files of the trials.
 
         Raises:
             ValueError: If a file is damaged or of another search.
@@ -56,35 +56,35 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
         try:
             known = set(load_json(path, nan=True)["start_order"]) if path.exists() else set()
             self._reload(known)
-        # KerasTuner takes what it reads for its own.
+        # KerasTuner does not check what it reads.
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(
                 f"{path.parent} holds a search with a damaged file "
-                f"({printable(f'{type(error).__name__}: {error}', 300)}). Put a copy back, or give "
-                "another folder to start anew."
+                f"({printable(f'{type(error).__name__}: {error}', 300)}). Restore a copy, or use "
+                "another folder for a new search."
             ) from error
 
     def _reload(self, known):
         for folder in oracle_file(self).parent.glob("trial_*"):
-            # Killed before the oracle had noted it: no worker was ever given this trial.
+            # Killed before the oracle recorded the trial, so that no worker has it.
             if folder.name.removeprefix("trial_") not in known:
                 shutil.rmtree(folder)
         super().reload()
         self.trials = {identifier: self.trials[identifier] for identifier in self.start_order}
         ended = {i for i, trial in self.trials.items() if trial.status in ("COMPLETED", "FAILED")}
         self.end_order += [i for i in self.start_order if i in ended and i not in self.end_order]
-        # KerasTuner takes the last one first.
+        # KerasTuner starts with the last one.
         broken_off = [i for i in reversed(self.start_order) if i not in ended]
         run_again(self, broken_off)
         for identifier in broken_off:
             self.begin_again(self.trials[identifier])
 
     def begin_again(self, trial):
-        """Forget a trial's metrics: else KerasTuner would not take those of the next attempt."""
+        """Reset a trial's metrics, or KerasTuner would ignore those of the next attempt."""
         trial.metrics = type(trial.metrics)()
 
     def create_trial(self, tuner_id):
-        """The next trial, or one that says that the search has ended."""
+        """The next trial, or one whose status says that the search has ended."""
         if self._aborted:
             self.tuner_ids.discard(tuner_id)
             self.ongoing_trials.pop(tuner_id, None)
@@ -99,13 +99,13 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
 
     def end_trial(self, trial):
         """Record a finished trial; one without a score counts as failed."""
-        # gRPC carries 32-bit floats: what was chosen stays as it was chosen.
+        # gRPC transmits 32-bit floats: keep the hyperparameters as chosen.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
         with lock_freed(self):
             super().end_trial(trial)
 
     def score_trial(self, trial):
-        """Give a trial its score, which is NaN where it has reported none."""
+        """Set a trial's score, NaN if it has reported none."""
         reported = trial.metrics.exists(self.objective.name)
         if reported:
             super().score_trial(trial)
@@ -116,8 +116,7 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
 
     def count_failure(self):
         """End the search after too many failures in a row."""
-        # KerasTuner's raises an error here, with its lock held for ever, and counts what failed
-        # before a resume.
+        # KerasTuner raises an error here with its lock held, and counts failures before a resume.
         failed = self.trials[self.end_order[-1]].status == "FAILED"
         self._failures = self._failures + 1 if failed else 0
         if self._failures >= self.max_consecutive_failed_trials:
@@ -126,7 +125,7 @@ class SafeOracle(OracleHooks, keras_tuner.Oracle):
 
 
 class ListOracle(SafeOracle):
-    """Runs every choice of a list, in order; KerasTuner's grid loses its place after a kill.
+    """Runs every choice of a list in order; KerasTuner's grid loses its position after a kill.
 
     Args:
         candidates: Dictionaries of hyperparameters.
@@ -138,7 +137,7 @@ class ListOracle(SafeOracle):
         self.candidates = list(candidates)
 
     def populate_space(self, trial_id):
-        """The first candidate that no trial has."""
+        """The first candidate without a trial."""
         tried = [trial.hyperparameters.values for trial in self.trials.values()]
         for candidate in self.candidates:
             if not any(candidate.items() <= values.items() for values in tried):

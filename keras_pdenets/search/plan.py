@@ -1,4 +1,4 @@
-"""What to train next: the stopping rule as a plan, from the results so far and nothing else."""
+"""The next training by the stopping rule, from the results so far and nothing else."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from keras_pdenets.operators.stopping import MOST_BLOCKS, stopping_rule
 from keras_pdenets.utils.records import Record, check_count
 
 GROW, ANNEAL = "grow", "anneal"
-# A distance is taken to grow with depth by this power at most, whatever the last nets say.
+# Largest power of the depth that a distance is assumed to grow by, whatever was measured.
 _STEEPEST = 0.5
 _POINTS = 3
 
@@ -20,18 +20,18 @@ class GrowthRules(Record):
 
     Args:
         start: Blocks in each section of the first net.
-        epsilons: Bounds on the mean relative change of a block, falling.
-        target: Share of epsilon that the depths aim at: annealing pushes the means up.
+        epsilons: Decreasing bounds on the mean relative change by a block.
+        target: Share of epsilon that the depths aim at, since annealing raises the means.
         growth: Largest factor of a section's depth from one proposal to the next.
-        extrapolate: Follow a distance that grows with depth as a power law through the last
-            nets; else take it for constant, as the paper does.
+        extrapolate: Extrapolate a distance that grows with depth by a power law through the last
+            nets; otherwise assume it to be constant, as in the paper.
         max_blocks: Largest depth of a section.
-        tolerance: Gain of the objective that a smaller epsilon must bring.
-        patience: Number of epsilons without that gain before growth stops.
-        repairs: Number of times that a net whose means rise above epsilon in annealing grows and
-            is annealed again.
-        max_cost: Block-epochs after which nothing but annealing starts, or None.
-        largest: Bound the largest change of a block (equation 7) in place of the mean.
+        tolerance: Improvement of the objective required of a smaller epsilon.
+        patience: Number of epsilons without that improvement before growth stops.
+        repairs: How often a net whose means rise above epsilon in annealing is grown and annealed
+            again.
+        max_cost: Block-epochs after which only annealing starts, or None.
+        largest: Bound the largest change by a block (equation 7) instead of the mean.
         maximize: Whether a larger objective is better.
 
     Raises:
@@ -57,7 +57,7 @@ class GrowthRules(Record):
     maximize: bool = True
 
     def __post_init__(self) -> None:
-        """Check every number; the message names the field."""
+        """Check every field; the message names it."""
         super().__post_init__()
         object.__setattr__(self, "epsilons", tuple(map(float, self.epsilons)))
         for value in self.start:
@@ -69,7 +69,7 @@ class GrowthRules(Record):
         self.check(
             ("start", bool(self.start), "name at least one section"),
             ("epsilons", bool(self.epsilons) and falling and self.epsilons[-1] > 0,
-             "hold at least one number, all positive, each smaller than the one before"),
+             "hold at least one number, all positive and decreasing"),
             ("target", 0 < self.target <= 1, "be in (0, 1]"),
             ("growth", self.growth > 1, "be above 1"),
             ("max_cost", self.max_cost is None or self.max_cost > 0, "be None or positive"),
@@ -83,8 +83,8 @@ class Proposal:
     Args:
         depths: Blocks in each section.
         epsilon: Bound that the depths are chosen for.
-        kind: `"grow"` (a constant learning rate) or `"anneal"` (it falls to 0).
-        parent: Identifier of the proposal whose weights it starts from, or None.
+        kind: `"grow"` (a constant learning rate) or `"anneal"` (decaying to 0).
+        parent: Identifier of the outcome whose weights it starts from, or None.
     """
 
     depths: tuple[int, ...]
@@ -95,11 +95,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A proposal that was trained.
+    """The outcome of a proposal.
 
     Args:
         proposal: What was trained.
-        identifier: Its name, as later proposals refer to it.
+        identifier: The name by which later proposals refer to it.
         objective: Value of the objective.
         distances: Scaled distance of each section after the last epoch.
         largest: Largest scaled perturbation in each section.
@@ -114,7 +114,7 @@ class Outcome:
     cost: float
 
     def changes(self, rules: GrowthRules) -> tuple[float, ...]:
-        """What epsilon bounds, for each section."""
+        """The change of each section that epsilon bounds."""
         if rules.largest:
             return self.largest
         return tuple(d / n for d, n in zip(self.distances, self.proposal.depths, strict=True))
@@ -127,16 +127,16 @@ class Outcome:
 def propose(
     results: Sequence[Outcome], rules: GrowthRules, failed: frozenset[Proposal] = frozenset()
 ) -> Proposal | None:
-    """The proposal that follows on `results`, or None at the end of the search.
+    """The proposal that follows `results`, or None at the end of the search.
 
-    Grow at one epsilon until every change is below its target; go on with the next
-    epsilon while the objective gains; then anneal the best of these nets, and grow and anneal it
-    again if that has pushed a change above epsilon.
+    Grow at one epsilon until every change is below its target; continue with the next epsilon while
+    the objective improves; then anneal the best of these nets, and grow and anneal it again if that
+    has raised a change above epsilon.
 
     Args:
-        results: What was trained of one net, in order.
+        results: The outcomes for one net, in order.
         rules: The rules.
-        failed: Stages that were tried in vain; the search ends with what it has.
+        failed: Proposals that failed; the search ends at one of them.
     """
     if not results:
         first = Proposal(rules.start, rules.epsilons[0], GROW, None)
@@ -173,7 +173,7 @@ def _grow(results, rules):
             fixed, index = epsilon, index + 1
         if fixed is None:
             continue
-        # Named after the smallest epsilon that these depths do for.
+        # Labelled with the smallest epsilon that these depths satisfy.
         found = replace(result, proposal=replace(result.proposal, epsilon=fixed))
         if best is None or sign * (found.objective - best.objective) >= rules.tolerance:
             best, stalls = found, 0
@@ -188,13 +188,13 @@ def _grow(results, rules):
     if rules.max_cost is not None and sum(r.cost for r in results) >= rules.max_cost:
         return best, None
     depths = _proposed(results, rules.epsilons[index], rules)
-    if depths == last.proposal.depths:  # held back by `max_blocks`
+    if depths == last.proposal.depths:  # limited by `max_blocks`
         return best, None
     return best, Proposal(depths, rules.epsilons[index], GROW, last.identifier)
 
 
 def _better_end(best, last, rules):
-    """The net to anneal where growth is cut short: the last one, if it is better."""
+    """The net to anneal if growth is cut short: the last one, if it is better."""
     kept = [e for e in rules.epsilons if max(last.changes(rules)) < rules.target * e]
     if best is None and not kept:
         return last
@@ -205,7 +205,7 @@ def _better_end(best, last, rules):
 
 
 def _proposed(results, epsilon, rules):
-    """Depths by the stopping rule: never fewer than there are, never more than the caps."""
+    """Depths by the stopping rule, at least the present ones and at most the caps."""
     last, bound = results[-1], rules.target * epsilon
     depths = []
     for section, (has, change) in enumerate(
@@ -216,7 +216,7 @@ def _proposed(results, epsilon, rules):
             power = _power(results, section, rules) if rules.extrapolate else 0.0
             # d(L) = d(has) (L / has)^power, and d(L) / L = bound.
             ratio = (change / bound) ** (1.0 / (1.0 - power))
-            # Clipped first: a tiny epsilon asks for more blocks than there are numbers.
+            # Clipped first: for a tiny epsilon the ratio overflows.
             cap = max(has, min(max(has + 1, math.floor(rules.growth * has)), rules.max_blocks))
             wants = min(max(has + 1, stopping_rule(min(ratio * has, cap), 1.0)), cap)
         depths.append(wants)
@@ -224,7 +224,7 @@ def _proposed(results, epsilon, rules):
 
 
 def _power(results, section, rules):
-    """Power of the depth that a section's distance grew by, over the last different depths."""
+    """Exponent of a section's distance as a power of the depth, over the last depths."""
     points = {}
     for result in results:
         depth = result.proposal.depths[section]

@@ -1,4 +1,4 @@
-"""What a search has found, and what it has cost."""
+"""The result of a search and its cost."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,25 @@ from keras_pdenets.utils.tables import write_rows
 
 @dataclass(frozen=True)
 class SearchResult(Record):
-    """What a search returns.
+    """The result of a search.
 
     Args:
         oracle: Kind of search.
-        trial: Name of the trial of the net.
-        depths: Blocks in each section.
+        trial: Name of the best trial.
+        depths: Blocks in each section of its net.
         choice: Operator, width and learning rate.
         epsilon: Bound that the depths were chosen for, or None in searches without one.
-        means: Mean scaled perturbation of each section of the net that is returned, measured
-            again after its last epoch.
+        means: Mean scaled perturbation of each section of the net, measured after its last epoch.
         largest: Largest scaled perturbation of each section.
-        satisfied: Whether every mean (or largest change, if the rules bound that) is at or below
+        satisfied: Whether every mean (or largest change, if the rules bound that) is at most
             epsilon; None without epsilon.
-        validation_accuracy: Of that net.
-        test_accuracy: Of that net, measured once.
+        validation_accuracy: Validation accuracy of the net.
+        test_accuracy: Test accuracy of the net, measured once.
         parameters: Number of weights.
-        block_epochs: Cost of the search: epochs times mean blocks of a section, over all
-            trials that ended well.
-        sample_passes: Images trained on, over the same trials.
-        seconds: Time spent in training, over the same trials.
+        block_epochs: Cost of the search: epochs times mean blocks per section, over all
+            successful trials.
+        sample_passes: Number of training images over all epochs of these trials.
+        seconds: Training time of these trials.
         trials: Number of trials.
         failed: Number of trials that failed.
     """
@@ -53,13 +52,13 @@ class SearchResult(Record):
     failed: int
 
     def __str__(self) -> str:
-        """The answer in a few lines."""
+        """The result in a few lines."""
         verdict = ""
         if self.epsilon is not None:
             word = "satisfied" if self.satisfied else "VIOLATED"
             verdict = f"epsilon {self.epsilon}: {word}; "
         if self.satisfied is False:
-            verdict += "`max_blocks` or `repairs` stood in the way; "
+            verdict += "limited by `max_blocks` or `repairs`; "
         return (
             f"{self.oracle}: {self.depths} blocks, {self.choice}, {self.parameters:,} parameters\n"
             f"{verdict}mean changes {', '.join(f'{m:.3f}' for m in self.means)}\n"
@@ -71,9 +70,9 @@ class SearchResult(Record):
 
 
 def best_trial(oracle, space):
-    """The trial whose net a search returns.
+    """The trial whose net is the result of a search.
 
-    In a depth search the last annealed net of the best track, in others the best objective.
+    In a depth search the last annealed net of the best track, otherwise the best objective.
     """
     finished = [t for t in oracle.get_best_trials(len(oracle.trials)) if t.status == "COMPLETED"]
     if isinstance(oracle, DepthOracle):
@@ -86,13 +85,13 @@ def best_trial(oracle, space):
             return oracle.get_trial(max(annealed, key=lambda r: sign * r.objective).identifier)
     if not finished:
         raise RuntimeError(
-            "No trial of the search succeeded; error.txt in the folders of the trials says why."
+            "No trial of the search succeeded; see error.txt in the folders of the trials."
         )
     return finished[0]
 
 
 def metric(trial, name):
-    """Last value of a metric, or 0 where a trial has none."""
+    """Last value of a metric, or 0 if a trial has none."""
     return trial.metrics.get_last_value(name) if trial.metrics.exists(name) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""A whole search: data, trials, the net that it returns, and what it cost."""
+"""A complete search: data, trials, the resulting net and its cost."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def load_split(space, split, data_dir=None):
 def run_search(
     kind, space, folder, max_trials=None, data=None, data_dir=None, verbose=0, oracle=None
 ):  # fmt: skip
-    """Run a search, or go on with it where it stopped; write its table and its result.
+    """Run or resume a search; write its table and its result.
 
     Run with KerasTuner's environment variables (`keras-pdenets search --workers` sets them), this
     is the chief or a worker of a distributed search: a worker returns None.
@@ -38,19 +38,19 @@ def run_search(
         kind: `"depth"`, `"grid"`, `"random"`, `"bayesian"` or `"hyperband"`.
         space: The `SearchSpace`.
         folder: Folder of the search: trials, `trials.csv`, `result.json`.
-        max_trials: Number of trials at most; random and Bayesian search need it.
-        data: Three pairs of arrays, images and labels: to train on, to choose by, to measure the
-            chosen net on once. None: the data set that the space names.
+        max_trials: Largest number of trials; required for random and Bayesian search.
+        data: Three pairs of images and labels: for training, for validation, and for the test of
+            the result. None: the data set that the space names.
         data_dir: Folder of TFDS.
         verbose: As in `keras.Model.fit`.
-        oracle: An oracle in place of the one of `kind`.
+        oracle: An oracle to use instead of that of `kind`.
 
     Returns:
         The `SearchResult`.
 
     Raises:
         ValueError: If the folder holds another search.
-        RuntimeError: If no trial succeeded, or another process searches in the folder.
+        RuntimeError: If no trial succeeded, or another process uses the folder.
 
     Example:
     >>> import tempfile
@@ -71,7 +71,7 @@ def run_search(
     (x, y), validation, test = data
     model = DepthHyperModel(space, x.shape[1:], int(np.max(y)) + 1)
     tuner = DepthTuner(oracle, model, directory=str(folder), project_name=PROJECT)
-    warn_of_small_pixels(None, x)  # hours before the measure would say it
+    warn_of_small_pixels(None, x)  # hours before the measurement would
     tuner.search(x, y, validation_data=validation, verbose=verbose)
     if is_worker(tuner):
         return None

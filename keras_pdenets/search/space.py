@@ -1,4 +1,4 @@
-"""A search as data: what may be chosen, and what all trials share."""
+"""The search space and the settings that all trials share."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ SEARCHABLE = ("preact_resnet",)
 
 @dataclass(frozen=True)
 class SearchSpace(Record):
-    """Everything that decides a search but the images; one JSON file.
+    """Everything that determines a search except the images; one JSON file.
 
     Args:
         architecture: Row of the model table whose depth is searched.
@@ -31,24 +31,24 @@ class SearchSpace(Record):
         operators: Choices of the 3x3 operator.
         widths: Choices of a factor of the filters.
         learning_rates: Choices of Adam's learning rate.
-        rules: How the depth search grows its net (`GrowthRules`), epsilon among it.
-        tracks: Number of choices of operator, width and rate that grow on after the first training.
-        start: Start of the residual branches: `"zero"`, `"1/L"` or `"ordinary"`. With the last,
-            the distance of shallow nets depends on their depth, and the rule fails: see
+        rules: How the depth search grows its net (`GrowthRules`), including epsilon.
+        tracks: Number of choices of operator, width and rate that grow after the first training.
+        start: Initialisation of the residual branches: `"zero"`, `"1/L"` or `"ordinary"`. With the
+            last, the distance of shallow nets depends on their depth, and the rule fails: see
             docs/guides/depth.md.
         filters: Width of each section, or None: the architecture's.
-        stage_epochs: Epochs of every training of the depth search but the annealed ones.
-        anneal_epochs: Epochs at the end of every full training in which the rate falls to 0.
-        epochs: Epochs of a full training, in the other searches.
-        batch_size: Images in a step.
+        stage_epochs: Epochs of every training of the depth search except for annealing.
+        anneal_epochs: Epochs at the end of every full training in which the rate decays to 0.
+        epochs: Epochs of a full training in the other searches.
+        batch_size: Images per batch.
         dtype: Keras dtype policy, such as `"mixed_bfloat16"` on a GPU.
-        jit_compile: As in `keras.Model.compile`; on JAX false is `"auto"`.
-        seed: Seed of weights and order of the images.
+        jit_compile: As in `keras.Model.compile`; on JAX, false means `"auto"`.
+        seed: Seed of the weights and of the order of the images.
         dataset: TFDS name, for the command `keras-pdenets search`.
         train_split: Split in TFDS's notation.
-        validation_split: Images that the objective is measured on.
-        test_split: Images that the final net is measured on, once.
-        image_size: Side that images are brought to, or None.
+        validation_split: Images for the objective.
+        test_split: Images for the test of the result.
+        image_size: Side that images are resized to, or None.
 
     Raises:
         ValueError: If a field is out of range, or the architecture's shortcuts have weights.
@@ -85,7 +85,7 @@ class SearchSpace(Record):
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Turn the lists that JSON gives into tuples, and check every field."""
+        """Convert the lists from JSON into tuples, and check every field."""
         super().__post_init__()
         for name in ("widths", "learning_rates"):  # JSON writes 1 for 1.0
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
@@ -95,8 +95,8 @@ class SearchSpace(Record):
         if row.family.name not in SEARCHABLE:
             names = [n for n, r in ARCHITECTURES.items() if r.family.name in SEARCHABLE]
             raise ValueError(
-                "`architecture` must be of a family whose shortcuts are all identities, so that "
-                f"every block can be measured: {', '.join(names)}. "
+                "`architecture` must be of a family with identity shortcuts only, so that every "
+                f"block can be measured: {', '.join(names)}. "
                 f"Received: architecture={self.architecture!r}"
             )
         for name in ("tracks", "stage_epochs", "anneal_epochs", "epochs", "batch_size"):
@@ -146,7 +146,7 @@ class SearchSpace(Record):
         return [dict(zip(names, values, strict=True)) for values in choices]
 
     def build(self, values: dict[str, Any], input_shape: Any, classes: int) -> Any:
-        """The untrained model of one choice, with logits as its output."""
+        """The untrained model of one choice, which returns logits."""
         row = ARCHITECTURES[self.architecture]
         base = self.filters or row.config({}).filters
         options: dict[str, Any] = {
@@ -163,7 +163,7 @@ class SearchSpace(Record):
 
 
 def depths_of(values: dict[str, Any], sections: int) -> tuple[int, ...]:
-    """Blocks in each section, of the hyperparameters of a trial."""
+    """Blocks in each section, from the hyperparameters of a trial."""
     if "depth_0" in values:
         return tuple(int(values[f"depth_{s}"]) for s in range(sections))
     return (int(values["depth"]),) * sections

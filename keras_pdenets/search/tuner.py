@@ -1,4 +1,4 @@
-"""The tuner: one trial is one training, of a growing net or of one built at once."""
+"""The tuner: each trial is one training, of a growing net or from scratch."""
 
 import json
 import logging
@@ -46,23 +46,23 @@ _LONGEST_REASON = 500  # characters
 
 
 class DepthTuner(TunerHooks, keras_tuner.Tuner):
-    """Runs the trials of any oracle of this package, one training code for all of them.
+    """Runs the trials of any oracle of this package with the same training code.
 
-    A trial begins from its parent's weights where it has one (`"tuner/trial_id"`, with inserted
-    blocks where it is deeper), holds the learning rate and lets it fall to 0 in its last
-    `"tuner/anneal"` epochs. Its state is on disk after every epoch: a trial that was killed goes
-    on there. A trial that fails, by an error or a loss that is not finite, ends nothing but
-    itself; `error.txt` in its folder says why.
+    A trial starts from the weights of its parent, if any (`"tuner/trial_id"`, with inserted blocks
+    if it is deeper), keeps the learning rate constant and lets it decay to 0 in its last
+    `"tuner/anneal"` epochs. Its state is saved after every epoch, from which a killed trial
+    resumes. A trial that fails, by an error or a loss that is not finite, does not end the search;
+    `error.txt` in its folder says why.
 
     Args:
         oracle: An oracle made by `make_oracle`, or any other that is a `SafeOracle`.
         hypermodel: A `DepthHyperModel`.
         **kwargs: Arguments of `keras_tuner.Tuner`, such as `directory` and `project_name`; not
-            those of the training, which the space decides.
+            those of the training, which the space sets.
 
     Raises:
         ValueError: If the folder holds the search of another space or oracle.
-        RuntimeError: If another process searches in the folder now.
+        RuntimeError: If another process is using the folder.
 
     Example:
     >>> import numpy as np, tempfile
@@ -75,13 +75,13 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
     def __init__(self, oracle, hypermodel, **kwargs):
         if not isinstance(oracle, SafeOracle):
             raise ValueError(
-                "`oracle` must be one of keras_pdenets.search: KerasTuner's own lose trials when "
-                f"they are killed. Received: {type(oracle).__name__}"
+                "`oracle` must be one of keras_pdenets.search, since KerasTuner's own lose trials "
+                f"when they are killed. Received: {type(oracle).__name__}"
             )
         refused = [name for name in _NOT_TAKEN if name in kwargs]
         if refused:
             raise ValueError(
-                f"`{refused[0]}` is decided by the search space. Received: "
+                f"`{refused[0]}` is set by the search space. Received: "
                 f"{refused[0]}={kwargs[refused[0]]!r}"
             )
         self.space = hypermodel.space
@@ -99,19 +99,19 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         if worker:
             return
         write_file(folder / "space.json", describe(oracle, self.space))
-        # KerasTuner goes on only with what a tuner of this name left after a whole trial.
+        # KerasTuner itself resumes only if a tuner of this name has finished a trial.
         if going_on:
             oracle.reload()
         self.save()
 
     def save(self):
-        """Write the state of oracle and tuner."""
+        """Save the state of oracle and tuner."""
         if not is_worker(self):
             self.oracle.save()
         write_file(tuner_file(self), json.dumps(self.get_state()))
 
     def pre_create_trial(self):
-        """Wait a little longer every time that the oracle has nothing to do."""
+        """Wait longer each time the oracle has nothing to do."""
         if self._idle:
             time.sleep(min(_LONGEST_WAIT, 0.1 * 2.0 ** min(self._idle, 10)))
         self._idle += 1
@@ -122,7 +122,7 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
         super().on_trial_begin(trial)
 
     def on_trial_end(self, trial):
-        """Keep the reason of a failure, which gRPC would drop, then report."""
+        """Save the reason of a failure, which gRPC would drop, then report."""
         if trial.message:
             trial.message = writable(trial.message)
             path = Path(self.get_trial_dir(trial.trial_id)) / _ERROR
@@ -138,9 +138,9 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
             trial: The `keras_tuner` trial.
             x: Images, pixels 0-255.
             y: Integer labels.
-            validation_data: Images and labels that the objective is measured on.
+            validation_data: Images and labels for the objective.
             verbose: As in `keras.Model.fit`.
-            callbacks: More callbacks.
+            callbacks: Additional callbacks.
         """
         folder = Path(self.get_trial_dir(trial.trial_id))
         remove_leftovers(folder)
@@ -193,19 +193,19 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
             jit_compile=without_eager_jax(self.space.jit_compile),
-            # More would raise an error on torch.
+            # More than one step raises an error on torch.
             steps_per_execution=1,
         )
         model.optimizer.build(model.trainable_variables)
 
     def _start_from(self, model, parent):
-        """Take a finished trial's weights; blocks that it has not keep their start."""
+        """Start from a finished trial's weights; new blocks keep their initial ones."""
         deepen(self.load_model(self.oracle.get_trial(parent)), model)
 
     def get_best_models(self, num_models=1):
-        """The net that the search returns, in a list of one.
+        """The net that is the result of the search, in a list of one.
 
-        In a depth search the last one annealed, not one of the nets on its way.
+        In a depth search it is the last annealed net, not an intermediate one.
         """
         if num_models != 1:
             raise ValueError(f"`num_models` must be 1. Received: num_models={num_models}")
@@ -228,9 +228,9 @@ class DepthTuner(TunerHooks, keras_tuner.Tuner):
 
 
 def _reach_chief_directly():
-    """Keep gRPC from asking a proxy for the chief, which most often is on this machine."""
+    """Bypass proxies for the chief, which mostly runs on this machine."""
     chief = os.environ.get("KERASTUNER_ORACLE_IP")
     if chief:
-        own, others = "no_grpc_proxy", "no_proxy"  # gRPC reads the second where it lacks the first
+        own, others = "no_grpc_proxy", "no_proxy"  # gRPC reads the second if the first is not set
         directly = os.environ.get(own, os.environ.get(others, ""))
         os.environ[own] = ",".join(filter(None, [directly, chief]))

@@ -1,5 +1,6 @@
 """One net at many depths: the perturbations of each, for the figures of Hauser's paper."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -141,18 +142,14 @@ def exponents(rows):
     """One line for each start and section: mean scaled perturbation against L, as a power law."""
     lines = []
     for start in dict.fromkeys(row["start"] for row in rows):
-        chosen = [r for r in rows if r["start"] == start and r["kind"] != "projection"]
-        depths = sorted({int(row["depth"]) for row in chosen})
-        if len(depths) < 2:
-            continue
-        for section in sorted({int(row["section"]) for row in chosen}):
-            distances = [
-                sum(
-                    float(r["scaled"]) for r in chosen
-                    if (int(r["depth"]), int(r["section"])) == (depth, section)
-                )
-                for depth in depths
-            ]  # fmt: skip
+        sums = defaultdict(Counter)
+        for row in rows:
+            if row["start"] == start and row["kind"] != "projection":
+                sums[int(row["section"])][int(row["depth"])] += float(row["scaled"])
+        for section, distances in sorted(sums.items()):
+            if len(distances) < 2:
+                continue
+            depths, distances = zip(*sorted(distances.items()), strict=True)
             means = [d / n for d, n in zip(distances, depths, strict=True)]
             exponent, error = fit_exponent(depths, means)
             listed = ", ".join(f"{d:.2f}" for d in distances)

@@ -98,8 +98,7 @@ def write_table(results, folder, unfinished=(), protocol=None):
     """Write `table.md` and `table.csv` into a folder, each atomically."""
     folder = Path(folder)
     write_rows(folder / "table.csv", rows_of(results, protocol))
-    table = markdown(results, unfinished, protocol) + "\n"
-    write_file(folder / "table.md", table)
+    write_file(folder / "table.md", markdown(results, unfinished, protocol) + "\n")
 
 
 def put_into(readme, name, text):
@@ -111,10 +110,10 @@ def put_into(readme, name, text):
     readme = Path(readme)
     old = readme.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- zoo {re.escape(name)} -->\n).*?(<!-- /zoo -->)", re.DOTALL)
-    if len(pattern.findall(old)) != 1:
+    count = len(pattern.findall(old))
+    if count != 1:
         raise ValueError(
             f"`readme` must hold one section from `<!-- zoo {name} -->` to `<!-- /zoo -->`. "
-            f"Received: {readme}, with {len(pattern.findall(old))}"
+            f"Received: {readme}, with {count}"
         )
-    new = pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old)
-    write_file(readme, new)
+    write_file(readme, pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old))

@@ -9,7 +9,7 @@ from keras_pdenets.presets import ARCHITECTURES
 from keras_pdenets.training.models import build_model, trainable_parameters
 from keras_pdenets.transforms import count_operations, fold
 
-PICTURE = "predictions.png"
+CARD, PICTURE = "README.md", "predictions.png"
 _TASK = "image-classification"
 # TFDS name: the Hub's name, the name in words.
 _DATA = {

@@ -29,7 +29,7 @@ from keras_pdenets.hub.errors import IntegrityError, WeightsError
 from keras_pdenets.hub.golden import GOLDEN_FILE
 from keras_pdenets.hub.source import CHECKOUT_WEIGHTS, WeightsSource
 from keras_pdenets.presets import PRESETS_FILE, Preset, write_preset
-from keras_pdenets.publishing.card import PICTURE, card
+from keras_pdenets.publishing.card import CARD, PICTURE, card
 from keras_pdenets.publishing.native import NATIVE_FILE, PARTS, write_native
 from keras_pdenets.publishing.speed import read_speed
 from keras_pdenets.publishing.upload import (
@@ -134,7 +134,7 @@ def publish(
         source = Path(weights_folder) / preset.name
         with locked(source) if source.is_dir() else contextlib.nullcontext():
             files = _prepare(preset, weights, Path(folder), source, draw, data_dir)
-        text = files["README.md"].read_text(encoding="utf-8")
+        text = files[CARD].read_text(encoding="utf-8")
         done = Publication(preset, repo, tag, describe_files(files), text, measured)
         if not really:
             return done
@@ -190,7 +190,7 @@ def _prepare(preset, weights, folder, source, draw, data_dir):
         draw(images, labels, answers, preset.checkpoint.class_names, folder / PICTURE)
     recipe = Recipe.from_file(folder / RECIPE)
     text = card(preset, recipe, picture=draw is not None, speed=read_speed(source))
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8")
     files = {path.name: path for path in folder.iterdir()}
     named = {name: files[name] for name in (WEIGHTS, GOLDEN_FILE, NATIVE_FILE, *PARTS)}
     (folder / METADATA_FILE).write_text(_metadata(preset, named), encoding="utf-8")

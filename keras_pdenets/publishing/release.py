@@ -13,7 +13,7 @@ from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.hub.golden import GOLDEN_FILE, write_golden
 from keras_pdenets.hub.source import CHECKOUT_WEIGHTS, WeightsSource
 from keras_pdenets.presets import PRESETS_FILE, Preset, get_preset, write_preset
-from keras_pdenets.publishing.card import card
+from keras_pdenets.publishing.card import CARD, card
 from keras_pdenets.publishing.speed import SPEED, read_speed
 from keras_pdenets.training import state
 from keras_pdenets.training.models import build_model
@@ -115,10 +115,9 @@ def _pin(run, recipe, folder, hardware, remark, data_dir):
     )
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
-            data = (run / name).read_bytes()
-            write_file(folder / name, data)
+            write_file(folder / name, (run / name).read_bytes())
     (folder / SPEED).unlink(missing_ok=True)  # of the net that was there before
-    _write_card(folder, card(preset, recipe))
+    write_file(folder / CARD, card(preset, recipe))
     return preset
 
 
@@ -151,12 +150,8 @@ def _refresh(preset, folder, weights_folder, presets_file):
         preset = dataclasses.replace(preset, golden=golden)
         write_preset(preset, presets_file)
     text = card(preset, Recipe.from_file(folder / RECIPE), speed=read_speed(folder))
-    _write_card(folder, text)
+    write_file(folder / CARD, text)
     return preset
-
-
-def _write_card(folder, text):
-    write_file(folder / "README.md", text)
 
 
 def _record(checkpoint, weights, path):

@@ -8,9 +8,6 @@ from keras_pdenets.export.writers import keras_export, torch_export
 from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.extras import installed
 
-# Package of each backend is a module and an extra of the same name.
-_EXTRAS = {name: name for name in ("tensorflow", "jax", "torch")}
-
 
 @dataclass(frozen=True)
 class Format:
@@ -105,7 +102,7 @@ def format_of(path):
 
 def extra_of(module):
     """The extra of this package that brings a module."""
-    return _EXTRAS.get(module, "export")
+    return module if module in ("tensorflow", "jax", "torch") else "export"
 
 
 def _extras(modules):

@@ -13,7 +13,7 @@ from keras_pdenets.export.placing import check_path, place, size_of
 from keras_pdenets.export.ranges import Once, ranges_of
 from keras_pdenets.export.runtime import batch_of, classes_of, open_exported
 from keras_pdenets.utils.atomic import temporary_folder
-from keras_pdenets.utils.checks import lookup
+from keras_pdenets.utils.checks import check_choice, lookup
 from keras_pdenets.utils.extras import require
 
 CALIBRATIONS = ("percentile", "minmax", "entropy")
@@ -84,10 +84,7 @@ def quantize_int8(
     """
     source = Path(source)
     path = check_path(path, FORMATS["onnx"])
-    if calibration not in CALIBRATIONS:
-        raise ValueError(
-            f"`calibration` must be one of {', '.join(CALIBRATIONS)}. Received: {calibration!r}"
-        )
+    check_choice("calibration", calibration, CALIBRATIONS)
     predict, nodes = open_exported(source, "onnx"), _nodes(source)
     images = _check_images(images, _shape(source))
     for name in keep_float:
@@ -138,10 +135,6 @@ def _shape(path):
     return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
 
 
-def _input(path):
-    return _graph(path).input[0].name
-
-
 def _nodes(path):
     """Names of what can be quantised in a graph."""
     return [node.name for node in _graph(path).node if node.op_type in _OPERATIONS]
@@ -169,7 +162,7 @@ def _quantize(prepared, made, images, calibration, options):
         batch = max(1, batch_of(images) // 5)
         ranges = ranges_of(prepared, images, calibration, _OPERATIONS, batch)
         tools.quantize_static(
-            prepared, made, Once(_input(prepared), images[:1]),
+            prepared, made, Once(_graph(prepared).input[0].name, images[:1]),
             op_types_to_quantize=_OPERATIONS,
             per_channel=True,
             # Of the signed type ONNX Runtime's kernels for x86 are up to three times slower.

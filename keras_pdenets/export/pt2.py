@@ -65,7 +65,9 @@ def seen_through(torch, path):
             if not _MEMBERS.fullmatch(inside):
                 raise _Refused(f"it holds {inside!r}")
             if inside.endswith(".json"):
-                parts[name] = _checked_json(json.loads(content), inside)
+                document = json.loads(content)
+                _check_json(document, inside)
+                parts[name] = json.dumps(document)
             elif inside.endswith(".pt"):
                 _check_pickle(torch, content, inside)
     except _Refused as error:
@@ -111,19 +113,14 @@ def _check_pickle(torch, content, name):
         raise _Refused(f"{name} is a pickle of more than tensors") from error
 
 
-def _checked_json(document, name):
-    """A JSON document, written again without where its nodes come from."""
-    _check_json(document, name)
-    return json.dumps(document)
-
-
 def _check_json(value, key):
-    """Check every text of a JSON document by the name of its field."""
+    """Check every text of a JSON document by the name of its field; traces are removed."""
     if isinstance(value, dict):
         if value.get("use_pickle") or "as_operator" in value or "as_custom_obj" in value:
             raise _Refused(f"{key} holds a pickle or an operator as an argument")
-        if _is_flat(value.get("metadata")):  # traces of the stack and names of layers
-            value["metadata"] = {}
+        metadata = value.get("metadata")
+        if isinstance(metadata, dict) and all(isinstance(item, str) for item in metadata.values()):
+            value["metadata"] = {}  # traces of the stack and names of layers
         for name, item in value.items():
             if not _VARIABLE.fullmatch(name):
                 raise _Refused(f"{key} has a field {name!r}")
@@ -133,10 +130,6 @@ def _check_json(value, key):
             _check_json(item, key)
     elif isinstance(value, str) and not _fits(value, key):
         raise _Refused(f"{key} is {value[:80]!r}")
-
-
-def _is_flat(value):
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
 
 
 def _fits(text, key):

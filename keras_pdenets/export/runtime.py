@@ -1,5 +1,6 @@
 """Exported nets in their own runtimes: to compare them, to measure accuracy, to time them."""
 
+import contextlib
 import sys
 import threading
 from pathlib import Path
@@ -117,19 +118,13 @@ def runtime_of(row):
 
 def _tensorflow(tf, path, threads):
     if keras.backend.backend() != "tensorflow":
-        hide_gpus(tf)
+        # TensorFlow would take all memory of the GPUs.
+        with contextlib.suppress(RuntimeError):  # already in use
+            tf.config.set_visible_devices([], "GPU")
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     model = tf.saved_model.load(path)  # held here: its variables go with it
     return lambda images: model.serve(tf.constant(images)).numpy()
-
-
-def hide_gpus(tf):
-    """Keep TensorFlow off the GPUs, all of whose memory it would take."""
-    try:
-        tf.config.set_visible_devices([], "GPU")
-    except RuntimeError:  # already in use
-        return
 
 
 def _onnx(onnxruntime, path, threads):

@@ -14,7 +14,7 @@ import keras
 from keras_pdenets.benchmark import devices
 from keras_pdenets.benchmark.case import EXPORTED, Case
 from keras_pdenets.benchmark.results import Timing
-from keras_pdenets.utils.checks import check_integer
+from keras_pdenets.utils.checks import check_choice, check_integer
 from keras_pdenets.utils.processes import Child
 
 MODES = ("inference", "training")
@@ -56,12 +56,8 @@ class Setting:
         for name in ("size", "channels", "classes", "batch", "rounds", "warmup"):
             check_integer(name, getattr(self, name), 1)
         devices.check_name(self.device)
-        for name, known in (("mode", MODES), ("dtype", DTYPES)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(known)}. "
-                    f"Received: {name}={getattr(self, name)!r}"
-                )
+        check_choice("mode", self.mode, MODES)
+        check_choice("dtype", self.dtype, DTYPES)
 
 
 class OutOfMemory(RuntimeError):
@@ -103,9 +99,7 @@ def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
     if memory_limit is None and setting.device == "cpu":
         memory_limit = _free_memory()
     with contextlib.ExitStack() as stack:
-        workers = []
-        for case in parsed:
-            workers.append(stack.enter_context(_started(case, setting, memory_limit)))
+        workers = [stack.enter_context(_started(c, setting, memory_limit)) for c in parsed]
         times = _rounds(workers, setting, verbose)
         for worker in workers:
             worker.finish()

@@ -1,5 +1,6 @@
 """A case as a function that makes one step, in the process that runs it."""
 
+import functools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def make_step(case, setting):
         step = _compiled_torch(model, images)
     else:
         model.compile(jit_compile=_jit(case.options), run_eagerly="eager" in case.options)
-        step = _prediction(model, images)
+        step = functools.partial(model.predict_on_batch, images)
     return TimedStep(step, parameters, lambda: _operations(model))
 
 
@@ -87,10 +88,6 @@ def _batch(shape, setting):
 
 def _jit(options):
     return True if "compile" in options else False if "eager" in options else "auto"
-
-
-def _prediction(model, images):
-    return lambda: model.predict_on_batch(images)
 
 
 def _training_step(model, images, labels, options):

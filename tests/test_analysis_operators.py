@@ -229,7 +229,7 @@ def test_what_has_no_symbol_is_refused():
         fourier_symbols(layers.PDEConv2D(2))
     for layer, match in (
         (keras.layers.Dense(2), "type Dense$"),
-        (layers.PolynomialConv2D(2), "PolynomialConv2D, whose kernel changes from place to place"),
+        (layers.PolynomialConv2D(2), "PolynomialConv2D, whose kernel varies in space"),
     ):
         layer.build((None, 4, 4, 2))
         with pytest.raises(ValueError, match=match):

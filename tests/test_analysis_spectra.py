@@ -262,7 +262,7 @@ def test_implicit_steps_have_gradients_and_no_forward_derivatives():
     images, labels = RNG.normal(size=(4, 5)).astype("float32"), np.array([0, 2, 1, 0])
     implicit, wanted = (gradient_norms(m, images, labels).outputs for m in models)
     np.testing.assert_allclose(implicit, wanted, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"forward mode.* Received: step0, step1"):
+    with pytest.raises(ValueError, match=r"forward-mode.* Received: step0, step1"):
         jacobian_spectrum(models[0], images)
 
 

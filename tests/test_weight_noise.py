@@ -147,7 +147,7 @@ def test_the_kernels_that_are_disturbed():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"levels": (0.1, -0.1)}, "`levels` must be finite numbers of 0 and more"),
+        ({"levels": (0.1, -0.1)}, "`levels` must be finite numbers >= 0"),
         ({"levels": (np.nan,)}, "`levels` must be finite"),
         ({"levels": ()}, "`levels` must be finite"),
         ({"draws": 0}, "`draws` must be a positive integer"),

@@ -49,9 +49,7 @@ def read_result(path):
     """The metrics of a finished trial."""
     result = load_json(path, nan=True)
     if not isinstance(result, dict) or not all(isinstance(v, int | float) for v in result.values()):
-        raise ValueError(
-            f"{path} is not the result of a trial: delete it to train it again."
-        )
+        raise ValueError(f"{path} is not the result of a trial: delete it to train it again.")
     return result
 
 

@@ -1,6 +1,6 @@
 """Times of a benchmark as bars."""
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_benchmark(results, path):
@@ -11,8 +11,7 @@ def plot_benchmark(results, path):
         path: The PNG file.
     """
     title = f"number beside a bar: time / {results[0].name}"
-    figure = new_figure(9, 1.4 + 0.35 * len(results), title)
-    axes = figure.subplots()
+    figure, axes = subplots(9, 1.4 + 0.35 * len(results), title)
     for place, result in enumerate(reversed(results)):
         low, middle, high = (1e3 * t for t in result.quartiles(result.seconds))
         color = "tab:blue" if ":" in result.name else "tab:orange"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_receptive_field(fields, path, title=""):
@@ -13,8 +13,8 @@ def plot_receptive_field(fields, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(3 * len(fields), 3.6, title)
-    for axes, field in zip(figure.subplots(1, len(fields), squeeze=False)[0], fields, strict=True):
+    figure, panels = subplots(3 * len(fields), 3.6, title, columns=len(fields), squeeze=False)
+    for axes, field in zip(panels[0], fields, strict=True):
         weights = field.weights / field.weights.max()
         axes.imshow(np.log10(np.maximum(weights, 1e-4)), cmap="viridis", vmin=-4, vmax=0)
         axes.set_title(
@@ -35,8 +35,7 @@ def plot_block_changes(changes, path, title=""):
         title: Line above the picture.
     """
     places = np.arange(len(changes.names))
-    figure = new_figure(max(6, 0.25 * len(places)), 6.5, title)
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure, (above, below) = subplots(max(6, 0.25 * len(places)), 6.5, title, rows=2, sharex=True)
     above.bar(places, changes.ratios, color="tab:orange")
     above.set_ylabel("||hF|| / ||x||")
     below.bar(places, 100 * changes.accuracies, color="tab:blue")

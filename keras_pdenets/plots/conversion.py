@@ -1,6 +1,6 @@
 """Pictures of conversions."""
 
-from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 
 def plot_conversion(reports, path, title=""):
@@ -15,8 +15,7 @@ def plot_conversion(reports, path, title=""):
         ImportError: If matplotlib is missing; the message says how to install it.
     """
     reports = reports if isinstance(reports, dict) else {"": reports}
-    figure = new_figure(8, 4, title)
-    axes = figure.subplots()
+    figure, axes = subplots(8, 4, title)
     for name, report in reports.items():
         # Errors of exact layers are 0, which a logarithm has not.
         errors = [max(layer.error, 1e-12) for layer in report.layers]

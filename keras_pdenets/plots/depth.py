@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.plots.figure import finish, save_figure, subplots
 from keras_pdenets.utils.tables import read_rows
 
-_KINDS = (
+KINDS = (
     ("perturbation", "change of the features"),
     ("scaled", "change / norm of the features"),
 )
@@ -33,9 +33,8 @@ def plot_sweep(rows, folder):
 
 def _plot_blocks(rows, path, title):
     sections = sorted({int(row["section"]) for row in rows})
-    figure = new_figure(4 * len(sections), 6.5, title)
-    panels = figure.subplots(len(_KINDS), len(sections), squeeze=False)
-    for line, (key, label) in zip(panels, _KINDS, strict=True):
+    figure, panels = subplots(4 * len(sections), 6.5, title, 2, len(sections), squeeze=False)
+    for line, (key, label) in zip(panels, KINDS, strict=True):
         for section, axes in zip(sections, line, strict=True):
             for depth in sorted({int(row["depth"]) for row in rows}):
                 values = _values(rows, section, depth, key)
@@ -51,9 +50,8 @@ def _plot_blocks(rows, path, title):
 def _plot_depths(rows, path, title):
     depths = sorted({int(row["depth"]) for row in rows})
     sections = sorted({int(row["section"]) for row in rows})
-    figure = new_figure(10, 7, title)
-    panels = figure.subplots(2, 2)
-    for line, (key, label) in zip(panels, _KINDS, strict=True):
+    figure, panels = subplots(10, 7, title, 2, 2)
+    for line, (key, label) in zip(panels, KINDS, strict=True):
         for section in [*sections, None]:
             name = "whole net" if section is None else f"section {section + 1}"
             values = [_values(rows, section, depth, key) for depth in depths]
@@ -89,8 +87,7 @@ def plot_search(trials, path):
     rows = [row for row in read_rows(trials) if row["status"] == "COMPLETED"]
     cost = np.cumsum([float(row["block_epochs"]) for row in rows])
     accuracy = [100 * float(row["val_accuracy"]) for row in rows]
-    figure = new_figure(8, 6)
-    above, below = figure.subplots(2, 1, sharex=True)
+    figure, (above, below) = subplots(8, 6, rows=2, sharex=True)
     above.plot(cost, accuracy, "o", ms=4, label="trial")
     above.plot(cost, np.maximum.accumulate(accuracy), "-", label="best so far")
     finish(above, ylabel="validation accuracy (%)")

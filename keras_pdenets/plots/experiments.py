@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pdenets.operators.pde import PDE_TERMS
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import save_figure, subplots
 
 _CONVOLUTION = ("convolution",)
 _SIGNS = {
@@ -25,8 +25,7 @@ def plot_learning_curves(results, path):
         results: List of `experiments.RunResult`s.
         path: The PNG file.
     """
-    figure = new_figure(11, 4.5)
-    panels = figure.subplots(1, 2, sharex=True)
+    figure, panels = subplots(11, 4.5, columns=2, sharex=True)
     kinds = (("accuracy", "training accuracy (%)"), ("test_accuracy", "test accuracy (%)"))
     for axes, (key, label) in zip(panels, kinds, strict=True):
         for index, (name, runs) in enumerate(_by_net(results).items()):
@@ -55,8 +54,7 @@ def plot_sizes(results, path):
         results: List of `experiments.RunResult`s.
         path: The PNG file.
     """
-    figure = new_figure(11, 4.5)
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, panels = subplots(11, 4.5, columns=2, sharey=True)
     for axes, key, label in zip(
         panels, ("parameters", "operations"), ("trainable parameters", "operations/image"),
         strict=True,
@@ -95,8 +93,7 @@ def plot_terms(results, path):
             nets.setdefault(terms, []).append(run.accuracy)
     if len({len(terms) for terms in nets if terms != _CONVOLUTION}) < 2:
         return False
-    figure = new_figure(8, 5)
-    axes = figure.subplots()
+    figure, axes = subplots(8, 5)
     for terms, accuracies in nets.items():
         plain = terms == _CONVOLUTION
         count, color = (9.25, "C1") if plain else (len(terms), "C0")

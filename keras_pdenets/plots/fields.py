@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 
 def plot_feature_variance(reports, path, title=""):
@@ -16,8 +16,7 @@ def plot_feature_variance(reports, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(8, 4.5, title)
-    axes = figure.subplots()
+    figure, axes = subplots(8, 4.5, title)
     for index, (name, report) in enumerate(reports.items()):
         color = f"C{index % 10}"
         places = (np.arange(len(report.names)) + 0.5) / len(report.names)
@@ -56,8 +55,7 @@ def plot_weight_noise(curves, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(7, 4.5, title)
-    axes = figure.subplots()
+    figure, axes = subplots(7, 4.5, title)
     for name, curve in curves.items():
         order = np.argsort(curve.levels)
         axes.errorbar(
@@ -79,9 +77,9 @@ def plot_trajectories(ways, path, title="", names=None):
         title: Line above the picture.
         names: Names of all classes, or None: their numbers.
     """
-    figure = new_figure(4 * len(ways.stages), 4.2, title)
-    panels = figure.subplots(1, len(ways.stages), squeeze=False)[0]
-    for number, (axes, stage) in enumerate(zip(panels, ways.stages, strict=True)):
+    count = len(ways.stages)
+    figure, panels = subplots(4 * count, 4.2, title, columns=count, squeeze=False)
+    for number, (axes, stage) in enumerate(zip(panels[0], ways.stages, strict=True)):
         for way, points in enumerate(np.moveaxis(stage.coordinates, 1, 0)):
             label = None
             if ways.classes is not None:
@@ -96,7 +94,7 @@ def plot_trajectories(ways, path, title="", names=None):
         axes.set_ylabel(f"second direction ({second:.0f} %)", fontsize=8)
         axes.grid(alpha=0.3)
     if ways.classes is not None:
-        panels[-1].legend(fontsize=7)
+        panels[0, -1].legend(fontsize=7)
     save_figure(figure, path)
 
 
@@ -108,8 +106,7 @@ def plot_path_integral(reports, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(11, 4.2, title)
-    energies, actions = figure.subplots(1, 2)
+    figure, (energies, actions) = subplots(11, 4.2, title, columns=2)
     for name, report in reports.items():
         depth = np.arange(1, len(report.layers) + 1)
         color = actions.plot(depth, report.action, "o-", ms=3, label=name)[0].get_color()

@@ -6,12 +6,12 @@ from keras_pdenets.utils.atomic import replace_file
 from keras_pdenets.utils.extras import require
 
 
-def new_figure(width, height, title=""):
-    """A figure of a size in inches, made without pyplot, so that no window system is touched."""
+def subplots(width, height, title="", rows=1, columns=1, **options):
+    """A figure of a size in inches and its axes: `pyplot.subplots` without a window system."""
     figure_module = require("matplotlib.figure", "plots")
     figure = figure_module.Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title)
-    return figure
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def finish(axes, **properties):

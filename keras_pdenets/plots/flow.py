@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_pdenets.layers.images import channel_axis
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_flow(model, image, layers, path, title="", channels=1):
@@ -29,8 +29,8 @@ def plot_flow(model, image, layers, path, title="", channels=1):
     """
     rows = [row for name in layers for row in _rows(model, image, name, channels)]
     columns = max(len(frames) for _, frames in rows)
-    figure = new_figure(1.5 * columns, 1.6 * len(rows) + 0.5, title)
-    panels = figure.subplots(len(rows), columns, squeeze=False)
+    size = 1.5 * columns, 1.6 * len(rows) + 0.5
+    figure, panels = subplots(*size, title, len(rows), columns, squeeze=False)
     for line, (label, frames) in zip(panels, rows, strict=True):
         reach = max(float(np.abs(frames).max()), 1e-12)
         for axes in line:

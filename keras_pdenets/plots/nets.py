@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.plots.depth import KINDS
+from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 _COLUMNS = 8
 
@@ -23,8 +24,10 @@ def plot_predictions(images, labels, probabilities, class_names, path, title="")
     """
     count = min(len(images), 5 * _COLUMNS)
     rows = -(-count // _COLUMNS)
-    figure = new_figure(1.6 * _COLUMNS, 1.9 * rows + 0.5, title)
-    for index, axes in enumerate(np.ravel(figure.subplots(rows, _COLUMNS, squeeze=False))):
+    figure, panels = subplots(
+        1.6 * _COLUMNS, 1.9 * rows + 0.5, title, rows, _COLUMNS, squeeze=False
+    )
+    for index, axes in enumerate(panels.ravel()):
         axes.set_axis_off()
         if index < count:
             _show(axes, images[index], int(labels[index]), probabilities[index], class_names)
@@ -48,8 +51,7 @@ def plot_log(logs, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(7, 4)
-    axes = figure.subplots()
+    figure, axes = subplots(7, 4)
     for name, rows in logs.items():
         epochs = [row["epoch"] for row in rows]
         for key, style in (("accuracy", "--"), ("test_accuracy", "-")):
@@ -66,12 +68,8 @@ def plot_perturbations(reports, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(11, 4, title)
-    panels = zip(
-        figure.subplots(1, 2), ("perturbation", "scaled"),
-        ("change of the features", "change / norm of the features"), strict=True,
-    )  # fmt: skip
-    for axes, key, label in panels:
+    figure, panels = subplots(11, 4, title, columns=2)
+    for axes, (key, label) in zip(panels, KINDS, strict=True):
         for name, report in reports.items():
             blocks = [(i, block) for i, block in enumerate(report.blocks) if block.measured]
             places, values = [i for i, _ in blocks], [getattr(block, key) for _, block in blocks]
@@ -95,10 +93,9 @@ def plot_kernels(models, layer, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(4 * len(models), 4.6, title or layer)
-    for axes, (name, model) in zip(
-        figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True
-    ):
+    count = len(models)
+    figure, panels = subplots(4 * count, 4.6, title or layer, columns=count, squeeze=False)
+    for axes, (name, model) in zip(panels[0], models.items(), strict=True):
         found = model.get_layer(layer)
         kernel = np.abs(np.asarray(getattr(found, "mixing", found).get_weights()[0]))
         kernel = kernel.reshape(-1, kernel.shape[-1]) / kernel.max()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_pdenets.analysis.fourier import kernel_of
-from keras_pdenets.plots.figure import new_figure, save_figure
+from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_operators(layer_or_kernel, path, title="", channels=8, filters=8):
@@ -49,10 +49,10 @@ def plot_fourier_symbols(waves, path, title="", channels=8, filters=8):
 def _grid(maps, path, title, style):
     """Maps of shape (height, width, rows, columns) beside one another, on one scale."""
     rows, columns = maps.shape[2:]
-    figure = new_figure(0.9 * columns + 1.5, 0.9 * rows + 0.8, title)
+    size = 0.9 * columns + 1.5, 0.9 * rows + 0.8
+    figure, panels = subplots(*size, title, rows, columns, squeeze=False)
     # Without it, the labels of the rows are cut off at the edge.
     figure.get_layout_engine().set(rect=(0.02, 0, 0.98, 1))
-    panels = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
             axes = panels[row, column]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_pdenets.plots.figure import finish, new_figure, save_figure
+from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 
 def plot_spectral_norms(norms, path, title=""):
@@ -14,8 +14,7 @@ def plot_spectral_norms(norms, path, title=""):
         title: Line above the picture.
     """
     places = np.arange(len(norms.names))
-    figure = new_figure(max(6, 0.22 * len(places)), 5, title)
-    axes = figure.subplots()
+    figure, axes = subplots(max(6, 0.22 * len(places)), 5, title)
     axes.vlines(places, norms.lower, norms.upper, color="tab:blue", lw=3, alpha=0.5)
     axes.plot(places, norms.upper, "v", ms=4, color="tab:blue", label="upper bound")
     axes.plot(places, norms.lower, "^", ms=4, color="tab:orange", label="reached")
@@ -36,8 +35,7 @@ def plot_gradient_norms(gradients, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(7, 4.5, title)
-    axes = figure.subplots()
+    figure, axes = subplots(7, 4.5, title)
     for name, found in gradients.items():
         norms = np.concatenate([found.inputs[:1], found.outputs])
         places = np.arange(len(norms))
@@ -60,8 +58,7 @@ def plot_jacobian_spectrum(spectra, path, title=""):
         path: The PNG file.
         title: Line above the picture.
     """
-    figure = new_figure(7, 4.5, title)
-    axes = figure.subplots()
+    figure, axes = subplots(7, 4.5, title)
     for name, spectrum in spectra.items():
         first, places = spectrum.values[..., 0], np.arange(len(spectrum.names))
         line = axes.plot(places, first.mean(axis=1), "o-", ms=3, label=name)[0]

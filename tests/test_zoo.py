@@ -155,7 +155,7 @@ def test_the_command_writes_table_pictures_and_section(folder, tmp_path, capsys)
     assert readme.read_text() == f"before\n<!-- zoo small -->\n{table}<!-- /zoo -->\nafter\n"
     names = {path.name for path in (tmp_path / "out").iterdir()} - {LOCK}
     assert names == {"table.md", "table.csv", "learning_curves.png", "sizes.png"}
-    with pytest.raises(ValueError, match="hold one section from `<!-- zoo other -->`"):
+    with pytest.raises(ValueError, match="have one section from `<!-- zoo other -->`"):
         put_into(readme, "other", table)
     assert main(["dev", "zoo", "run", str(tmp_path / "small.json"), "--out", str(folder)]) == 0
     assert "conv-seed0: " in capsys.readouterr().out
@@ -164,7 +164,7 @@ def test_the_command_writes_table_pictures_and_section(folder, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seeds": [1, 1]}, "`seeds` must not be empty or hold anything twice"),
+        ({"seeds": [1, 1]}, "`seeds` must not be empty or contain duplicates"),
         ({"entries": []}, "`entries` must not be empty"),
         ({"recipe": {"dataset": "sample"}}, "`recipe` must hold the fields of a recipe"),
         ({"recipe": PROTOCOL["recipe"] | {"seed": 1}}, "`recipe` must leave seed to the runs"),

@@ -1,4 +1,4 @@
-"""Many nets, trained alike: the runs of a protocol or of a sweep over depth, and their tables."""
+"""Experiments: runs of a protocol of nets or of a sweep over depth, and their tables."""
 
 from keras_pdenets.experiments.protocol import Entry as Entry
 from keras_pdenets.experiments.protocol import Protocol as Protocol

@@ -1,4 +1,4 @@
-"""Which nets are trained, and the one recipe that all of them get."""
+"""The nets of an experiment and their common recipe."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from keras_pdenets.utils.names import check_name
 from keras_pdenets.utils.records import Record, check_count, make
 from keras_pdenets.utils.text import shown
 
-# Small letters: some file systems take two names for one that differ in nothing else.
+# Lower case, since some file systems ignore case.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _MOST_RUNS = 2_000
 
@@ -24,12 +24,12 @@ class Entry(Record):
     """A net of a protocol.
 
     Args:
-        name: Name of its runs: small letters, digits, `_`, `-` and dots.
+        name: Name of its runs: lower-case letters, digits, `_`, `-` and dots.
         architecture: Row of the model table, or `"keras:NAME"` for a net of `keras.applications`.
-        options: Other options of the row, or arguments of the function there.
-        paper: What the paper states for this net, on the paper's data; empty if nothing.
-        recipe: Fields of the recipe in which this net differs from the others, for ablations;
-            the table says so.
+        options: Further options of the row, or arguments of the function in `keras.applications`.
+        paper: The paper's result for this net, on its data; may be empty.
+        recipe: Fields of the recipe that differ for this net, for ablations; the table lists
+            them.
     """
 
     name: str
@@ -54,15 +54,14 @@ class Entry(Record):
 
 @dataclass(frozen=True)
 class Protocol(Record):
-    """Nets, seeds, and the recipe of all runs.
+    """Nets, seeds and the recipe of all runs.
 
     Args:
         entries: The nets.
-        seeds: One run of every net for each.
+        seeds: Seeds of the runs of every net.
         recipe: Fields of `training.Recipe` but `preset` and `seed`; its `checkpoint` lacks
             `architecture` and `options`.
-        reference: Where the figures of `paper` come from, and the data they are of; empty if
-            there are none.
+        reference: Source and data of the figures in `paper`; may be empty.
     """
 
     title = "a protocol"
@@ -73,9 +72,9 @@ class Protocol(Record):
     reference: str = ""
 
     def __post_init__(self) -> None:
-        """Check that every run has a name of its own and a valid recipe."""
+        """Check that every run has a unique name and a valid recipe."""
         runs = [len(part) for part in (self.entries, self.seeds) if isinstance(part, list | tuple)]
-        if math.prod(runs) > _MOST_RUNS:  # before each gets a record
+        if math.prod(runs) > _MOST_RUNS:  # before making a record of each
             raise ValueError(
                 f"`entries` and `seeds` must make {_MOST_RUNS} runs at most. Received: {runs}"
             )
@@ -87,7 +86,7 @@ class Protocol(Record):
         for field_name, values in (("entries", names), ("seeds", list(self.seeds))):
             if not values or len(set(values)) < len(values):
                 raise ValueError(
-                    f"`{field_name}` must not be empty or hold anything twice. "
+                    f"`{field_name}` must not be empty or contain duplicates. "
                     f"Received: {shown(values)}"
                 )
         for entry in entries:
@@ -104,18 +103,18 @@ class Protocol(Record):
         return {entry.name: self.recipe_of(entry, self.seeds[0]) for entry in self.entries}
 
     def read(self, run: Path) -> RunResult | None:
-        """The result in the folder of a run, or None where it is not finished."""
+        """The result in the folder of a run, or None if it is not finished."""
         return read_result(run) if (run / RESULT).is_file() else None
 
     def measure(self, recipe: Recipe, run: Path, history: Any, data_dir: Any) -> RunResult:
-        """Measure a run that is trained, and write its result."""
+        """Measure a trained run and write its result."""
         result = measure_run(recipe, run, history, data_dir)
         result.write(run / RESULT)
         return result
 
     @property
     def varied(self) -> set[str]:
-        """Fields of the recipe that some net has for itself."""
+        """Fields of the recipe that differ for some net."""
         return {name for entry in self.entries for name in entry.recipe}
 
     def recipe_of(self, entry: Entry, seed: int) -> Recipe:

@@ -1,4 +1,4 @@
-"""What the runs of a protocol came to, one small file each."""
+"""The results of a protocol's runs, one small file each."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from keras_pdenets.utils.records import Measured, Record, check_count, make
 from keras_pdenets.utils.text import printable, shown
 
 RESULT = "result.json"
-_COLUMNS = {"accuracy", "test_accuracy"}  # those that are drawn
+_COLUMNS = {"accuracy", "test_accuracy"}  # those that are plotted
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class RunResult(Record):
         entry: Name of the net in the protocol.
         seed: Its seed.
         recipe: The recipe, as in `recipe.json`.
-        accuracy: On the test split, in percent, of the weights after the last epoch.
-        loss: Cross-entropy there.
+        accuracy: Test accuracy in percent, after the last epoch.
+        loss: Test cross-entropy.
         images: Number of test images.
         parameters: Trainable weights.
-        operations: Operations of the folded net for an image, 2 for each product.
-        epoch_seconds: Median time of an epoch at the images' own size.
-        machine: What it ran on.
+        operations: Operations of the folded net per image, 2 for each product.
+        epoch_seconds: Median time of an epoch at full image size.
+        machine: Hardware of the run.
         history: Rows of the log.
     """
 
@@ -60,7 +60,7 @@ class RunResult(Record):
         check_name("entry", self.entry)
         for name in ("images", "parameters", "operations"):
             check_count(name, getattr(self, name), 2**53)
-        # A run of another version may have more fields than are known here, or fewer.
+        # A run of another version may have other fields.
         names = {field.name for field in fields(Recipe)}
         known = make(Recipe, {k: v for k, v in self.recipe.items() if k in names}, "`recipe`")
         whole = {**self.recipe, **json.loads(known.to_json())}
@@ -73,7 +73,7 @@ class RunResult(Record):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What must be the same in all runs that are compared: the recipe without the net."""
+        """The part of the recipe that must agree in compared runs: all but the net."""
         shared = {k: v for k, v in self.recipe.items() if k not in ("preset", "seed")}
         model = {k: v for k, v in shared["checkpoint"].items()
                  if k not in ("architecture", "options")}  # fmt: skip
@@ -81,12 +81,12 @@ class RunResult(Record):
 
     @property
     def net(self) -> dict[str, Any]:
-        """The net itself."""
+        """The net of the run."""
         return {k: self.recipe["checkpoint"][k] for k in ("architecture", "options")}
 
 
 def measure_run(recipe: Recipe, run: Path, history: Any, data_dir: Any) -> RunResult:
-    """The result of a run that is trained."""
+    """The result of a trained run."""
     measured = evaluate(
         recipe.checkpoint, run / WEIGHTS, recipe.dataset, recipe.test_split, data_dir
     )
@@ -112,7 +112,7 @@ def read_result(folder: Path) -> RunResult:
     """The result in the folder of a run.
 
     Raises:
-        ValueError: If the file is not one, or the recipe beside it is another.
+        ValueError: If the file is not a result, or the recipe beside it is another.
     """
     path = folder / RESULT
     result = RunResult.from_file(path, nan=True)
@@ -120,28 +120,28 @@ def read_result(folder: Path) -> RunResult:
         beside = json.loads(Recipe.from_file(folder / RECIPE).to_json())
         if beside != result.recipe:
             raise ValueError(
-                f"{path} is of another recipe than {folder / RECIPE}. Remove one of the two."
+                f"{path} is of another recipe than {folder / RECIPE}. Delete one of the two."
             )
     return result
 
 
 def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[RunResult], list[str]]:
-    """The results in the folder of a protocol, and the runs that are not finished.
+    """The results in the folder of a protocol, and the names of unfinished runs.
 
     Args:
         folder: The folder.
-        varied: Fields of the recipe that may differ between nets (`Protocol.varied`); never
+        varied: Fields of the recipe that may differ between nets (`Protocol.varied`), but not
             between the runs of one net.
 
     Raises:
         FileNotFoundError: If there is no run in it.
-        ValueError: If the runs were trained by different recipes: they are not comparable.
+        ValueError: If the runs are not comparable: their recipes differ.
     """
     folder = Path(folder)
     runs = sorted(path for path in folder.glob("*-seed*") if path.is_dir())
     if not runs:
         raise FileNotFoundError(
-            f"There is no run in {folder}: `keras-pdenets dev zoo run` makes them."
+            f"There is no run in {folder}: `keras-pdenets dev zoo run` creates them."
         )
     done = [path for path in runs if (path / RESULT).is_file()]
     results = [read_result(path) for path in done]
@@ -157,7 +157,7 @@ def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[RunResu
 
 
 def _check_alike(first: dict[str, Any], other: dict[str, Any], path: Path, where: Path) -> None:
-    names = first | other  # a run of another version may have more of them
+    names = first | other  # a run of another version may have more
     different = [
         f"{printable(k)} {shown(first.get(k))} and {shown(other.get(k))}"
         for k in names
@@ -165,6 +165,6 @@ def _check_alike(first: dict[str, Any], other: dict[str, Any], path: Path, where
     ]
     if different:
         raise ValueError(
-            f"Runs of different recipes cannot stand in one table: {path} and {where} have "
+            f"Runs of different recipes cannot share a table: {path} and {where} have "
             f"{'; '.join(different)}."
         )

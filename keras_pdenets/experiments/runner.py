@@ -1,4 +1,4 @@
-"""The runs of an experiment, a `Protocol` or a `Sweep`: those that are missing, one by one."""
+"""The runner of an experiment, a `Protocol` or a `Sweep`."""
 
 import itertools
 import time
@@ -24,13 +24,13 @@ def run(
     verbose="auto",
     devices=None,
 ):
-    """Train and measure what is missing; kill it at any moment, the same call resumes.
+    """Train and measure the missing runs; if killed at any moment, the same call resumes.
 
-    Several processes may work on one folder: each takes runs that no other one is in.
+    Several processes may share a folder: each takes runs that no other is working on.
 
     Args:
         experiment: A `Protocol` or a `Sweep`.
-        folder: Folder of the runs, one folder in it for each.
+        folder: Folder of the runs, with a folder for each.
         only: Names of runs, such as `("pde-seed1",)`; None: all.
         limit_minutes: Stop before an epoch that would end after this time.
         data_dir: Folder of TFDS.
@@ -38,12 +38,12 @@ def run(
         devices: As in `training.train`.
 
     Yields:
-        Name and result of each run, those that were there too (of a protocol a `RunResult`, of a
-        sweep the rows of its blocks); None in place of the result where another process is in the
-        run, or time was short.
+        Name and result of each run, including finished ones (for a protocol a `RunResult`, for a
+        sweep the rows of its blocks); the result is None if another process is working on the run,
+        or time ran out.
 
     Raises:
-        ValueError: If the folder holds a run of another recipe, or `only` names none.
+        ValueError: If the folder holds a run of another recipe, or `only` is not a run.
     """
     begin, folder = time.monotonic(), Path(folder)
     recipes = experiment.recipes
@@ -52,7 +52,7 @@ def run(
         path = folder / name / RECIPE
         if path.is_file() and Recipe.from_file(path) != recipe:
             raise ValueError(
-                f"{path.parent} holds a run of another recipe. Give another folder, or the old "
+                f"{path.parent} holds a run of another recipe. Use another folder, or the old "
                 "protocol."
             )
     for name, recipe in chosen.items():
@@ -72,29 +72,29 @@ def run(
 
 
 def dry_run(experiment, steps=2, batch_size=None, only=None, data_dir=None):
-    """Take nets of an experiment through their first steps, without keeping anything.
+    """Train nets of an experiment for a few steps, without saving anything.
 
-    Of a protocol every net, of a sweep the shallowest and the deepest with each start.
+    Every net of a protocol; of a sweep, the shallowest and the deepest with each start.
 
     Args:
         experiment: A `Protocol` or a `Sweep`.
         steps: Number of training steps.
-        batch_size: Images in a step; None: as in the recipe.
+        batch_size: Images per batch; None: as in the recipe.
         only: Names of nets; None: all.
         data_dir: Folder of TFDS.
 
     Yields:
-        Name of the net, number of trainable weights, and the loss of each step.
+        Name of the net, number of trainable weights and the loss of each step.
 
     Raises:
-        ValueError: If `only` names no net, or the data do not fill the steps.
+        ValueError: If `only` is not a net, or there are too few images.
         RuntimeError: If a loss is not finite.
     """
     source = None
     for name, recipe in _chosen(only, experiment.samples, "nets").items():
         if batch_size is not None:
             recipe = replace(recipe, batch_size=batch_size)
-        # One for all nets: to count the images of some classes takes a pass over the data.
+        # Shared by all nets: counting the images of some classes takes a pass over the data.
         source = source or DataSource(recipe.dataset, recipe.train_split, data_dir)
         yield name, *_first_steps(recipe, source, steps)
 
@@ -107,7 +107,7 @@ def _chosen(only, known, what):
 
 
 def _first_steps(recipe, source, steps):
-    """Number of trainable weights, and the loss of the first steps, as a run makes them."""
+    """Number of trainable weights, and the losses of the first steps of a run."""
     if source.num_examples < steps * recipe.batch_size:
         raise ValueError(
             f"`batch_size` must leave {steps} batches of the {source.num_examples} images of "

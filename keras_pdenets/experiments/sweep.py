@@ -1,4 +1,4 @@
-"""One net at many depths: the perturbations of each, for the figures of Hauser's paper."""
+"""A sweep: the perturbations of one net at many depths, for the figures of Hauser's paper."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -24,16 +24,16 @@ _BLOCKS = "blocks.csv"
 
 @dataclass(frozen=True)
 class Sweep(Record):
-    """Which nets are trained, and how.
+    """The nets of a sweep and their training.
 
     Args:
-        recipe: Recipe of every net; its checkpoint's options get the depth and the start.
-        depths: Blocks in each section, one net for each.
-        starts: Names of starts (`builders.steps.STARTS`), all depths for each.
-        split: Images of the recipe's data set that are measured.
-        batch_sizes: Pairs of a number of blocks and the images in a step of nets of up to so many,
-            rising; deeper nets take the recipe's.
-        reference: What a paper states, which the results are printed beside; empty if nothing.
+        recipe: Recipe of every net; depth and start are set in its checkpoint's options.
+        depths: Numbers of blocks per section, one net for each.
+        starts: Names of initialisations (`builders.steps.STARTS`), each with all depths.
+        split: Images of the recipe's data set for the measurement.
+        batch_sizes: Pairs of a number of blocks and the batch size of nets up to that depth, in
+            increasing order; deeper nets use the recipe's.
+        reference: A paper's results, printed beside these; may be empty.
 
     Raises:
         ValueError: If a field is out of range.
@@ -57,7 +57,7 @@ class Sweep(Record):
     reference: str = ""
 
     def __post_init__(self) -> None:
-        """Turn the lists that JSON gives into tuples, and check them."""
+        """Convert the lists from JSON into tuples, and check them."""
         super().__post_init__()
         for depth in self.depths:
             check_count("depths", depth, MOST_BLOCKS)
@@ -67,13 +67,13 @@ class Sweep(Record):
         unknown = [start for start in self.starts if start not in STARTS]
         self.check(
             ("batch_sizes", limits == sorted(set(limits)),
-             "be pairs of blocks and images, with rising blocks"),
+             "be pairs of blocks and images, in increasing order"),
             ("starts", self.starts and not unknown, f"be of {', '.join(STARTS)}"),
             ("depths", self.depths and len(set(self.depths)) == len(self.depths),
-             "not be empty or hold anything twice"),
-            ("starts", len(set(self.starts)) == len(self.starts), "not hold anything twice"),
+             "not be empty or contain duplicates"),
+            ("starts", len(set(self.starts)) == len(self.starts), "not contain duplicates"),
         )  # fmt: skip
-        for start in self.starts:  # the longest name, and the options that a run adds
+        for start in self.starts:  # the longest name, and the options of a run
             self.recipe_of(start, max(self.depths))
 
     def recipe_of(self, start: str, depth: int) -> Recipe:
@@ -102,11 +102,11 @@ class Sweep(Record):
         return {recipe.preset: recipe for recipe in recipes}
 
     def read(self, run: Path) -> list[dict[str, str]] | None:
-        """The rows of the blocks of a run, or None where it is not finished."""
+        """The rows of the blocks of a run, or None if it is not finished."""
         return read_rows(run / _BLOCKS) if (run / _BLOCKS).is_file() else None
 
     def measure(self, recipe: Recipe, run: Path, history: Any, data_dir: Any) -> Any:
-        """Measure the blocks of a run that is trained, and write their rows."""
+        """Measure the blocks of a trained run and write their rows."""
         model = build_model(recipe.checkpoint)
         load_weights(model, run / WEIGHTS)
         images = DataSource(recipe.dataset, self.split, data_dir)
@@ -116,14 +116,14 @@ class Sweep(Record):
 
 
 def collect(sweep, folder):
-    """Write `sweep.csv` of all nets that are finished: one row for each block.
+    """Write `sweep.csv` of all finished nets: one row for each block.
 
     Args:
         sweep: The `Sweep`.
         folder: Folder of its runs.
 
     Returns:
-        The rows: dictionaries of texts, as in the CSV file.
+        The rows: dictionaries of strings, as in the CSV file.
     """
     rows = []
     for start, depth in product(sweep.starts, sweep.depths):
@@ -139,7 +139,7 @@ def collect(sweep, folder):
 
 
 def exponents(rows):
-    """One line for each start and section: mean scaled perturbation against L, as a power law."""
+    """A line for each start and section: the power law of the mean scaled perturbation in L."""
     lines = []
     for start in dict.fromkeys(row["start"] for row in rows):
         sums = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""The table of a protocol's runs, as Markdown and CSV, and its place in a README."""
+"""The table of a protocol's runs, as Markdown and CSV, and its section in a README."""
 
 import re
 from pathlib import Path
@@ -13,8 +13,8 @@ from keras_pdenets.utils.text import LONGEST_REFERENCE, printable
 def rows_of(results, protocol=None):
     """One dictionary for each net, in the order of the protocol.
 
-    The spread is the standard deviation over the seeds; the difference is paired: to the first
-    net's run with the same seed.
+    The spread is the standard deviation over the seeds; the difference is paired, with the first
+    net's run of the same seed.
     """
     papers = {} if protocol is None else {e.name: e.paper for e in protocol.entries}
     names = [name for name in papers if any(r.entry == name for r in results)]
@@ -43,7 +43,7 @@ def _row(name, runs, first, paper):
 
 
 def markdown(results, unfinished=(), protocol=None):
-    """The table in Markdown, with what the numbers are of."""
+    """The table in Markdown, with a caption."""
     rows = rows_of(results, protocol)
     lines = [
         f"| net | parameters | MFLOP/image | accuracy, % | runs | less `{rows[0]['net']}` "
@@ -74,7 +74,7 @@ def markdown(results, unfinished=(), protocol=None):
 
 
 def _cell(text):
-    """A text out of a file that ends no cell, no line and no section of a README."""
+    """A text from a file, escaped so that it ends no cell, line or section of a README."""
     return printable(text, LONGEST_REFERENCE).replace("|", "\\|").replace("<!--", "&lt;!--")
 
 
@@ -102,7 +102,7 @@ def write_table(results, folder, unfinished=(), protocol=None):
 
 
 def put_into(readme, name, text):
-    """Replace what stands between the marks of a section: `<!-- zoo NAME -->`, `<!-- /zoo -->`.
+    """Replace the text between the marks `<!-- zoo NAME -->` and `<!-- /zoo -->`.
 
     Raises:
         ValueError: If the file has not exactly one such section.
@@ -113,7 +113,7 @@ def put_into(readme, name, text):
     count = len(pattern.findall(old))
     if count != 1:
         raise ValueError(
-            f"`readme` must hold one section from `<!-- zoo {name} -->` to `<!-- /zoo -->`. "
+            f"`readme` must have one section from `<!-- zoo {name} -->` to `<!-- /zoo -->`. "
             f"Received: {readme}, with {count}"
         )
     write_file(readme, pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old))

@@ -187,7 +187,7 @@ def _fresh(hub, backend, commit, native, wanted):
 @pytest.mark.slow
 def test_a_corrupted_read_back_leaves_no_tag_and_no_row(hub):
     hub.fail("flip", "/_cdn/", 100)
-    with pytest.raises(IntegrityError, match="was not tagged; the same command looks again"):
+    with pytest.raises(IntegrityError, match="was not tagged; the same command checks again"):
         _publish(hub)
     assert _state(hub) == (1, {}, None)
     hub.faults.clear()
@@ -262,12 +262,12 @@ def test_a_wrong_accuracy_is_refused(hub):
 def test_refusals_of_the_hub(hub, monkeypatch):
     done = _publish(hub)
     hub.repos[REPO].tags["v0.2.0"] = hub.add(REPO, {"log.csv": b"other"}, large=False)
-    with pytest.raises(WeightsError, match=r"a tag v0\.2\.0 already, of other files \(log\.csv"):
+    with pytest.raises(WeightsError, match=r"already has a tag v0\.2\.0 of other files \(log\.csv"):
         _publish(hub, tag="v0.2.0")
     # The tag's own commit counts, not what came after it.
     assert _publish(hub).commit == done.commit
     hub.fail("status", "/commit/main", 412)
-    with pytest.raises(UnreachableError, match="somebody else has committed meanwhile"):
+    with pytest.raises(UnreachableError, match="there was another commit in the meantime"):
         _publish(hub, tag="v0.3.0")
     hub.faults.clear()
     monkeypatch.setenv("HF_TOKEN", "hf_stale")
@@ -287,7 +287,7 @@ def test_files_that_are_not_the_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is missing: publish from a checkout"):
         prepare(preset, weights, tmp_path, tmp_path / "nowhere", None, None)
     other = dataclasses.replace(preset, golden={**preset.golden, "sha256": "0" * 64})
-    with pytest.raises(IntegrityError, match="is not the one that the row knows"):
+    with pytest.raises(IntegrityError, match="does not have the hash in the row"):
         prepare(other, weights, tmp_path, source, None, None)
 
 

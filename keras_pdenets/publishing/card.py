@@ -1,4 +1,4 @@
-"""The card of a preset: what the Hub and GitHub show beside its weights."""
+"""The model card of a preset, which the Hub and GitHub show beside its weights."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from keras_pdenets.transforms import count_operations, fold
 
 CARD, PICTURE = "README.md", "predictions.png"
 _TASK = "image-classification"
-# TFDS name: the Hub's name, the name in words.
+# TFDS name: the Hub's name, the display name.
 _DATA = {
     "fashion_mnist": ("zalando-datasets/fashion_mnist", "Fashion-MNIST"),
     "mnist": ("ylecun/mnist", "MNIST"),
@@ -21,13 +21,13 @@ _DATA = {
 
 
 def card(preset, recipe, picture=False, speed=None):
-    """The card of a preset, in Markdown, with the metadata that the Hub reads before it.
+    """The card of a preset in Markdown, preceded by the Hub's metadata.
 
     Args:
         preset: The row.
         recipe: How it was trained.
         picture: Whether `predictions.png` lies beside the card.
-        speed: A `Speed`, or None where nobody has measured it.
+        speed: A `Speed`, or None if not measured.
 
     Returns:
         The text.
@@ -48,7 +48,7 @@ def card(preset, recipe, picture=False, speed=None):
 
 
 def _metadata(preset, row):
-    """What the Hub sorts, finds and ranks models by."""
+    """The metadata by which the Hub finds and ranks models."""
     hub_name, words = _DATA.get(preset.dataset, (preset.dataset, preset.dataset))
     data = {"dataset_type": hub_name, "dataset_name": words, "dataset_split": preset.split}
     return ModelCardData(
@@ -141,7 +141,7 @@ def _size(checkpoint):
 
 
 def _training(preset, recipe):
-    """How it came about."""
+    """The training."""
     training = preset.training
     phases = ", then ".join(
         f"{phase.epochs} epochs at {phase.image_size or preset.checkpoint.input_shape[0]} px"
@@ -168,12 +168,12 @@ def _crops(crop):
 
 
 def beginning(recipe):
-    """Where the weights came from, if they were not random."""
+    """The initial weights, if they were not random."""
     return f"From the weights of `{recipe.start}`: " if recipe.start else ""
 
 
 def _files(preset, row):
-    """The files and what goes in and comes out."""
+    """The files, inputs and outputs."""
     checkpoint = preset.checkpoint
     options = json.dumps(dataclasses.asdict(row.config(checkpoint.options)), sort_keys=True)
     return f"""## Files

@@ -1,4 +1,4 @@
-"""A folded net as Keras' own file, which opens without this package, byte for byte the same."""
+"""A folded net as a reproducible `.keras` file that loads without this package."""
 
 import json
 import tempfile
@@ -8,16 +8,16 @@ from pathlib import Path
 from keras_pdenets.transforms import fold
 
 NATIVE_FILE = "model.keras"
-# What lies in the file lies beside it too: keras.saving.load_model("hf://...") reads these.
+# The parts of the file also lie beside it: keras.saving.load_model("hf://...") reads these.
 PARTS = ("config.json", "metadata.json", "model.weights.h5")
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # of time, for zip files
 _CLOSE = 1e-5
 
 
 def write_native(model, folder, images):
-    """Fold a net and write it as `model.keras`, and its parts.
+    """Fold a net and write it as `model.keras`, with its parts.
 
-    The same net gives the same bytes at any time, so that nothing is published twice.
+    The same net always gives the same bytes, so that nothing is published twice.
 
     Args:
         model: The net.
@@ -28,16 +28,16 @@ def write_native(model, folder, images):
         The `FoldReport`.
 
     Raises:
-        ValueError: If a layer of this package is left, or the predictions differ.
+        ValueError: If a layer of this package remains, or the predictions differ.
     """
-    # Not "measure": the file must not depend on what else this machine does.
+    # Not "measure": the file must not depend on the load of this machine.
     folded, report = fold(model, decomposed="keep", data=images, portable=True)
     if report.left:
-        raise ValueError(f"`model` cannot be folded whole: {report.left}")
+        raise ValueError(f"`model` cannot be folded completely: {report.left}")
     if not report.difference <= _CLOSE:
         raise ValueError(
-            f"`model` must give the same predictions folded, to {_CLOSE}. Received: a net that "
-            f"differs by {report.difference:.2g}"
+            f"`model` must give the same predictions when folded, within {_CLOSE}. Received: a net "
+            f"that differs by {report.difference:.2g}"
         )
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / NATIVE_FILE
@@ -65,13 +65,13 @@ def _dump(record):
 
 
 def _numbered(value, objects, names, key=""):
-    """A config without what depends on the process.
+    """A config without process-dependent values.
 
     Args:
         value: A part of the config.
-        objects: Place in memory of each object so far, by its number here.
-        names: New names of the operations, which Keras counts through a process.
-        key: Where the part stands.
+        objects: New number of each object so far, by its address in memory.
+        names: New names of the operations, which Keras numbers per process.
+        key: Key of the part.
     """
     if isinstance(value, dict):
         return {k: _numbered(item, objects, names, k) for k, item in value.items()}

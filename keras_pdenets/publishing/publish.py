@@ -1,13 +1,13 @@
-"""From a preset of this checkout to a Hub repository that was seen to work, and its row.
+"""From a preset of this checkout to a tested Hub repository and its row.
 
-1. The file with the pinned hash is loaded strictly, and compared with its golden file.
+1. The file with the pinned hash is loaded strictly and compared with its golden file.
 2. Its accuracy is measured and must be that of the card.
-3. All files go up in one commit, on top of the one that was seen.
+3. All files are uploaded in one commit, on top of the commit seen before.
 4. The Hub's sizes and hashes are compared.
-5. Everything is downloaded without a token into an empty cache, and measured again.
-6. Only then come the tag and the row of the table, which makes `weights=` look there.
+5. Everything is downloaded without a token into an empty cache and measured again.
+6. Only then are the tag and the row of the table written, by which `weights=` finds it.
 
-Whatever ends it before leaves neither; the same call finds the commit and goes on.
+If it ends before, there is neither; the same call finds the commit and resumes.
 """
 
 import contextlib
@@ -44,24 +44,24 @@ from keras_pdenets.training.trainer import LOG, RECIPE, WEIGHTS, evaluate
 from keras_pdenets.utils.locking import locked
 
 METADATA_FILE = "keras_pdenets.json"
-# Percent. One image of a thousand may lie on the border between two classes.
+# Percent: one image of a thousand may lie on the border between two classes.
 _BORDER = 0.11
 _SHOWN = 24
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published, or would be.
+    """The result of `publish`.
 
     Args:
-        preset: The row; with `repo` and `revision` where it was published.
+        preset: The row; with `repo` and `revision` once published.
         repo: The repository.
         tag: The tag.
         files: Size and SHA-256 of each file.
         card: Text of the card.
-        measured: In words, the evaluation.
+        measured: The evaluation in words.
         commit: The commit; None after a dry run.
-        reused: Whether the commit was there before.
+        reused: Whether the commit existed before.
     """
 
     preset: Preset
@@ -74,7 +74,7 @@ class Publication:
     reused: bool = False
 
     def __str__(self) -> str:
-        """All of it, for the terminal."""
+        """The whole report."""
         lines = [f"{self.preset.name} to {self.repo}, {self.tag}: {self.measured}"]
         lines += [
             f"  {entry['size']:>12,}  {entry['sha256']}  {name}"
@@ -99,34 +99,34 @@ def publish(
     weights_folder=CHECKOUT_WEIGHTS,
     presets_file=PRESETS_FILE,
 ):
-    """Publish a preset, or find out what would be published.
+    """Publish a preset, or report what would be published.
 
     Args:
         preset: The row.
-        repo: `organisation/repository`; it is made if need be. The token is the client's own
-            (`hf auth login`, or HF_TOKEN).
-        really: False: nothing is sent.
+        repo: `organisation/repository`; it is created if necessary. The token is the client's own
+            (`hf auth login` or HF_TOKEN).
+        really: If false, nothing is sent.
         tag: Tag of the commit; None: the package's version, such as `v0.1.0`.
         sample: Whether to measure on the bundled sample. None: if the card has a number for it,
-            which takes seconds and no data set; else on the whole test split.
+            which takes seconds and no data set; otherwise on the whole test split.
         data_dir: Folder of TFDS, for the test split.
-        draw: `plots.plot_predictions`, which stands above this package, or None for no picture.
-        weights_folder: Folder of the presets' folders, with recipe, log and golden file; weights
-            that are missing there come from where the row says that they are now.
-        presets_file: The table that gets the new row.
+        draw: `plots.plot_predictions`, which this package cannot import, or None for no picture.
+        weights_folder: Folder of the presets' folders, with recipe, log and golden file; missing
+            weights come from the present source in the row.
+        presets_file: The table for the new row.
 
     Returns:
         A `Publication`.
 
     Raises:
-        ValueError: If a name is out of range, or there is no card's number to compare with.
-        WeightsError: If the evaluation differs, the Hub refuses or gives other bytes. There is no
-            tag and no row then.
-        InUseError: If another process works in the preset's folder now (a `RuntimeError`).
+        ValueError: If a name is invalid, or the card has no number to compare with.
+        WeightsError: If the evaluation differs, or the Hub refuses or returns other bytes. There is
+            no tag and no row then.
+        InUseError: If another process is using the preset's folder (a `RuntimeError`).
     """
     tag = tag or f"v{version('keras-pdenets')}"
     check_target(repo, tag, {})
-    # Before the row gets the new repository, which does not have them yet.
+    # Before the row has the new repository, which is still empty.
     weights = WeightsSource.of(preset, weights_folder).resolve().path
     preset = dataclasses.replace(preset, repo=repo)
     measured = _measure(preset, weights, sample, data_dir)
@@ -150,7 +150,7 @@ def publish(
 
 
 def _measure(preset, path, sample, data_dir):
-    """Evaluate a file; an accuracy that is not the card's is an error."""
+    """Evaluate a file; raise WeightsError unless the accuracy is the card's."""
     if sample is None:
         sample = "sample_accuracy" in preset.metrics
     name, key = ("sample", "sample_accuracy") if sample else (preset.dataset, "test_accuracy")
@@ -165,14 +165,14 @@ def _measure(preset, path, sample, data_dir):
 
 
 def _verified(weights, golden):
-    """Raise IntegrityError unless weights and what they give are those of the golden file."""
+    """Raise IntegrityError unless weights and outputs agree with the golden file."""
     report = verify(weights, golden)
     if not report.agrees:
         raise IntegrityError(f"{report}. It is not published.")
 
 
 def _prepare(preset, weights, folder, source, draw, data_dir):
-    """Put all files of the repository in a folder; the same preset makes the same bytes."""
+    """Write all files of the repository to a folder; the same preset gives the same bytes."""
     for name in (RECIPE, LOG, GOLDEN_FILE):
         if not (source / name).is_file():
             raise ValueError(f"{source / name} is missing: publish from a checkout.")
@@ -180,7 +180,7 @@ def _prepare(preset, weights, folder, source, draw, data_dir):
     shutil.copyfile(weights, folder / WEIGHTS)
     golden = folder / GOLDEN_FILE
     if preset.golden is None or sha256_of(golden) != preset.golden["sha256"]:
-        raise IntegrityError(f"{source / GOLDEN_FILE} is not the one that the row knows.")
+        raise IntegrityError(f"{source / GOLDEN_FILE} does not have the hash in the row.")
     _verified(str(folder / WEIGHTS), golden)
     model = load_model(folder / WEIGHTS, dtype="float32", data_format="channels_last")
     images, labels = _images(preset, data_dir)
@@ -210,7 +210,7 @@ def _images(preset, data_dir):
 
 
 def _metadata(preset, files):
-    """Our own record: the row, without the place that only the Hub can tell, and the files."""
+    """Our own record: the files and the row, without the commit that is not known yet."""
     row = dataclasses.asdict(preset)
     del row["repo"], row["revision"]
     record = {"format": 1, "package": version("keras-pdenets"), "preset": row}

@@ -36,14 +36,14 @@ def pin(
     weights_folder=CHECKOUT_WEIGHTS,
     presets_file=PRESETS_FILE,
 ):
-    """Make a preset of a finished run.
+    """Create a preset from a finished run.
 
-    Stores the weights in 16 bits, evaluates what was stored on the whole test split, and writes
+    Stores the weights in 16 bits, evaluates them on the whole test split, and writes
     `weights/<preset>/` (weights, golden file, recipe, log, card) and the row in the preset table.
 
     Args:
         run: Folder of the run.
-        hardware: What it was trained on, for the card.
+        hardware: Hardware of the training, for the card.
         remark: Sentence about the training, for the card.
         data_dir: Folder of TFDS.
         weights_folder: Folder of the checkout's weights.
@@ -54,7 +54,7 @@ def pin(
 
     Raises:
         ValueError: If the run is not finished.
-        InUseError: If another process works in one of the two folders now (a `RuntimeError`).
+        InUseError: If another process is using one of the two folders (a `RuntimeError`).
     """
     run = Path(run)
     recipe = Recipe.from_file(run / RECIPE)
@@ -66,7 +66,7 @@ def pin(
 
 
 def _pin(run, recipe, folder, hardware, remark, data_dir):
-    """Write the files of a preset; its row."""
+    """Write the files of a preset; return its row."""
     _, history, software = state.read_state(run / STATE, recipe)
     if len(history) < recipe.epochs or not (run / WEIGHTS).is_file():
         raise ValueError(
@@ -116,15 +116,15 @@ def _pin(run, recipe, folder, hardware, remark, data_dir):
     for name in (RECIPE, LOG):
         if (run / name).resolve() != (folder / name).resolve():
             write_file(folder / name, (run / name).read_bytes())
-    (folder / SPEED).unlink(missing_ok=True)  # of the net that was there before
+    (folder / SPEED).unlink(missing_ok=True)  # of the previous net
     write_file(folder / CARD, card(preset, recipe))
     return preset
 
 
 def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=PRESETS_FILE):
-    """Write the golden file and the card of a preset of this checkout again.
+    """Rewrite the golden file and the card of a preset of this checkout.
 
-    A golden file that the row knows stays: nothing but new weights may change what is golden.
+    A golden file in the row is kept: only new weights may change it.
 
     Args:
         name: The preset.
@@ -135,7 +135,7 @@ def refresh(name, weights_folder=CHECKOUT_WEIGHTS, presets_file=PRESETS_FILE):
         The `Preset`, with its golden file.
 
     Raises:
-        InUseError: If another process works in the folder now (a `RuntimeError`).
+        InUseError: If another process is using the folder (a `RuntimeError`).
     """
     preset = get_preset(name)
     folder = Path(weights_folder) / name
@@ -155,7 +155,7 @@ def _refresh(preset, folder, weights_folder, presets_file):
 
 
 def _record(checkpoint, weights, path):
-    """Write the golden file of stored weights; its entry in the row."""
+    """Write the golden file of stored weights; return its entry in the row."""
     model = build_model(checkpoint)
     load_weights(model, weights)
     write_golden(record_golden(model, _golden_images(checkpoint)), path)
@@ -163,7 +163,7 @@ def _record(checkpoint, weights, path):
 
 
 def _golden_images(checkpoint):
-    """Images of the bundled sample where they fit, else noise: they stand in the file itself."""
+    """Images of the bundled sample if they fit, else noise; they are stored in the file."""
     images, _ = load_sample()
     if tuple(checkpoint.input_shape) == images.shape[1:]:
         return images[:: len(images) // _GOLDEN_IMAGES]

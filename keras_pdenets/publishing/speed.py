@@ -1,4 +1,4 @@
-"""How fast a checkpoint was where somebody measured it: a small file beside it, for its card."""
+"""The measured speed of a checkpoint: a small file beside it, for its card."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ SPEED = "speed.json"
 
 @dataclass(frozen=True)
 class Speed(Record):
-    """Images that the folded net answers in a second.
+    """Throughput of the folded net.
 
     Args:
-        images_per_second: Median, by backend.
-        batch: Images in a step.
-        rounds: Steps of each backend, in turn.
+        images_per_second: Median by backend.
+        batch: Images per batch.
+        rounds: Steps of each backend, run alternately.
         where: Machine, threads and software, in a sentence.
-        date: Day of the measurement.
+        date: Date of the measurement.
     """
 
     title = "a measured speed"
@@ -30,6 +30,6 @@ class Speed(Record):
 
 
 def read_speed(folder):
-    """The `Speed` that lies beside a checkpoint, or None."""
+    """The `Speed` beside a checkpoint, or None."""
     path = Path(folder) / SPEED
     return Speed.from_file(path) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Files into a Hub repository: one commit, compared, read back as a stranger would, then tagged."""
+"""Upload to a Hub repository: one commit, compared, downloaded without a token, then tagged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ _MAIN = "main"
 
 
 def check_target(repo: str, tag: str, files: dict[str, Path]) -> None:
-    """Raise ValueError unless repository, tag and files have plain names."""
+    """Raise ValueError unless repository, tag and files have valid names."""
     if not is_repo(repo):
         raise ValueError(f"`repo` must be organisation/repository. Received: repo={repo!r}")
     for name in (tag, *files):
@@ -29,39 +29,39 @@ def check_target(repo: str, tag: str, files: dict[str, Path]) -> None:
 
 @contextmanager
 def _explained(repo: str, state: str) -> Iterator[None]:
-    """Turn the client's errors into one sentence without secrets, and the state that is left."""
+    """Turn the client's errors into a sentence without secrets that states what was done."""
     try:
         yield
     except WeightsError:
         raise
     except Exception as error:  # the client's network errors have no common base
-        # The client wraps what ends an upload in a RuntimeError of no more than the file's name.
+        # The client wraps the cause of a failed upload in a RuntimeError with only the file's name.
         first = error.__cause__ if type(error) is RuntimeError else None
         error = first if isinstance(first, Exception) else error
         cause, passing = explain(error, repo, "commit", _MAIN)
         if status_of(error) == 412:
-            cause, passing = "somebody else has committed meanwhile", True
+            cause, passing = "there was another commit in the meantime", True
         kind = UnreachableError if passing else WeightsError
         # The client's own text may hold a token or a signed address: it is not shown.
         raise kind(
-            f"{repo} could not be published: {cause}. {state}; the same command goes on."
+            f"{repo} could not be published: {cause}. {state}; the same command resumes."
         ) from None
 
 
 def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> tuple[str, bool]:
-    """One commit of all files, unless the repository has one of exactly these bytes.
+    """Commit all files, unless the repository has a commit of exactly these bytes.
 
     Args:
-        repo: The repository; it is made where there is none.
-        files: Local file of each name.
-        tag: The tag that is to come: if it is there, its commit must have these files.
+        repo: The repository; it is created if missing.
+        files: Local files by name.
+        tag: The later tag: if it exists, its commit must have these files.
         message: Title of the commit.
 
     Returns:
-        The commit, and whether it was there before.
+        The commit, and whether it existed before.
 
     Raises:
-        WeightsError: If the Hub refuses, or the tag names other files.
+        WeightsError: If the Hub refuses, or the tag has other files.
     """
     check_target(repo, tag, files)
     api = HfApi(library_name="keras_pdenets")
@@ -71,15 +71,15 @@ def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> t
         if tagged is not None:
             if wrong := _differing(api, repo, tagged, files):
                 raise WeightsError(
-                    f"{repo} has a tag {tag} already, of other files ({', '.join(wrong)}). Tags "
-                    "are not moved: give another one."
+                    f"{repo} already has a tag {tag} of other files ({', '.join(wrong)}). Tags "
+                    "are not moved: choose another one."
                 )
             return _commit(repo, tagged), True
         head = api.model_info(repo).sha
         if head is not None and not _differing(api, repo, head, files):
             return _commit(repo, head), True
         operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
-        # Not upload_folder, which may make several commits; nor over somebody else's commit.
+        # Not upload_folder, which may make several commits; and never on top of an unseen commit.
         made = api.create_commit(
             repo, operations, commit_message=message, revision=_MAIN, parent_commit=head
         )
@@ -92,9 +92,9 @@ def commit_files(repo: str, files: dict[str, Path], tag: str, message: str) -> t
 
 
 def _commit(repo: str, text: str) -> str:
-    """A commit out of an answer, which will be part of a path."""
+    """Check a commit from an answer, which becomes part of a path."""
     if not is_commit(text):
-        raise WeightsError(f"{repo} has a commit that is none: the answer comes from no Hub.")
+        raise WeightsError(f"{repo} has an invalid commit: the answer does not come from a Hub.")
     return text
 
 
@@ -105,7 +105,7 @@ def _tagged(api: HfApi, repo: str, tag: str) -> str | None:
 
 
 def _differing(api: HfApi, repo: str, commit: str, files: dict[str, Path]) -> list[str]:
-    """Names of the files that a commit has not, or with other bytes."""
+    """Names of the files that a commit lacks or has with other bytes."""
     entries = api.list_repo_tree(repo, revision=commit)
     there = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
     return sorted(n for n, path in files.items() if n not in there or not _same(there[n], path))
@@ -117,19 +117,19 @@ def _same(entry: RepoFile, path: Path) -> bool:
 
 
 def read_back(repo: str, commit: str, files: dict[str, Path], cache: Path) -> dict[str, Path]:
-    """Download all files of a commit as anybody would, without a token, and compare them.
+    """Download all files of a commit without a token, and compare them.
 
     Args:
         repo: The repository.
         commit: The commit.
-        files: What was sent.
+        files: The local files by name.
         cache: An empty folder.
 
     Returns:
-        The downloaded file of each name.
+        The downloaded files by name.
 
     Raises:
-        IntegrityError: If a file came with other bytes.
+        IntegrityError: If a file has other bytes.
         WeightsError: If one cannot be obtained without a token.
     """
     found = {}
@@ -139,25 +139,25 @@ def read_back(repo: str, commit: str, files: dict[str, Path], cache: Path) -> di
             found[name] = fetch(repo, name, commit, cache, pinned, anonymous=True)
         except IntegrityError as error:
             raise IntegrityError(
-                f"{error} Commit {commit} was not tagged; the same command looks again."
+                f"{error} Commit {commit} was not tagged; the same command checks again."
             ) from None
     return found
 
 
 def tag_commit(repo: str, commit: str, tag: str) -> None:
-    """Give a commit its tag; one that is there already, of this commit, is right.
+    """Tag a commit, unless it has the tag already.
 
     Raises:
-        WeightsError: If the tag names another commit, or the Hub refuses.
+        WeightsError: If the tag is of another commit, or the Hub refuses.
     """
     api = HfApi(library_name="keras_pdenets")
-    # Where the answer is lost, the Hub may have set the tag all the same.
+    # If the answer is lost, the Hub may still have set the tag.
     with _explained(repo, f"{commit} may have its tag {tag} or not"):
         try:
             if _tagged(api, repo, tag) is None:
                 api.create_tag(repo, tag=tag, revision=commit)
         except HfHubHTTPError as error:
-            if status_of(error) != 409:  # somebody was faster
+            if status_of(error) != 409:  # it was set in the meantime
                 raise
         if (found := _tagged(api, repo, tag)) != commit:
             raise WeightsError(f"{repo} has a tag {tag} of another commit, {found}.")

@@ -150,15 +150,15 @@ def test_a_pt2_file_is_an_archive_that_all_readers_read_alike(parts, tmp_path):
         warnings.simplefilter("ignore", UserWarning)  # of two parts with one name
         with zipfile.ZipFile(_write(path, parts), "a") as archive:
             archive.writestr(f"net/{PROGRAM}", "{}")
-    with pytest.raises(ValueError, match="two of its parts have one name"):
+    with pytest.raises(ValueError, match="two of its parts have the same name"):
         open_exported(path)
     with pytest.raises(ValueError, match="its parts are compressed"):
         open_exported(_write(path, parts, zipfile.ZIP_DEFLATED))
     for content in (b"", b"PK", b"pickle"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"is no \.pt2 file"):
+        with pytest.raises(ValueError, match=r"is not a \.pt2 file"):
             open_exported(path)
-    with pytest.raises(ValueError, match=r"is no \.pt2 file"):
+    with pytest.raises(ValueError, match=r"is not a \.pt2 file"):
         open_exported(_write(path, parts | {PROGRAM: b"{"}))
 
 

@@ -1,4 +1,4 @@
-"""Export from this process or from another one with another backend."""
+"""Export in this process, or in another one with another backend."""
 
 import contextlib
 import subprocess
@@ -14,7 +14,7 @@ from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
 from keras_pdenets.utils.processes import start_python
 
-SIDE = 32  # of the images where the model leaves it open
+SIDE = 32  # of images if the model leaves it open
 # Of torch's two older tracers, which Keras uses for ONNX and OpenVINO, and of tf2onnx.
 _WARNINGS = (
     (DeprecationWarning, r".*legacy TorchScript-based ONNX export"),
@@ -26,18 +26,18 @@ _WARNINGS = (
 )
 # Variables that keep all three backends of a new process on the CPU.
 CPU_ONLY = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
-_REASON = "The net was not written: "  # between the converters' own talk and the error
+_REASON = "The net was not written: "  # separates the error from the converters' output
 
 
 def convert(model, path, format, backend, folder):
-    """Write a model with a backend: here if it is the current one, else in another process.
+    """Write a model with a backend: in this process if it is the current one, else in another.
 
     Args:
         model: A functional model.
         path: Where to write.
         format: Name of the format.
         backend: Name of the backend.
-        folder: A folder for the model's file on its way to another process.
+        folder: Folder for the model file that is passed to another process.
     """
     if backend == keras.backend.backend() and not _on_accelerator(backend):
         convert_here(model, path, format)
@@ -49,14 +49,14 @@ def convert(model, path, format, backend, folder):
 
 
 def convert_here(model, path, format):
-    """Write a model with the backend of this process; any batch size."""
+    """Write a model for any batch size with the backend of this process."""
     shapes = [tuple(SIDE if n is None else n for n in x.shape[1:]) for x in model.inputs]
     zeros = [keras.ops.zeros((1, *shape)) for shape in shapes]
-    # ONNX wants a model that was called.
+    # ONNX needs a model that has been called.
     model(zeros if len(zeros) > 1 else zeros[0], training=False)
     row = format_named(format)
     if format == "openvino":
-        runtime_of(row)  # before Keras does
+        runtime_of(row)  # before Keras imports it
     with warnings.catch_warnings(), _constants_in_numpy(model):
         for category, message in _WARNINGS:
             warnings.filterwarnings("ignore", message, category)
@@ -69,9 +69,9 @@ def convert_here(model, path, format):
 
 @contextlib.contextmanager
 def _constants_in_numpy(model):
-    """Have the constants of `Normalization` written into the graph.
+    """Make the constants of `Normalization` NumPy arrays.
 
-    As tensors of TensorFlow tf2onnx makes them inputs of the net.
+    tf2onnx would turn TensorFlow tensors into inputs of the net.
     """
     kept = []
     layers = layers_inside(model) if keras.backend.backend() == "tensorflow" else ()
@@ -88,7 +88,7 @@ def _constants_in_numpy(model):
 
 
 def _on_accelerator(backend):
-    """Whether this process traces for a GPU: the artefact would not run elsewhere."""
+    """Whether this process traces for a GPU, so that the artefact would not run elsewhere."""
     if backend == "torch":
         return keras.ops.zeros(()).device.type != "cpu"
     if backend != "jax":
@@ -116,9 +116,9 @@ def _convert_elsewhere(file, path, format, backend):
 
 
 def main():
-    """What the other process does: a .keras file, a path and a format as arguments."""
+    """Entry of the other process, with a .keras file, a path and a format as arguments."""
     file, path, format = sys.argv[1:]
     try:
         convert_here(keras.saving.load_model(Path(file), compile=False), path, format)
-    except Exception as error:  # the converters raise whatever they like
+    except Exception as error:  # converters may raise anything
         sys.exit(f"{_REASON}{type(error).__name__}: {error}")

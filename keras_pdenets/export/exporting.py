@@ -1,4 +1,4 @@
-"""A net in, a file for another runtime out, if the file gives the same numbers."""
+"""Export of a net for another runtime, with a comparison of the outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,12 @@ class ExportReport:
         path: The artefact.
         format: Its format.
         backend: Backend of Keras that wrote it.
-        size: Bytes of all its files.
+        size: Size of all its files in bytes.
         difference: Largest absolute difference from the model's outputs.
         largest: Largest absolute output of the model.
-        batch_sizes: Sizes of the batches that were compared.
+        batch_sizes: Sizes of the compared batches.
         fold: Report of the folding, or None.
-        failed: Backends that were tried before, and why they failed.
+        failed: Backends that failed before, with the reason.
     """
 
     path: Path
@@ -59,18 +59,18 @@ class ExportReport:
 
 
 def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed="measure"):
-    r"""Write a net for another runtime, and keep the file only if it gives the same numbers.
+    r"""Write a net for another runtime, and keep the file only if it gives the same outputs.
 
-    Keras writes it (`model.export`): with the current backend where that can, else in another
-    process with one that can. The artefact is then opened in its own runtime and compared with the
-    model on batches of two sizes; where $\max |y' - y| > \text{tolerance} \cdot \max(1, |y|)$ the
-    next backend is tried. What was at `path` before stays as it is until then.
+    Keras writes it (`model.export`) with the current backend if possible, else in another process
+    with another one. The artefact is then opened in its own runtime and compared with the model on
+    batches of two sizes; if $\max |y' - y| > \text{tolerance} \cdot \max(1, |y|)$, the next backend
+    is tried. Anything at `path` is replaced only after success.
 
     Args:
         model: A functional or sequential model in float32, with one input and one output; for
             `"onnx"` any number of them.
-        path: File to write (a folder for `"tf_saved_model"`), with the suffix of the format; one
-            without any gets it.
+        path: File to write (a folder for `"tf_saved_model"`), with the suffix of the format,
+            which is added if there is none.
         format: `"tf_saved_model"`, `"onnx"`, `"litert"` (`.tflite`), `"openvino"` (`.xml`, with a
             `.bin` beside it) or `"torch"` (`.pt2`).
         fuse: Fold the model first (`transforms.fold`).
@@ -84,9 +84,9 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
 
     Raises:
         ValueError: If an argument is out of range, or the model's outputs are not finite.
-        ImportError: If the runtime, or every backend that could, is missing.
-        OSError: If the folder does not exist or cannot be written to.
-        RuntimeError: If no backend writes a file that gives the same numbers; there is no new file.
+        ImportError: If the runtime, or every backend that could write it, is missing.
+        OSError: If the folder does not exist or is not writable.
+        RuntimeError: If no backend writes a file with the same outputs; no file is left.
 
     Example:
     >>> import tempfile, keras_pdenets
@@ -113,7 +113,7 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
     if fuse:
         model, report = fold(model, decomposed, portable=True)
     failed = {}
-    # A neighbour of the artefact: a rename then puts it in place.
+    # Beside the artefact, so that a rename moves it there.
     with temporary_folder(path.parent) as name:
         for backend in backends:
             made = Path(name, backend, path.name)
@@ -121,7 +121,7 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
             try:
                 convert(model, made, row.name, backend, Path(name))
                 difference, largest = _compare(made, row, batches, wanted, tolerance)
-            except Exception as error:  # the converters raise whatever they like
+            except Exception as error:  # converters may raise anything
                 failed[backend] = _shorten(f"{type(error).__name__}: {error}")
                 continue
             size = sum(map(size_of, row.pieces(made)))
@@ -131,17 +131,17 @@ def export(model, path, format, fuse=True, data=None, tolerance=1e-4, decomposed
                 tuple(len(batch[0]) for batch in batches), report, failed,
             )  # fmt: skip
     reasons = "\n".join(f"{backend}: {reason}" for backend, reason in failed.items())
-    raise RuntimeError(f"{path} was not written; no backend gave a good {row.name}.\n{reasons}")
+    raise RuntimeError(f"{path} was not written: no backend gave a valid {row.name}.\n{reasons}")
 
 
 def _shorten(reason):
-    """The beginning and the end: converters tell pages, Keras whole configs."""
+    """The beginning and the end of a long message."""
     half = _LONGEST_REASON // 2
     return reason if len(reason) <= 2 * half else f"{reason[:half]} ... {reason[-half:]}"
 
 
 def _check_model(model, row):
-    """The model, if it has as many inputs and outputs as the format takes, of float32."""
+    """The model, if the format takes its inputs and outputs and it computes in float32."""
     if row.name != "onnx" and (len(model.inputs) != 1 or len(model.outputs) != 1):
         raise ValueError(
             f"`model` must have one input and one output for format {row.name}. "
@@ -151,14 +151,14 @@ def _check_model(model, row):
     others = sorted((types | {tensor.dtype for tensor in model.inputs}) - {"float32"})
     if others:
         raise ValueError(
-            "`model` must compute in float32: exporters of Keras take no other. Build it with "
+            "`model` must compute in float32, as Keras' exporters require. Build it with "
             f"dtype='float32' and load its weights. Received: {', '.join(others)}"
         )
     return model
 
 
 def _batches(model, data):
-    """Two batches of different sizes, and of different sides where those are open.
+    """Two batches of different sizes, and of different sides if these are open.
 
     Each is a list with one array for each input.
     """
@@ -205,12 +205,12 @@ def _difference(found, right, tolerance):
     """Largest difference of one output and its largest value; ValueError if it is too large."""
     if found.shape != right.shape:
         raise ValueError(f"its outputs are {found.shape}, the model's {right.shape}")
-    # NumPy's max does not pass over NaN.
+    # Unlike Python's, NumPy's max does not ignore NaN.
     difference = float(np.abs(found - np.asarray(right, "float64")).max())
     largest = float(np.abs(right).max())
     if not difference <= tolerance * max(1.0, largest):  # NaN too
         raise ValueError(
-            f"its outputs differ from the model's by {difference:.3g}; allowed are "
+            f"its outputs differ from the model's by {difference:.3g}; the limit is "
             f"{tolerance:g} of max(1, {largest:.3g}), the largest output"
         )
     return difference, largest

@@ -1,4 +1,4 @@
-"""The table of formats: what each needs, and which of Keras' backends can write it."""
+"""The table of formats: their requirements and the backends of Keras that can write them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Format:
     """One row of the table.
 
     Args:
-        name: The name, where Keras writes it Keras' own.
-        suffix: End of the file's name; empty: a folder.
+        name: The name, as in Keras if it has one.
+        suffix: Suffix of the file; empty for a folder.
         runtime: Module that runs it.
-        writers: Backends of Keras that can write it, the best first, with the modules that each
-            needs beside itself.
-        beside: Suffixes of files that belong to the first.
+        writers: Backends of Keras that can write it, the best first, with the further modules that
+            each needs.
+        beside: Suffixes of additional files.
         write: Function of a model, a path, the name and the shape of an image.
     """
 
@@ -31,17 +31,17 @@ class Format:
     write: Callable[..., None] = keras_export
 
     def pieces(self, path):
-        """All files that make up the artefact at `path`."""
+        """All files of the artefact at `path`."""
         return [path, *(path.with_suffix(suffix) for suffix in self.beside)]
 
     def backends(self, current):
-        """Backends that can write it here, the current one first.
+        """The installed backends that can write it, the current one first.
 
         Args:
             current: Name of Keras' current backend.
 
         Raises:
-            ImportError: If none is installed with what it needs.
+            ImportError: If none is installed with the modules it needs.
         """
         order = sorted(self.writers, key=lambda name: name != current)
         found = [name for name in order if not self._missing(name)]
@@ -58,9 +58,9 @@ class Format:
         return [name for name in (backend, *self.writers[backend]) if not installed(name)]
 
 
-# Why the others cannot, measured with Keras 3.15.1: torch's SavedModel has dynamic shapes of the
-# wrong structure; JAX writes ONNX with jax2onnx alone and OpenVINO cannot read XlaCallModule;
-# LiteRT from torch has a fixed batch.
+# Why others cannot, with Keras 3.15.1: torch's SavedModel has dynamic shapes of the wrong
+# structure; JAX needs jax2onnx to write ONNX, and OpenVINO cannot read XlaCallModule; LiteRT from
+# torch has a fixed batch size.
 FORMATS = {
     row.name: row
     for row in (
@@ -82,7 +82,7 @@ def format_named(name):
 
 
 def format_of(path):
-    """The row that an artefact's name tells; a folder is a SavedModel.
+    """The row for the name of an artefact; a folder is a SavedModel.
 
     Raises:
         ValueError: If no format has this suffix.
@@ -95,13 +95,13 @@ def format_of(path):
         return FORMATS["tf_saved_model"]
     known = ", ".join(f"{row.suffix} ({row.name})" for row in FORMATS.values() if row.suffix)
     raise ValueError(
-        f"The format cannot be told from the name: give `format`, or one of {known}, or the folder "
-        f"of a SavedModel. Received: {str(path)!r}"
+        f"The format does not follow from the name: give `format`, or one of {known}, or the "
+        f"folder of a SavedModel. Received: {str(path)!r}"
     )
 
 
 def extra_of(module):
-    """The extra of this package that brings a module."""
+    """The extra of this package that installs a module."""
     return module if module in ("tensorflow", "jax", "torch") else "export"
 
 

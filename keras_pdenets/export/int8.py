@@ -17,8 +17,8 @@ from keras_pdenets.utils.checks import check_choice, lookup
 from keras_pdenets.utils.extras import require
 
 CALIBRATIONS = ("percentile", "minmax", "entropy")
-# The state of a residual net stays in float: with the additions in int8 as well the hyperbolic
-# checkpoint lost 7 points of accuracy, each block's rounding being added to it.
+# The state of a residual net stays in float: with the additions in int8 too, the hyperbolic
+# checkpoint lost 7 points of accuracy, since the rounding errors of all blocks add up.
 _OPERATIONS = ["Conv", "Gemm", "MatMul"]
 
 
@@ -28,10 +28,10 @@ class Int8Report:
 
     Args:
         path: The new file.
-        size: Bytes before and after.
-        agreement: Percent of the calibration images that keep their class.
+        size: Size in bytes before and after.
+        agreement: Percentage of the calibration images that keep their class.
         images: Number of calibration images.
-        calibration: How the ranges were found.
+        calibration: Method of the ranges.
     """
 
     path: Path
@@ -54,24 +54,24 @@ def quantize_int8(
     source, path, images, calibration="percentile", keep_float=(), min_agreement=90.0,
     reduce_range=False,
 ):  # fmt: skip
-    r"""Turn the convolutions and dense layers of an exported ONNX net into int8.
+    r"""Quantise the convolutions and dense layers of an exported ONNX net to int8.
 
-    Weights $w \approx s_c\,q$ have one scale for each output channel, $q$ in -127 ... 127;
-    activations have 8 bits and one range for each tensor, found on `images`. Everything else, the
-    sums of residual nets above all, stays in float.
+    Weights $w \approx s_c\,q$ have one scale per output channel, $q$ in -127 ... 127; activations
+    have 8 bits and one range per tensor, calibrated on `images`. Everything else, in particular the
+    sums of residual nets, stays in float.
 
     Args:
-        source: A `.onnx` file that `export` wrote.
+        source: A `.onnx` file written by `export`.
         path: The `.onnx` file to write; it may be `source`.
-        images: Images to calibrate on, as the net takes them: some hundreds from the training
-            split. Images of the test split would make its accuracy no measure any more. Beside
-            them, as float32, the memory that is needed does not grow with their number.
+        images: Images for calibration in the net's format: a few hundred from the training split;
+            images of the test split would bias its accuracy. Apart from a float32 copy of them,
+            the memory used does not depend on their number.
         calibration: `"percentile"` (99.99 % of the values are in range), `"minmax"` or `"entropy"`.
         keep_float: Names of convolutions and dense layers (Conv, Gemm, MatMul) of the ONNX graph
             that stay in float.
-        min_agreement: Percent of the calibration images that must keep their class.
-        reduce_range: Weights of 7 bits, for processors with AVX2 or AVX512 without VNNI, whose
-            sums of products saturate.
+        min_agreement: Percentage of the calibration images that must keep their class.
+        reduce_range: 7-bit weights, for processors with AVX2 or AVX512 without VNNI, whose sums of
+            products saturate.
 
     Returns:
         An `Int8Report`.
@@ -80,7 +80,7 @@ def quantize_int8(
         ValueError: If an argument is out of range.
         OSError: If a file cannot be read or written.
         ImportError: If onnxruntime or onnx is missing.
-        RuntimeError: If too many images change their class; there is no new file.
+        RuntimeError: If too many images change their class; no file is written.
     """
     source = Path(source)
     path = check_path(path, FORMATS["onnx"])
@@ -101,8 +101,8 @@ def quantize_int8(
         if agreement < min_agreement:
             raise RuntimeError(
                 f"{path} was not written: only {agreement:.1f} % of {len(images)} calibration "
-                f"images keep their class in int8; {min_agreement:g} % are asked for. More images, "
-                "another `calibration`, or layers in `keep_float` may help."
+                f"images keep their class in int8; `min_agreement` is {min_agreement:g} %. More "
+                "images, another `calibration`, or layers in `keep_float` may help."
             )
         size = size_of(source), size_of(made)
         place([made], [path])
@@ -110,7 +110,7 @@ def quantize_int8(
 
 
 def _check_images(images, shape):
-    """The images as an array of float32, if the net takes them."""
+    """The images as an array of float32, if their shape fits the net."""
     try:
         images = np.asarray(images, "float32")
         found = f"an array of shape {images.shape}"
@@ -130,45 +130,45 @@ def _graph(path):
 
 
 def _shape(path):
-    """Shape of one image of a graph; None where it is open."""
+    """Shape of one input image of a graph, None where open."""
     dims = _graph(path).input[0].type.tensor_type.shape.dim[1:]
     return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
 
 
 def _nodes(path):
-    """Names of what can be quantised in a graph."""
+    """Names of the nodes of a graph that can be quantised."""
     return [node.name for node in _graph(path).node if node.op_type in _OPERATIONS]
 
 
 def _names_after(names, before, after):
-    """What nodes are called in the prepared graph: NAME, or NAME/FUSION where two became one."""
+    """Names of nodes in the prepared graph: NAME, or NAME/FUSION after a fusion."""
     new = [name for name in after if name not in before]
     fused = [name for name in new if any(name.startswith(f"{old}/") for old in names)]
     return [*names, *fused]
 
 
 def _prepare(source, prepared):
-    """ONNX Runtime's own optimisation of the graph, which must not follow the quantisation."""
+    """ONNX Runtime's graph optimisation, which must precede the quantisation."""
     shapes = require("onnxruntime.quantization.shape_inference", "export")
     with _quiet():
         shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
 
 
 def _quantize(prepared, made, images, calibration, options):
-    """ONNX Runtime's static quantisation, with ranges that were found before."""
+    """ONNX Runtime's static quantisation, with given ranges."""
     tools = require("onnxruntime.quantization", "export")
     with _quiet():
-        # All outputs of a net are held at once here.
+        # All outputs of the net are held at once here.
         batch = max(1, batch_of(images) // 5)
         ranges = ranges_of(prepared, images, calibration, _OPERATIONS, batch)
         tools.quantize_static(
             prepared, made, Once(_graph(prepared).input[0].name, images[:1]),
             op_types_to_quantize=_OPERATIONS,
             per_channel=True,
-            # Of the signed type ONNX Runtime's kernels for x86 are up to three times slower.
+            # For signed activations, ONNX Runtime's x86 kernels are up to three times slower.
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
-            calibrate_method=tools.CalibrationMethod.MinMax,  # of one image, and not used
+            calibrate_method=tools.CalibrationMethod.MinMax,  # for one image, and unused
             extra_options={"TensorQuantOverrides": {
                 name: [{"rmin": low, "rmax": high}] for name, (low, high) in ranges.items()
             }},
@@ -178,7 +178,7 @@ def _quantize(prepared, made, images, calibration, options):
 
 @contextlib.contextmanager
 def _quiet():
-    """Without the prints and the advice of the quantisation tools."""
+    """Suppress prints and advice of the quantisation tools."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Where an artefact goes: checked before the work, filled after it."""
+"""Paths of artefacts: checked before the export, written after it."""
 
 import contextlib
 import shutil
@@ -12,15 +12,15 @@ _SAVED_MODEL = "saved_model.pb"
 
 
 def check_path(path, row):
-    """The path, with the suffix of its format, if an artefact can be put there.
+    """The path of an artefact, with the suffix of its format, if it can be written.
 
     Args:
-        path: Where the artefact shall go.
+        path: Path of the artefact.
         row: The `Format`.
 
     Raises:
         ValueError: If it has another suffix.
-        OSError: If its folder does not exist or cannot be written to, or something else is there.
+        OSError: If its folder does not exist or is not writable, or something else is there.
     """
     path = Path(path)
     if not path.suffix:
@@ -32,30 +32,28 @@ def check_path(path, row):
     if not path.parent.is_dir():
         raise FileNotFoundError(f"`path` must be in a folder that exists. Received: {str(path)!r}")
     if path.is_dir():
-        # Never put a net in the place of somebody's folder of other things.
+        # Never replace a folder with other content.
         if row.suffix or (any(path.iterdir()) and not (path / _SAVED_MODEL).is_file()):
-            raise FileExistsError(f"{path} is a folder of something else: give another path.")
+            raise FileExistsError(f"{path} is a folder with other content: choose another path.")
     elif path.exists() and not row.suffix:
         raise FileExistsError(f"{path} is a file; format {row.name} is a folder.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OSError(
-            error.errno, f"{path.parent} cannot be written to: {error.strerror}"
-        ) from error
+        raise OSError(error.errno, f"{path.parent} is not writable: {error.strerror}") from error
     return path
 
 
 def place(sources, targets):
-    """Rename files or folders to their places; all of them or none.
+    """Move files or folders to their targets; all of them or none.
 
-    A single file takes the place of the old one in one step. Where there are several, or a folder,
-    the old ones are put aside first and come back if anything fails.
+    A single file replaces the old one atomically. With several, or a folder, the old ones are
+    moved aside first and restored if anything fails.
 
     Args:
-        sources: What was made, on the same disk.
-        targets: Where it goes.
+        sources: The new files or folders, on the same disk.
+        targets: Their target paths.
     """
     if len(sources) == 1 and sources[0].is_file():
         sources[0].replace(targets[0])
@@ -78,6 +76,6 @@ def place(sources, targets):
 
 
 def size_of(path):
-    """Bytes of a file, or of all files in a folder."""
+    """Size in bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else path.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())

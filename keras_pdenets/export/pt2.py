@@ -1,8 +1,8 @@
-"""A `.pt2` file, seen through before torch opens it.
+"""Inspection of a `.pt2` file before torch opens it.
 
 `torch.export.load` unpickles what cannot be read as tensors, runs compiled libraries, evaluates
-sizes and guards as Python and takes operators by any name below `torch`. What is let through here
-is what the export of a net needs; everything else is refused.
+sizes and guards as Python and accepts operators of any name below `torch`. Only what the export of
+a net needs is accepted here; everything else is refused.
 """
 
 import ast
@@ -11,7 +11,7 @@ import json
 import re
 import zipfile
 
-# Parts of the archive: JSON, tensors as bytes, and two kinds of pickles that hold tensors alone.
+# Parts of the archive: JSON, tensors as bytes, and two kinds of pickles with tensors only.
 _MEMBERS = re.compile(
     r"archive_format|archive_version|byteorder|\.data/\w+|models/model\.json"
     r"|data/weights/(model_weights_config\.json|weight_\d+|model\.pt)"
@@ -19,7 +19,7 @@ _MEMBERS = re.compile(
     r"|data/sample_inputs/model\.pt"
 )
 _NAME = re.compile(r"[A-Za-z0-9_.+]*")
-# Names of variables are keys of dictionaries; torch writes them between quotes into programs.
+# Names of variables are dictionary keys, which torch quotes in generated code.
 _VARIABLE = re.compile(r"[^\x00-\x1f\"'\\()\[\]{};]*")
 _VARIABLES = ("parameter_name", "buffer_name", "tensor_constant_name", "fqn")
 _OPERATOR = re.compile(
@@ -27,7 +27,7 @@ _OPERATOR = re.compile(
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|getitem|eq|ne|lt|le|gt|ge|and_|or_|not_)"
     r"|torch\.sym_(min|max|not|float|int|ite|sum)|math\.(trunc|ceil|floor)"
 )
-# What sizes and guards are made of.
+# Syntax of sizes and guards.
 _ARITHMETIC = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp,
     ast.BoolOp, ast.Compare, ast.Subscript, ast.Attribute, ast.operator, ast.unaryop, ast.boolop,
@@ -52,11 +52,11 @@ def seen_through(torch, path):
         path: The file.
 
     Returns:
-        What `torch.export.load` takes: it reads the bytes that were looked at, whatever happens to
-        the file in between.
+        An argument for `torch.export.load`, with the inspected bytes, even if the file changes in
+        between.
 
     Raises:
-        ValueError: If something else is in it.
+        ValueError: If it holds anything else.
     """
     try:
         parts = _parts(path)
@@ -72,13 +72,13 @@ def seen_through(torch, path):
                 _check_pickle(torch, content, inside)
     except _Refused as error:
         raise ValueError(
-            f"{path} was not opened: {error}. A .pt2 file of that kind can run code of its author. "
-            "If you trust who made it, open it with torch.export.load and write it again with "
+            f"{path} was not opened: {error}. Such a .pt2 file can run code of its author. If you "
+            "trust them, open it with torch.export.load and write it again with "
             "keras_pdenets.export.export."
         ) from error
     except (zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no .pt2 file: {error}") from error
-    # Written anew: two readers of archives may see different files in one.
+        raise ValueError(f"{path} is not a .pt2 file: {error}") from error
+    # Rewritten, since two readers of an archive may see different files in it.
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w") as archive:
         for name, content in parts.items():
@@ -92,11 +92,11 @@ class _Refused(Exception):
 
 
 def _parts(path):
-    """Content of an archive by name: as many bytes as the file has, and no name twice."""
+    """Content of an archive by name, without duplicates or compression."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if len({member.filename for member in members}) < len(members):
-            raise _Refused("two of its parts have one name")
+            raise _Refused("two of its parts have the same name")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise _Refused("its parts are compressed")
         if sum(member.file_size for member in members) > path.stat().st_size:
@@ -105,11 +105,11 @@ def _parts(path):
 
 
 def _check_pickle(torch, content, name):
-    """Let through what torch reads as tensors alone; then it never tries the whole pickle."""
+    """Accept what torch reads as tensors only; it never unpickles the rest then."""
     try:
         if content:
             torch.load(io.BytesIO(content), weights_only=True)
-    except Exception as error:  # whatever a damaged pickle leads to
+    except Exception as error:  # a damaged pickle may raise anything
         raise _Refused(f"{name} is a pickle of more than tensors") from error
 
 
@@ -133,7 +133,7 @@ def _check_json(value, key):
 
 
 def _fits(text, key):
-    """Whether a text is what its field may hold."""
+    """Whether a text is valid in its field."""
     if key in ("expr_str", "guards_code"):
         return _is_arithmetic(text)
     if key in ("in_spec", "out_spec"):
@@ -141,12 +141,12 @@ def _fits(text, key):
     if key == "target":
         return _OPERATOR.fullmatch(text) is not None
     if key == "as_string":
-        return True  # a word for an operator that touches no file
+        return True  # an argument of an operator that accesses no file
     return (_VARIABLE if key in _VARIABLES else _NAME).fullmatch(text) is not None
 
 
 def _is_arithmetic(text):
-    """Whether a Python expression is made of numbers, sizes and known functions."""
+    """Whether a Python expression consists of numbers, sizes and known functions."""
     try:
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except (SyntaxError, ValueError, MemoryError):

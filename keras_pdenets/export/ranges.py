@@ -1,8 +1,8 @@
-"""Ranges of the tensors of an ONNX net on images, in memory that does not grow with their number.
+"""Ranges of the tensors of an ONNX net, in memory independent of the number of images.
 
-ONNX Runtime's calibration keeps every output of every layer until the last image, and wants
-batches of one size. Here two passes keep, of each tensor, two numbers and then one histogram;
-which part of a histogram counts is ONNX Runtime's own choice.
+ONNX Runtime's calibration keeps every output of every layer until the last image, and needs batches
+of one size. Here, two passes keep two numbers and then one histogram per tensor; ONNX Runtime
+chooses the range from the histogram.
 """
 
 from pathlib import Path
@@ -11,24 +11,24 @@ import numpy as np
 
 from keras_pdenets.utils.extras import require
 
-# How ONNX Runtime calls a calibration, and the bins of its histograms: of absolute values for a
-# percentile, of values for the entropy, which it compares with as many bins.
+# ONNX Runtime's names of calibrations, and the bins of their histograms: of absolute values for a
+# percentile, of values for the entropy, where the quantised histogram has as many bins.
 _PERCENTILE = 99.99
 _BINS = {"percentile": 2048, "entropy": 128}
 
 
 def ranges_of(path, images, calibration, operations, batch):
-    """The range of every tensor that goes into or out of some operations.
+    """The range of every input and output tensor of some operations.
 
     Args:
         path: The ONNX file.
         images: The images.
         calibration: `"percentile"`, `"minmax"` or `"entropy"`.
         operations: Types of the operations.
-        batch: Images in a step.
+        batch: Images per batch.
 
     Returns:
-        Smallest and largest value by the tensor's name.
+        Smallest and largest value by tensor name.
 
     Raises:
         ValueError: If a value is not finite.
@@ -42,7 +42,7 @@ def ranges_of(path, images, calibration, operations, batch):
                 limits[name] = _wider(limits.get(name), np.abs(values))
     for name, (low, high) in ranges.items():
         if not np.isfinite([low, high]).all():
-            raise ValueError(f"`images` must lead to finite values. Received: {high} in {name}")
+            raise ValueError(f"`images` must give finite features. Received: {high} in {name}")
         if calibration == "entropy":
             largest = max(abs(low), abs(high))
             limits[name] = (-largest, largest)
@@ -59,7 +59,7 @@ def ranges_of(path, images, calibration, operations, batch):
 
 
 def _wider(before, values):
-    """Smallest and largest value, of those before too."""
+    """Smallest and largest value, including the previous ones."""
     now = values.min(), values.max()
     return now if before is None else (np.minimum(before[0], now[0]), np.maximum(before[1], now[1]))
 
@@ -69,7 +69,7 @@ def _batches(images, size):
 
 
 class Once:
-    """A batch as ONNX Runtime asks for its calibration data.
+    """A single batch in ONNX Runtime's interface of calibration data.
 
     Args:
         name: Name of the net's input.
@@ -85,7 +85,7 @@ class Once:
 
 
 def _runner(path, operations):
-    """A function from images to the tensors, by name, that ONNX Runtime would calibrate."""
+    """A function from images to the tensors, by name, that ONNX Runtime calibrates."""
     tools = require("onnxruntime.quantization", "export")
     calibrator = tools.create_calibrator(
         Path(path),
@@ -99,7 +99,7 @@ def _runner(path, operations):
 
 
 def _chosen(histograms, calibration):
-    """What ONNX Runtime chooses of each histogram. It has no public function for it."""
+    """ONNX Runtime's range for each histogram, for which it has no public function."""
     collector = require("onnxruntime.quantization.calibrate", "export").HistogramCollector(
         method=calibration,
         symmetric=calibration == "percentile",

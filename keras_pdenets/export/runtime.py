@@ -1,4 +1,4 @@
-"""Exported nets in their own runtimes: to compare them, to measure accuracy, to time them."""
+"""Exported nets in their own runtimes, for comparison, accuracy and speed."""
 
 import contextlib
 import sys
@@ -14,34 +14,33 @@ from keras_pdenets.utils.checks import check_integer, check_path
 from keras_pdenets.utils.extras import require
 
 _BATCH = 250
-_PIXELS = _BATCH * 32 * 32 * 3  # numbers in a batch of larger images
+_PIXELS = _BATCH * 32 * 32 * 3  # elements in a batch of larger images
 
 
 def open_exported(path, format=None, threads=None):
     """Open an exported net in the runtime of its format.
 
-    The session is made once, here; each call of the result is one run.
+    The session is created once; each call of the result is one run.
 
-    A SavedModel is a program that can read and write files, and does so when it is opened or
-    called: open one only if you trust who made it. A `.pt2` file is opened if it holds a net and
-    nothing else: one that needs pickle, a compiled library, or Python for its sizes, guards or
-    operators is refused. The others hold graphs of the runtime's own operators; that a damaged one
-    cannot harm the process rests with the runtime.
+    A SavedModel is a program that can read and write files when it is opened or called: open one
+    only if you trust its author. A `.pt2` file is opened if it holds nothing but a net: one that
+    needs pickle, a compiled library, or Python for its sizes, guards or operators is refused. The
+    other formats are graphs of the runtime's own operators, which must guard against damaged files.
 
     Args:
-        path: File or folder that `export` wrote.
-        format: Name of the format, or None: told by the suffix.
+        path: File or folder written by `export`.
+        format: Name of the format, or None to infer it from the suffix.
         threads: Threads of one run, or None for the runtime's own choice. TensorFlow and PyTorch
-            have one number for the whole process, and TensorFlow takes it before its first use
-            only.
+            have one number for the whole process, and TensorFlow can set it only before its first
+            use.
 
     Returns:
         A function from images (n, ...) to an array of outputs (n, ...), for any n. An ONNX net of
         several inputs takes as many arrays, and one of several outputs gives a list.
 
     Raises:
-        ValueError: If the format or the number of threads is unknown, or a `.pt2` file holds more
-            than a net.
+        ValueError: If the format is unknown, the number of threads out of range, or a `.pt2` file
+            holds more than a net.
         FileNotFoundError: If there is nothing at `path`.
         ImportError: If the runtime is missing; the message says how to install it.
     """
@@ -66,21 +65,21 @@ def accuracy_of(path, images, labels, format=None, threads=None):
 
     Args:
         path: The artefact.
-        images: Images as the net takes them, pixels 0-255.
+        images: Images in the net's format, pixels 0-255.
         labels: Integer labels.
         format: As in `open_exported`.
         threads: As in `open_exported`.
 
     Returns:
-        Percent of the images whose largest output is that of their label.
+        Percentage of images whose largest output is that of their label.
 
     Raises:
-        ValueError: If there is not one label for each image.
+        ValueError: If there is not one label per image.
     """
     labels = np.asarray(labels)
     if len(images) != len(labels) or not len(images):
         raise ValueError(
-            "`labels` must hold one label for each image, and there must be one. "
+            "`labels` must hold one label for each image, and there must be an image. "
             f"Received: {len(images)} images, {len(labels)} labels"
         )
     classes = classes_of(open_exported(path, format, threads), images)
@@ -95,16 +94,16 @@ def classes_of(predict, images):
 
 
 def batch_of(images):
-    """How many images are taken at once: few where they are large, as a net's inner images are."""
+    """Number of images per batch: fewer if they are large, as inner features are too."""
     return max(1, min(_BATCH, _PIXELS // max(1, np.size(images[0]))))
 
 
 def runtime_of(row):
-    """The module that runs a format, or ImportError with the command that brings it."""
+    """The module that runs a format, or ImportError with the command that installs it."""
     if row.runtime != "openvino" or "openvino" in sys.modules:
         return require(row.runtime, extra_of(row.runtime))
     # OpenVINO reports its import over the network, from a fork that JAX's threads do not survive;
-    # where that part is not installed it has a stub.
+    # without that module it uses a stub.
     report = "openvino_telemetry"
     kept = sys.modules.get(report)
     sys.modules[report] = None
@@ -123,7 +122,7 @@ def _tensorflow(tf, path, threads):
             tf.config.set_visible_devices([], "GPU")
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-    model = tf.saved_model.load(path)  # held here: its variables go with it
+    model = tf.saved_model.load(path)  # kept here, since its variables go with it
     return lambda images: model.serve(tf.constant(images)).numpy()
 
 
@@ -164,7 +163,7 @@ def _litert(_, path, threads):
 
 
 def _openvino(openvino, path, threads):
-    # Half precision is the default of some processors.
+    # Half precision is the default on some processors.
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -1,10 +1,10 @@
-"""How a model is written in a format: by Keras' own `model.export`, with what it leaves open."""
+"""Writers of formats, around Keras' own `model.export`."""
 
 import keras
 
 
 def keras_export(model, path, format, shape, **options):
-    """Write a model as Keras does.
+    """Write a model with `model.export`.
 
     Args:
         model: A functional model.
@@ -17,13 +17,13 @@ def keras_export(model, path, format, shape, **options):
 
 
 def torch_export(model, path, format, shape):
-    """The same for torch.export, with sizes that stay open: Keras fixes the batch at one."""
+    """The same for torch.export, with open sizes: Keras fixes the batch size at one."""
     from torch.export import Dim
 
     sizes = enumerate(model.inputs[0].shape[1:], start=1)
-    # A named size must be good from zero on, which the batch is and the sides of images are not.
+    # A named size must allow any value from zero, as the batch does and image sides do not.
     shapes = {0: Dim("batch"), **{i: Dim.DYNAMIC for i, size in sizes if size is None}}
-    # Not Keras' own example, which has two pixels where a side is open.
+    # Not Keras' own example, which has two pixels along open sides.
     example = keras.InputSpec(shape=(2, *shape), dtype=model.inputs[0].dtype)
     keras_export(
         model, path, format, shape, dynamic_shapes=shapes, input_signature=[example]

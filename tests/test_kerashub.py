@@ -169,7 +169,7 @@ def test_a_config_holds_every_argument():
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="nearest are pde_resnet18"):
         PDENetBackbone("pde_resnet17")
-    with pytest.raises(ValueError, match="`options` must be without remat"):
+    with pytest.raises(ValueError, match="`options` must not contain remat"):
         PDENetBackbone("preact_resnet20", {"remat": True})
 
 

@@ -1,4 +1,4 @@
-"""What takes part in a benchmark, as one word."""
+"""The cases of a benchmark, each written as one word."""
 
 import re
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from keras_pdenets.presets import ARCHITECTURES, get_preset, list_presets
 from keras_pdenets.utils.checks import lookup
 
 BACKENDS = ("tensorflow", "jax", "torch")
-# Where an exported net runs, and the format of `export` that it is exported to.
+# Runtimes of exported nets, and their formats in `export`.
 EXPORTED = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "litert", "pt2": "torch"}
 RUNTIMES = (*BACKENDS, *EXPORTED)
 
 
 @dataclass(frozen=True)
 class Option:
-    """What can be done to a net.
+    """An option of a net.
 
     Args:
-        text: What it does.
-        sources: Sources of nets that know it.
-        runtimes: Where it changes anything.
+        text: Its effect.
+        sources: Sources of nets that support it.
+        runtimes: Runtimes where it has an effect.
     """
 
     text: str
@@ -30,14 +30,14 @@ class Option:
 OPTIONS = {
     "fold": Option("folded by `transforms.fold`"),
     "fold_keep": Option('folded with `decomposed="keep"`'),
-    "compile": Option("compiled as a whole: XLA, or torch.compile of what torch.export gives",
+    "compile": Option("compiled as a whole: XLA, or torch.compile after torch.export",
                       ("own", "keras", "timm"), ("tensorflow", "torch")),
     "eager": Option("not compiled at all", runtimes=("tensorflow", "jax")),
-    "channels_first": Option("built with that order of the axes"),
+    "channels_first": Option("built with that axis order"),
     "channels_last": Option("in that memory format", ("timm",), ("torch",)),
     "remat": Option("with rematerialisation", ("own",), BACKENDS),
 }  # fmt: skip
-# The second of each undoes the first.
+# Each second option undoes the first.
 _CONTRADICTIONS = (
     ("compile", "eager"), ("fold", "fold_keep"), ("remat", "fold"), ("remat", "fold_keep")
 )  # fmt: skip
@@ -46,7 +46,7 @@ _WORD = re.compile(r"(?:(keras|timm):)?([A-Za-z0-9_.]+)((?:\+[a-z_]+)*)@([a-z0-9
 
 @dataclass(frozen=True)
 class Case:
-    """A net, what is done to it, and where it runs.
+    """A net, its options and its runtime.
 
     Written `[keras:|timm:]NAME[+OPTION...]@RUNTIME`: `PDEResNet50+fold@jax`,
     `keras:MobileNetV3Large@tensorflow`, `timm:resnet50+channels_last+compile@torch`,
@@ -65,7 +65,7 @@ class Case:
     runtime: str
 
     def __post_init__(self):
-        """Refuse what does not exist, and what would do nothing."""
+        """Refuse names that do not exist and options without effect."""
         lookup("runtime", self.runtime, dict.fromkeys(RUNTIMES))
         if self.source == "own":
             lookup("net", self.name, dict.fromkeys((*_builders(), *list_presets())))
@@ -83,23 +83,23 @@ class Case:
         twice = len(set(self.options)) < len(self.options)
         if twice or any(set(pair) <= set(self.options) for pair in _CONTRADICTIONS):
             raise ValueError(
-                "`options` must name each once, and not compile with eager, fold with fold_keep, "
-                f"or remat with one of these. Received: {self}"
+                "`options` must not repeat or combine compile with eager, fold with fold_keep, or "
+                f"remat with one of these. Received: {self}"
             )
         if "remat" in self.options and "remat" not in self.architecture.family.options:
             raise ValueError(
-                f"`options` cannot name remat: this net has no blocks. Received: {self}"
+                f"`options` must not name remat for a net without blocks. Received: {self}"
             )
 
     @property
     def folding(self):
-        """The `decomposed` of `transforms.fold`, or None where the net is not folded."""
+        """The `decomposed` of `transforms.fold`, or None if the net is not folded."""
         modes = {"fold": "measure", "fold_keep": "keep"}
         return next((modes[option] for option in self.options if option in modes), None)
 
     @classmethod
     def parse(cls, word):
-        """The case that a word describes.
+        """The case of a word.
 
         Example:
         >>> from keras_pdenets.benchmark import Case
@@ -117,7 +117,7 @@ class Case:
 
     @property
     def backend(self):
-        """The Keras backend of the process; exports are made on torch."""
+        """The Keras backend of the process; exports use torch."""
         return self.runtime if self.runtime in BACKENDS else "torch"
 
     @property

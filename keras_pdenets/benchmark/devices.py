@@ -1,4 +1,4 @@
-"""The device that a benchmark runs on."""
+"""The device of a benchmark."""
 
 import re
 
@@ -9,14 +9,14 @@ _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
 
 def check_name(device):
-    """Raise ValueError unless a device is written `cpu`, `gpu` or `gpu:N`."""
+    """Return a device, or raise ValueError unless it is `cpu`, `gpu` or `gpu:N`."""
     if not _DEVICE.fullmatch(device):
         raise ValueError(f"`device` must be 'cpu', 'gpu' or 'gpu:N'. Received: device={device!r}")
     return device
 
 
 def environment(device):
-    """Variables that show a process this device and no other, beside other processes."""
+    """Environment variables that restrict a process to this device, shared with others."""
     if device == "cpu":
         return CPU_ONLY
     number = device.partition(":")[2]
@@ -24,13 +24,15 @@ def environment(device):
 
 
 def check(device, case):
-    """Raise ValueError where the case's framework does not see the device."""
+    """Raise ValueError if the case's framework does not see the device."""
     if device != "cpu" and not _gpus(case.backend):
-        raise ValueError(f"`device` {device!r} does not exist for {case.backend} here: cpu.")
+        raise ValueError(
+            f"`device` must be 'cpu': {case.backend} has no GPU here. Received: device={device!r}"
+        )
 
 
 def peak_memory(device, case):
-    """Largest number of bytes that the framework had on a GPU; None on the CPU."""
+    """Peak memory of the framework on a GPU, in bytes; None on the CPU."""
     if device == "cpu":
         return None
     if case.backend == "jax":
@@ -52,7 +54,7 @@ def _gpus(backend):
 
         try:
             return jax.devices("gpu")
-        except RuntimeError:  # JAX's way to say that there is none
+        except RuntimeError:  # JAX raises this without a GPU
             return []
     if backend == "torch":
         import torch

@@ -1,4 +1,4 @@
-"""What a benchmark measured: a table, the raw times, and where it was."""
+"""Results of a benchmark: a table, the raw times, machine and software."""
 
 import os
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Timing:
 
     Args:
         name: The case.
-        parameters: Number of its weights, before it was folded.
+        parameters: Number of weights before folding.
         operations: Operations of the forward pass for one example, or None.
         seconds: Time of a step in each round.
         ratios: The same, divided by the reference's in the same round.
-        peak_bytes: Memory that the net took at most beside the libraries, or None.
-        gpu: Name of the GPU that it ran on; None on the CPU.
+        peak_bytes: Peak memory without the libraries, or None.
+        gpu: Name of the GPU; None on the CPU.
     """
 
     name: str
@@ -86,7 +86,7 @@ def write_results(results, setting, folder, command):
 
 
 def where(device, gpu=None):
-    """Machine and software, in one sentence."""
+    """Machine and software in one sentence."""
     versions = []
     for package in _PACKAGES:
         try:

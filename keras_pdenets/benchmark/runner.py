@@ -1,4 +1,4 @@
-"""The runner: one process for each case, one step at a time."""
+"""The runner: a process for each case, one step at a time."""
 
 import contextlib
 import json
@@ -19,22 +19,22 @@ from keras_pdenets.utils.processes import Child
 
 MODES = ("inference", "training")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
-# Threads of the one that ran last may still spin.
+# Threads of the last process may still spin.
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all cases have in common.
+    """The setting of all cases.
 
     Args:
         mode: `"inference"` or `"training"` (forward, backward, SGD with momentum).
         size: Side of the images in pixels.
         channels: Channels of the images.
         classes: Number of classes.
-        batch: Images in a step.
-        rounds: How often every case makes a step that counts.
-        warmup: Steps before those.
+        batch: Images per batch.
+        rounds: Number of timed steps of each case.
+        warmup: Number of steps before these.
         device: `"cpu"`, `"gpu"` or `"gpu:N"`.
         dtype: Keras dtype policy.
         seed: Seed of the images.
@@ -65,16 +65,15 @@ class OutOfMemory(RuntimeError):
 
 
 def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
-    """Let cases make steps in turn, and compare their times round by round.
+    """Run steps of all cases alternately, and compare their times round by round.
 
-    Each has a process of its own, with its own backend; one runs at a time, in an order that
-    turns from round to round.
+    Each case has its own process and backend; one runs at a time, in an order that rotates from
+    round to round.
 
     Args:
-        cases: List of `Case`s or of the words they are written as. The first is the
-            reference of the ratios.
-        setting: What they have in common, a `Setting`.
-        memory_limit: Bytes that a process may take on the CPU; None: what is free now.
+        cases: List of `Case`s or their words. The first is the reference of the ratios.
+        setting: The `Setting` of all cases.
+        memory_limit: Largest memory of a process on the CPU, in bytes; None: the free memory.
         verbose: 1 shows a progress bar.
 
     Returns:
@@ -83,13 +82,13 @@ def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
     Raises:
         NotImplementedError: On another system than Linux.
         ValueError: If a case does not exist, or cannot run in this setting.
-        RuntimeError: If one fails; where the batch does not fit in memory, the message has the
-            largest that did.
+        RuntimeError: If a case fails; if the batch does not fit in memory, the message names the
+            largest that does.
     """
     if sys.platform != "linux":
         raise NotImplementedError(
-            "Benchmarks run on Linux only, whose ways to tell and to bound the memory of a process "
-            f"they use. Received: {sys.platform}"
+            "Benchmarks run on Linux only, since they use its interfaces to measure and limit the "
+            f"memory of a process. Received: {sys.platform}"
         )
     setting = Setting() if setting is None else setting
     parsed = [c if isinstance(c, Case) else Case.parse(c) for c in cases]
@@ -114,13 +113,13 @@ def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
 
 
 def _free_memory():
-    """Bytes that can be had now, what caches of files hold included."""
+    """Available memory in bytes, including file caches."""
     text = Path("/proc/meminfo").read_text(encoding="utf-8")
     return 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", text)[1])
 
 
 def _check_setting(cases, setting):
-    """Raise ValueError where a case cannot run in a setting, or would ignore it."""
+    """Raise ValueError if a case cannot run in a setting, or would ignore it."""
     on_cpu, training = setting.device == "cpu", setting.mode == "training"
     for case in cases:
         timm, exported = case.source == "timm", case.runtime in EXPORTED
@@ -143,7 +142,7 @@ def _check_setting(cases, setting):
 
 
 def _rounds(workers, setting, verbose):
-    """Seconds of every worker in every round."""
+    """Seconds of each worker's step in each round."""
     times = [[] for _ in workers]
     bar = keras.utils.Progbar(setting.rounds, verbose=verbose, unit_name="round")
     for index in range(setting.rounds):
@@ -172,7 +171,7 @@ class _Worker:
         self.facts = {}
 
     def answer(self):
-        """The next line of the process, or an error."""
+        """The next answer of the process, or its error."""
         line = self._child.process.stdout.readline()
         if line:
             found = json.loads(line)
@@ -182,7 +181,7 @@ class _Worker:
                 raise RuntimeError(f"{self.case} failed: {found['error']}")
             raise OutOfMemory(found["error"])
         status = self._child.process.wait()
-        # Killed by the system, or ended by the allocator of a framework.
+        # Killed by the system or by a framework's allocator.
         kind = OutOfMemory if status in (-6, -9, -11, 134, 137) else RuntimeError
         raise kind(
             f"{self.case}: its process ended with status {status}: {self._child.last_words()}"
@@ -194,14 +193,14 @@ class _Worker:
         return self.answer()["seconds"]
 
     def finish(self):
-        """Ask for what is known at the end: memory and operations."""
+        """Request the facts known at the end: memory and operations."""
         self._child.tell(b"quit\n")
         self.facts |= self.answer()
 
 
 @contextlib.contextmanager
 def _started(case, setting, memory_limit):
-    """A worker that has made its first steps."""
+    """A worker after its warm-up."""
     with contextlib.closing(_Worker(case, setting, memory_limit)) as worker:
         try:
             worker.facts = worker.answer()
@@ -216,7 +215,7 @@ def _started(case, setting, memory_limit):
 
 
 def _largest_batch(case, setting, memory_limit):
-    """The largest batch that fits, among halves of halves; None if there is none."""
+    """The largest batch that fits, by repeated halving; None if there is none."""
     batch = setting.batch // 2
     while batch:
         smaller = replace(setting, batch=batch)

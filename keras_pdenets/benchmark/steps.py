@@ -1,4 +1,4 @@
-"""A case as a function that makes one step, in the process that runs it."""
+"""The step of a case as a function, in the process that runs it."""
 
 import functools
 import tempfile
@@ -14,19 +14,19 @@ from keras_pdenets.presets import list_presets
 from keras_pdenets.utils.extras import require
 
 _RATE = 1e-3
-# Random weights and norms that know nothing of the images blow up rounding; time is the same.
+# Random weights with untrained norms amplify rounding; the time is the same.
 _TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class TimedStep:
-    """A net that is ready to run.
+    """A net ready to run.
 
     Args:
         step: Function without arguments: one batch, from NumPy arrays to NumPy arrays.
-        parameters: Number of its weights, before it was folded.
+        parameters: Number of weights before folding.
         count: Function without arguments: operations of the forward pass for one example, or None.
-            It folds the net, so that it is for when time and memory have been measured.
+            It folds the net: call it after time and memory have been measured.
     """
 
     step: object
@@ -42,7 +42,7 @@ def make_step(case, setting):
     images, labels = _batch(model.input_shape[1:], setting)
     parameters = model.count_params()
     if case.folding:
-        # As `export` folds it, where a runtime gets it.
+        # For a runtime, as `export` folds it.
         model, _ = transforms.fold(model, case.folding, portable=case.runtime in EXPORTED)
     if setting.mode == "training":
         step = _training_step(model, images, labels, case.options)
@@ -80,7 +80,7 @@ def _build(case, setting):
 
 
 def _batch(shape, setting):
-    """Pixels and labels, the same for all cases but for the order of the axes."""
+    """Pixels and labels, the same for all cases up to the axis order."""
     rng = np.random.default_rng(setting.seed)
     images = rng.uniform(0, 255, (setting.batch, *shape)).astype("float32")
     return images, rng.integers(0, setting.classes, setting.batch)
@@ -97,13 +97,13 @@ def _training_step(model, images, labels, options):
         jit_compile=_jit(options),
         run_eagerly="eager" in options,
     )
-    # The loss as a number: it is there when the step is done.
+    # The loss as a number is available only once the step is done.
     return lambda: float(model.train_on_batch(images, labels))
 
 
 def _exported(model, images, format):
     """The exported net in its own runtime."""
-    # The runtime holds what it has opened.
+    # The runtime keeps what it has opened.
     with tempfile.TemporaryDirectory() as folder:
         report = export.export(
             model, Path(folder) / "net", format, fuse=False, data=images[:2],
@@ -115,7 +115,7 @@ def _exported(model, images, format):
 
 
 def _compiled_torch(model, images):
-    """What torch.export gives, compiled: Keras' own functions are not one graph to torch."""
+    """The compiled result of torch.export, since Keras' functions are not one graph to torch."""
     import torch
 
     program = torch.export.export(model, (torch.from_numpy(images),))
@@ -164,7 +164,7 @@ def _timm(case, setting):
 
 
 def _operations(model):
-    """Operations of the forward pass: counted on the folded net, which has plain layers only."""
+    """Operations of the forward pass, counted on the folded net, which has only plain layers."""
     found = transforms.count_operations(model)
     if found is None:
         found = transforms.count_operations(transforms.fold(model, decomposed="keep")[0])

@@ -15,8 +15,8 @@ class Suite:
     """A list of cases.
 
     Args:
-        words: The words; `{backend}` stands for the backend. The first is the reference.
-        mode: What they are for: the `mode` of a `Setting`.
+        words: The words, with `{backend}` for the backend. The first is the reference.
+        mode: The `mode` of a `Setting`.
     """
 
     words: tuple[str, ...]
@@ -47,12 +47,12 @@ SUITES = {
 
 
 def suite_words(name, backend=None):
-    """The words of a suite, for what is installed here.
+    """The words of a suite, for installed frameworks.
 
     Args:
         name: Key of `SUITES`.
-        backend: The backend of a suite that is of one backend; None: all that are installed,
-            one after the other.
+        backend: The backend of a suite with `{backend}`; None: all that are installed, one after
+            the other.
 
     Raises:
         ValueError: If there is no such suite or backend, or the suite names its backends itself.
@@ -63,7 +63,7 @@ def suite_words(name, backend=None):
         lookup("backend", backend, dict.fromkeys(BACKENDS))
         if not all("{" in word for word in words):
             raise ValueError(
-                f"`backend` must be None for the suite {name}, which names its backends itself. "
+                f"`backend` must be None for the suite {name}, which names its own backends. "
                 f"Received: {backend!r}"
             )
         if not installed(backend):

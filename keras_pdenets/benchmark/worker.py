@@ -1,4 +1,4 @@
-"""The process of one case: builds it, then makes a step whenever it is told to.
+"""The process of one case: builds it, then runs a step per command.
 
 Lines on the standard input are commands: `step`, `quit`. Lines on the standard output are JSON.
 """
@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-# What the messages of the frameworks say when memory has run out.
+# Parts of the frameworks' messages when memory has run out.
 _OUT_OF_MEMORY = ("out of memory", "resource_exhausted", "resourceexhausted", "can't allocate",
                   "bad_alloc", "oom when", "failed to allocate", "unable to allocate")  # fmt: skip
 
 
 def main():
     """Serve the commands."""
-    # Whatever the frameworks print must not come between the lines.
+    # Output of the frameworks must not mix with these lines.
     channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     try:
@@ -62,7 +62,7 @@ def _serve(task, channel):
 
 
 def _resident():
-    """Bytes of memory that this process has now: libraries without the net."""
+    """Resident memory in bytes before the net is built: that of the libraries."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 

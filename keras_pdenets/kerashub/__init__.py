@@ -1,6 +1,6 @@
 """The nets as KerasHub's classes: backbone, image classifier and presets; needs keras_hub.
 
-Importing this package registers them, so that KerasHub's own entrances find them:
+Importing this package registers them, so that KerasHub's own functions find them:
 
     import keras_hub
     import keras_pdenets.kerashub
@@ -9,8 +9,8 @@ Importing this package registers them, so that KerasHub's own entrances find the
     classifier.save_to_preset("folder")
     keras_hub.upload_preset("hf://organisation/net", "folder")
 
-A preset of ours is made of the checkpoint with the pinned hash. `from_preset("hf://...")` and a
-folder are KerasHub's: Keras deserialises their configs, and there is neither hash nor revision.
+A preset of this package is created from the checkpoint with the pinned hash. KerasHub itself loads
+`from_preset("hf://...")` and folders: Keras deserialises their configs, without hash or revision.
 """
 
 from keras_pdenets.utils.extras import require

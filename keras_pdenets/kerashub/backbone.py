@@ -14,22 +14,22 @@ from keras_pdenets.utils.checks import lookup
 class PDENetBackbone(FeaturePyramidBackbone):
     """A net of this package without its head, from pixels 0-255 to feature maps.
 
-    It has the layers, the names and the variables of the builders with `include_top=False`. The
-    normalisation of the pixels is its first layer.
+    It has the layers, names and variables of the builders with `include_top=False`. Its first layer
+    normalises the pixels.
 
-    `pyramid_outputs` holds the end of each stage under `"P0"`, `"P1"` and so on; P<n> is 2^n times
-    smaller than the image: P0 to P2 for nets of three stages, P2 to P5 for four stages behind the
-    stem for large images. The last map is that before the head's norm, if the net has one.
+    `pyramid_outputs` holds the output of each stage under `"P0"`, `"P1"` and so on; P<n> is 2^n
+    times smaller than the image: P0 to P2 for nets of three stages, P2 to P5 for four stages after
+    the stem for large images. The last map is taken before the head's norm, if the net has one.
 
     Args:
         architecture: Name of a row of the table, such as `"pde_preact_resnet20"`.
-        options: Options of the family beside the row's own, such as `{"stem": "cifar"}`.
-        image_shape: Shape of an image in the order of `data_format`; sides may be None.
+        options: Options of the family in addition to the row's, such as `{"stem": "cifar"}`.
+        image_shape: Shape of an image in `data_format`; sides may be None.
         mean: Mean of the pixels, one for each channel or one for all.
         std: Standard deviation of the pixels, likewise.
         data_format: `"channels_last"`, `"channels_first"` or None for Keras' default.
         dtype: Keras dtype policy.
-        **kwargs: As of `keras_hub.models.Backbone`; `name` is that of the row by default.
+        **kwargs: As in `keras_hub.models.Backbone`; `name` defaults to that of the row.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -56,8 +56,8 @@ class PDENetBackbone(FeaturePyramidBackbone):
         options, data_format = dict(options or {}), check_data_format(data_format)
         if not REMAT_OPTIONS.keys().isdisjoint(options):
             raise ValueError(
-                "`options` must be without remat: that is a kind of model, which a backbone of "
-                f"KerasHub cannot be too. Received: options={options}"
+                "`options` must not contain remat, which needs its own model class instead of "
+                f"KerasHub's. Received: options={options}"
             )
         kwargs.setdefault("name", row.name)
         net = row.build(
@@ -87,7 +87,7 @@ class PDENetBackbone(FeaturePyramidBackbone):
 def _ends_of_stages(net):
     """Feature maps by level."""
     names = {layer.name for layer in net.layers}
-    # Every stage but the first halves; the stem for large images and VGG's pools do so before.
+    # Every stage but the first halves; the large stem and VGG's pools halve before.
     level = 2 * ("stem_pool" in names) + ("stage0_pool" in names)
     places = ((parse(layer.name), layer) for layer in net.layers)
     # Layers come in topological order, so the last one of a stage is its end.

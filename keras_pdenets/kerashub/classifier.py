@@ -1,4 +1,4 @@
-"""The classes that KerasHub wants around a backbone for classification."""
+"""KerasHub's classes around a backbone for classification."""
 
 import keras
 from keras_hub.layers import ImageConverter
@@ -9,7 +9,7 @@ from keras_pdenets.kerashub.backbone import PDENetBackbone
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PDENetImageConverter(ImageConverter):
-    """Resizes images; pixels stay in 0-255, since the backbone normalises them itself."""
+    """Resizes images; pixels stay in 0-255, since the backbone normalises them."""
 
     backbone_cls = PDENetBackbone
 
@@ -19,7 +19,7 @@ class PDENetImageConverter(ImageConverter):
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PDENetImageClassifierPreprocessor(ImageClassifierPreprocessor):
-    """Takes images, labels and weights of samples; gives the images of the right size."""
+    """Resizes the images in (images, labels, sample weights)."""
 
     backbone_cls = PDENetBackbone
     image_converter_cls = PDENetImageConverter
@@ -27,17 +27,17 @@ class PDENetImageClassifierPreprocessor(ImageClassifierPreprocessor):
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PDENetImageClassifier(ImageClassifier):
-    """A backbone, global pooling and a classifier, which gives logits unless told otherwise.
+    """A backbone, global pooling and a classifier, which returns logits by default.
 
     `fit`, `predict` and `evaluate` resize images to the size that the checkpoint was trained on;
-    `classifier.preprocessor.image_size` sets another one, or None for none.
+    `classifier.preprocessor.image_size` sets another size, or None for no resizing.
 
     Args:
         backbone: A `PDENetBackbone`.
-        num_classes: Number of classes. In `from_preset` it means a new head.
+        num_classes: Number of classes. In `from_preset` it adds a new head.
         preprocessor: A `PDENetImageClassifierPreprocessor` or None.
-        head_dtype: Dtype policy of the head; None: float32, whatever the backbone computes in.
-        **kwargs: As of `keras_hub.models.ImageClassifier`: `pooling`, `activation`, `dropout`.
+        head_dtype: Dtype policy of the head; None: float32, or float64 like the backbone.
+        **kwargs: As in `keras_hub.models.ImageClassifier`: `pooling`, `activation`, `dropout`.
 
     Example:
     >>> from keras_pdenets.kerashub import PDENetImageClassifier
@@ -50,7 +50,7 @@ class PDENetImageClassifier(ImageClassifier):
     preprocessor_cls = PDENetImageClassifierPreprocessor
 
     def __init__(self, backbone, num_classes, preprocessor=None, head_dtype=None, **kwargs):
-        # Softmax and loss lose too much in half precision.
+        # Softmax and loss lose too much precision in half precision.
         full = "float64" if backbone.compute_dtype == "float64" else "float32"
         super().__init__(
             backbone,

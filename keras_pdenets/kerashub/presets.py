@@ -1,9 +1,9 @@
-"""Our checkpoints among KerasHub's built-in presets.
+"""The checkpoints of this package among KerasHub's built-in presets.
 
-KerasHub's table holds an address for each name, and every `from_preset`, of base classes too, reads
-the files that lie there. Ours is a folder of this process that is written when it is asked for:
-from the weights with the pinned hash, in KerasHub's layout, and gone with the process, so that
-nobody can change it in between runs.
+KerasHub's table holds an address for each name, whose files every `from_preset` reads, also that of
+base classes. Here the address is a temporary folder in KerasHub's layout, which is written from the
+weights with the pinned hash when it is first read. It is deleted with the process, so that it
+cannot change between runs.
 """
 
 import atexit
@@ -30,7 +30,7 @@ _HANDLE = "kaggle_handle"  # KerasHub's key for an address of any kind
 
 
 class _Entry(dict):
-    """An entry of KerasHub's table whose address is made when it is read."""
+    """An entry of KerasHub's table whose address is created when it is read."""
 
     def __init__(self, preset):
         row = preset.checkpoint.row
@@ -46,14 +46,14 @@ class _Entry(dict):
 
 
 def register():
-    """Put every checkpoint of the table into KerasHub's."""
+    """Register every checkpoint in KerasHub's table."""
     presets = read_presets().values()
     register_presets({preset.name: _Entry(preset) for preset in presets}, PDENetBackbone)
 
 
 @functools.cache
 def _folder(name, data_format):
-    """The preset in KerasHub's layout, for the images' order that Keras has now."""
+    """A folder with the preset in KerasHub's layout, for a data format."""
     folder = Path(tempfile.mkdtemp(prefix=f"{name}_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _classifier(get_preset(name), data_format).save_to_preset(folder)
@@ -77,7 +77,7 @@ def _classifier(preset, data_format):
     converter = PDENetImageConverter(image_size=(height, width), data_format=data_format)
     preprocessor = PDENetImageClassifierPreprocessor(converter)
     classifier = PDENetImageClassifier(backbone, checkpoint.classes, preprocessor)
-    # The names that the file has, so that it is loaded whole.
+    # With the names in the file, so that it is loaded completely.
     head = keras.layers.Dense(checkpoint.classes, dtype="float32", name="classifier")
     pooled = keras.layers.GlobalAveragePooling2D(data_format)(backbone.output)
     net = keras.Model(backbone.input, head(pooled), name=preset.name)

@@ -1,4 +1,4 @@
-"""Pictures of results."""
+"""Plots of results."""
 
 from keras_pdenets.plots.benchmark import plot_benchmark as plot_benchmark
 from keras_pdenets.plots.blocks import plot_block_changes as plot_block_changes

@@ -1,10 +1,10 @@
-"""Times of a benchmark as bars."""
+"""Bar plot of the times of a benchmark."""
 
 from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_benchmark(results, path):
-    """Draw the time of a step of every case, with quartiles, and its ratio to the first.
+    """Plot the time of a step of each case, with quartiles, and its ratio to the first.
 
     Args:
         results: List of `benchmark.Timing`s.

@@ -1,4 +1,4 @@
-"""Pictures of receptive fields, and of nets with a block less."""
+"""Plots of receptive fields, and of nets with changed blocks."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_receptive_field(fields, path, title=""):
-    """Write a picture of one or more effective receptive fields, each relative to its largest.
+    """Plot one or more effective receptive fields, each relative to its largest weight.
 
     Args:
         fields: List of `analysis.ReceptiveField`, such as those of several layers.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, panels = subplots(3 * len(fields), 3.6, title, columns=len(fields), squeeze=False)
     for axes, field in zip(panels[0], fields, strict=True):
@@ -25,14 +25,14 @@ def plot_receptive_field(fields, path, title=""):
 
 
 def plot_block_changes(changes, path, title=""):
-    """Write a picture of the accuracy with each block dropped, or each pair of blocks swapped.
+    """Plot the accuracy with each block dropped, or each pair of blocks swapped.
 
-    The relative change by each block, which says how much there is to miss, comes above.
+    The upper panel shows each block's relative change.
 
     Args:
         changes: An `analysis.BlockChanges`.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     places = np.arange(len(changes.names))
     figure, (above, below) = subplots(max(6, 0.25 * len(places)), 6.5, title, rows=2, sharex=True)

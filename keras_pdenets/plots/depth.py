@@ -1,4 +1,4 @@
-"""Pictures of perturbations against depth, and of searches for it."""
+"""Plots of perturbations against depth, and of searches for the depth."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ KINDS = (
 
 
 def plot_sweep(rows, folder):
-    """Draw figures 2-7 of Hauser 2019, arXiv 1902.04106, for each start of a sweep.
+    """Plot figures 2-7 of Hauser 2019, arXiv 1902.04106, for each start of a sweep.
 
-    `perturbations_START.png`: change in each block, absolute (figure 2) and scaled (5), by place
-    in the section, one line for each depth. `distances_START.png`: their sums (3, 6) and means
+    `perturbations_START.png`: change by each block, absolute (figure 2) and scaled (5), against its
+    place in the section, one line per depth. `distances_START.png`: their sums (3, 6) and means
     (4, 7) against the number of blocks, with 1/L.
 
     Args:
@@ -78,7 +78,7 @@ def _values(rows, section, depth, key):
 
 
 def plot_search(trials, path):
-    """Draw a search: the objective and the depths of every trial, against what it has cost.
+    """Plot the objective and the depths of every trial of a search against its cost.
 
     Args:
         trials: The file `trials.csv` of a search.

@@ -1,4 +1,4 @@
-"""Pictures of nets that were trained alike."""
+"""Plots of nets trained with the same recipe."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ _SIGNS = {
     "dx": r"$\partial_x$", "dy": r"$\partial_y$", "id": "$1$", "dxxy": r"$\partial_{xxy}$",
     "dxyy": r"$\partial_{xyy}$", "dxxyy": r"$\partial_{xxyy}$",
 }  # fmt: skip
-_COLORS = 10  # of matplotlib's cycle, which begins again behind them
+_COLORS = 10  # of matplotlib's cycle, which then repeats
 
 
 def plot_learning_curves(results, path):
-    """Draw accuracy against epochs: figure 6 of Yin et al. 2019, arXiv 1904.07568.
+    """Plot accuracy against epochs: figure 6 of Yin et al. 2019, arXiv 1904.07568.
 
-    The line is the mean over the seeds, the band goes from the worst to the best.
+    The line is the mean over the seeds, the band their range.
 
     Args:
         results: List of `experiments.RunResult`s.
@@ -43,12 +43,12 @@ def plot_learning_curves(results, path):
 
 
 def _lowest(results, key):
-    """Where the interesting part of the curves begins: after the first epoch."""
+    """Lowest value after the first epoch, in percent."""
     return 100 * min(row[key] for run in results for row in run.history[1:] or run.history)
 
 
 def plot_sizes(results, path):
-    """Draw accuracy against trainable parameters and against operations, a point for each run.
+    """Plot accuracy against trainable parameters and operations, with a point per run.
 
     Args:
         results: List of `experiments.RunResult`s.
@@ -73,18 +73,18 @@ def plot_sizes(results, path):
 
 
 def plot_terms(results, path):
-    """Draw accuracy against the number of derivatives that a PDE net has for a pair of channels.
+    """Plot accuracy against the number of derivatives of a PDE net per pair of channels.
 
-    Each run is a point, bars are mean and standard deviation over the seeds; beside them the net of
-    plain convolutions, which have nine numbers for a pair.
+    Each run is a point, with mean and standard deviation over the seeds; on the right the net of
+    plain convolutions, with nine weights per pair.
 
     Args:
-        results: List of `experiments.RunResult`s. Runs of a recipe other than the first one's, and
-            nets with options besides the terms, are not drawn.
+        results: List of `experiments.RunResult`s. Runs with another recipe than the first, and
+            nets with options other than the terms, are left out.
         path: The PNG file.
 
     Returns:
-        Whether there are two numbers of terms to draw; else no file is written.
+        Whether there are at least two numbers of terms; otherwise no file is written.
     """
     nets = {}
     for run in results:
@@ -110,7 +110,7 @@ def plot_terms(results, path):
 
 
 def _terms(run):
-    """The stencils of a net whose operators differ by these alone, or None."""
+    """The stencils of a net whose operators differ only in these, or None."""
     options = run.net["options"].get("operator_options", {})
     if run.net["options"].keys() - {"operator_options"} or options.keys() - {"form", "terms"}:
         return None
@@ -121,7 +121,7 @@ def _terms(run):
 
 
 def plot_zoo(results, folder):
-    """Draw `learning_curves.png`, `sizes.png` and, of PDE nets, `terms.png` into a folder."""
+    """Write `learning_curves.png`, `sizes.png` and, for PDE nets, `terms.png` to a folder."""
     plot_learning_curves(results, Path(folder) / "learning_curves.png")
     plot_sizes(results, Path(folder) / "sizes.png")
     plot_terms(results, Path(folder) / "terms.png")

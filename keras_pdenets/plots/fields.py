@@ -1,4 +1,4 @@
-"""Pictures of what a net does to the data along its depth, and of how much noise it bears."""
+"""Plots along the depth of a net, and of its robustness to noise."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 
 def plot_feature_variance(reports, path, title=""):
-    """Write figure 5 of Yin 2019, arXiv 1904.07568: variance along the depth.
+    """Plot figure 5 of Yin 2019, arXiv 1904.07568: variance along the depth.
 
-    Full lines: shortcut + residual, or behind the activations of a plain net. Broken lines: the
-    residual alone, or behind the convolutions of a plain net. Dotted lines divide sections.
+    Solid lines: shortcut + residual, or outputs of a plain net's activations. Dashed lines: the
+    residual alone, or outputs of a plain net's convolutions. Dotted lines separate sections.
 
     Args:
         reports: `FeatureVariance` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, axes = subplots(8, 4.5, title)
     for index, (name, report) in enumerate(reports.items()):
@@ -46,14 +46,14 @@ def _curves(report):
 
 
 def plot_weight_noise(curves, path, title=""):
-    """Write figure 7 of Yin 2019, arXiv 1904.07568: accuracy against noise on the weights.
+    """Plot figure 7 of Yin 2019, arXiv 1904.07568: accuracy against noise on the weights.
 
-    Bars are one standard deviation of the draws.
+    Error bars are one standard deviation over the draws.
 
     Args:
         curves: `WeightNoise` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, axes = subplots(7, 4.5, title)
     for name, curve in curves.items():
@@ -67,15 +67,15 @@ def plot_weight_noise(curves, path, title=""):
 
 
 def plot_trajectories(ways, path, title="", names=None):
-    """Write figure 4(c) of Yin 2019, arXiv 1904.07568: ways through each stage of a net.
+    """Plot figure 4(c) of Yin 2019, arXiv 1904.07568: trajectories through each stage.
 
-    A ring is the first block of a stage, a disc the last.
+    A ring marks the first block of a stage, a disc the last.
 
     Args:
         ways: `Trajectories`.
         path: The PNG file.
-        title: Line above the picture.
-        names: Names of all classes, or None: their numbers.
+        title: Title of the figure.
+        names: Names of all classes, or None for their numbers.
     """
     count = len(ways.stages)
     figure, panels = subplots(4 * count, 4.2, title, columns=count, squeeze=False)
@@ -99,12 +99,12 @@ def plot_trajectories(ways, path, title="", names=None):
 
 
 def plot_path_integral(reports, path, title=""):
-    """Write a picture of energies and action along the depth; Yin 2019, arXiv 1904.07568.
+    """Plot energies and action along the depth; Yin 2019, arXiv 1904.07568.
 
     Args:
         reports: `PathIntegral` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, (energies, actions) = subplots(11, 4.2, title, columns=2)
     for name, report in reports.items():

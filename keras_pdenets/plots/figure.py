@@ -1,4 +1,4 @@
-"""The paper that pictures are drawn on."""
+"""Figures for the plots."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def subplots(width, height, title="", rows=1, columns=1, **options):
 
 
 def finish(axes, **properties):
-    """Set labels and the like of axes (`Axes.set`), a grid, and a legend if anything has a name."""
+    """Set properties of axes (`Axes.set`), a grid, and a legend if there are labels."""
     axes.set(**properties)
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
@@ -23,7 +23,7 @@ def finish(axes, **properties):
 
 
 def save_figure(figure, path):
-    """Write a PNG file, atomically; its folder is made."""
+    """Write a PNG file atomically; its folder is created."""
     path = Path(path)
     path = path if path.suffix else path.with_suffix(".png")
     replace_file(path, lambda temporary: figure.savefig(temporary, dpi=80))

@@ -1,4 +1,4 @@
-"""Pictures of one image on its way through the steps of a refined net."""
+"""Plots of one image's features through the steps of a refined net."""
 
 import keras
 import numpy as np
@@ -8,23 +8,23 @@ from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_flow(model, image, layers, path, title="", channels=1):
-    """Write a picture of the features of one image along the flow of some activations.
+    """Plot the features of one image along the flow of some activations.
 
-    Each row is a channel, from the pre-activation on the left, by one step in each column, to the
-    activation; shown are the channels that change most. Red is positive, blue negative, on one
-    scale in a row.
+    Each row is a channel, from the pre-activation on the left, one step per column, to the
+    activation; the channels that change most are shown. Red is positive, blue negative, on one
+    scale per row.
 
     Args:
-        model: A net that `transforms.refine` made, or a refined plain net.
+        model: A result of `transforms.refine`, or a refined plain net.
         image: One input, without the batch axis.
-        layers: Names of layers of the model itself whose activation is in steps, such as
+        layers: Names of layers of the model itself whose activation is divided into steps, such as
             `"stem_relu0"`.
         path: The PNG file.
-        title: Line above the picture.
-        channels: Number of channels of each layer.
+        title: Title of the figure.
+        channels: Number of channels to show per layer.
 
     Raises:
-        ValueError: If a layer has no steps, or its features are no images.
+        ValueError: If a layer has no steps, or its features are not images.
         ImportError: If matplotlib is missing; the message says how to install it.
     """
     rows = [row for name in layers for row in _rows(model, image, name, channels)]
@@ -48,8 +48,8 @@ def _rows(model, image, name, channels):
     while f"{name}_flow{len(steps)}" in known:
         steps.append(known[f"{name}_flow{len(steps)}"])
     if not steps:
-        raise ValueError(f"`layers` must name activations in steps. Received: {name!r}")
-    # Carried steps have two inputs; the first is the pre-activation.
+        raise ValueError(f"`layers` must name activations divided into steps. Received: {name!r}")
+    # Carried steps have two inputs, the first of which is the pre-activation.
     tensors = [keras.tree.flatten(steps[0].input)[0], *(step.output for step in steps)]
     if len(tensors[0].shape) != 4:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Pictures of nets: what they answer, how they trained, what they are made of."""
+"""Plots of nets: predictions, training logs, perturbations, kernels."""
 
 import numpy as np
 
@@ -9,15 +9,15 @@ _COLUMNS = 8
 
 
 def plot_predictions(images, labels, probabilities, class_names, path, title=""):
-    """Write a picture of images with what a net says of them; wrong answers are red.
+    """Plot images with a net's predictions; wrong ones are red.
 
     Args:
         images: Pixels 0-255, of shape (n, height, width, 1 or 3); up to 40 are shown.
         labels: True classes, integers of shape (n,).
-        probabilities: The net's answer, of shape (n, classes).
+        probabilities: The net's predictions, of shape (n, classes).
         class_names: Names of the classes.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
 
     Raises:
         ImportError: If matplotlib is missing; the message says how to install it.
@@ -44,12 +44,12 @@ def _show(axes, image, label, probabilities, class_names):
 
 
 def plot_log(logs, path, title=""):
-    """Write a picture of the training logs of one or more runs.
+    """Plot the training logs of one or more runs.
 
     Args:
         logs: The rows of `train`, by name of the run.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, axes = subplots(7, 4)
     for name, rows in logs.items():
@@ -61,12 +61,12 @@ def plot_log(logs, path, title=""):
 
 
 def plot_perturbations(reports, path, title=""):
-    """Write a picture of the perturbations of one or more nets, block by block.
+    """Plot the perturbations of one or more nets, block by block.
 
     Args:
         reports: `PerturbationReport` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, panels = subplots(11, 4, title, columns=2)
     for axes, (key, label) in zip(panels, KINDS, strict=True):
@@ -83,15 +83,15 @@ def plot_perturbations(reports, path, title=""):
 
 
 def plot_kernels(models, layer, path, title=""):
-    """Write a picture of one layer's weights in several models, such as before and after a search.
+    """Plot one layer's weights in several models, such as before and after `sparsify`.
 
-    Weights are shown by their size relative to the largest of each picture, those below 1 % white.
+    Weights are shown relative to the largest of each panel; those below 1 % are white.
 
     Args:
-        models: Models, by the title of their picture.
-        layer: Name of a layer that all of them have; of a `QuasiLinear2D`, its mixing matrix.
+        models: Models by the title of their panel.
+        layer: Name of a layer in all of them; for a `QuasiLinear2D`, its mixing matrix is shown.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     count = len(models)
     figure, panels = subplots(4 * count, 4.6, title or layer, columns=count, squeeze=False)

@@ -1,4 +1,4 @@
-"""Pictures of learned operators: their kernels, and what they do to waves."""
+"""Plots of learned operators: their kernels and Fourier symbols."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from keras_pdenets.plots.figure import save_figure, subplots
 
 
 def plot_operators(layer_or_kernel, path, title="", channels=8, filters=8):
-    """Write a picture of learned kernels; rows are input channels, columns filters.
+    """Plot learned kernels; rows are input channels, columns filters.
 
-    Red is positive, blue negative, on one scale for all.
+    Red is positive, blue negative, on a common scale.
 
     Args:
         layer_or_kernel: A convolution layer or its kernel, as in `analysis.fourier_symbols`.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
         channels: Largest number of input channels shown.
         filters: Largest number of filters shown.
 
@@ -28,14 +28,14 @@ def plot_operators(layer_or_kernel, path, title="", channels=8, filters=8):
 
 
 def plot_fourier_symbols(waves, path, title="", channels=8, filters=8):
-    """Write a picture of amplitudes against frequency; rows are input channels, columns filters.
+    """Plot amplitudes against frequency; rows are input channels, columns filters.
 
-    Each map runs from -pi to pi radians a pixel, the constant image in its middle.
+    Each map extends from -pi to pi radians per pixel, with the constant image at its centre.
 
     Args:
         waves: `FourierSymbols`.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
         channels: Largest number of input channels shown.
         filters: Largest number of filters shown.
 
@@ -47,11 +47,11 @@ def plot_fourier_symbols(waves, path, title="", channels=8, filters=8):
 
 
 def _grid(maps, path, title, style):
-    """Maps of shape (height, width, rows, columns) beside one another, on one scale."""
+    """Maps of shape (height, width, rows, columns) in a grid, on a common scale."""
     rows, columns = maps.shape[2:]
     size = 0.9 * columns + 1.5, 0.9 * rows + 0.8
     figure, panels = subplots(*size, title, rows, columns, squeeze=False)
-    # Without it, the labels of the rows are cut off at the edge.
+    # Otherwise the labels of the rows are cut off at the edge.
     figure.get_layout_engine().set(rect=(0.02, 0, 0.98, 1))
     for row in range(rows):
         for column in range(columns):

@@ -1,4 +1,4 @@
-"""Pictures of norms and singular values along the depth of nets."""
+"""Plots of norms and singular values along the depth of nets."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from keras_pdenets.plots.figure import finish, save_figure, subplots
 
 
 def plot_spectral_norms(norms, path, title=""):
-    """Write a picture of the 2-norms of a net's layers, from the lower to the upper bound.
+    """Plot the 2-norms of a net's layers, from the lower to the upper bound.
 
     Args:
         norms: An `analysis.SpectralNorms`.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     places = np.arange(len(norms.names))
     figure, axes = subplots(max(6, 0.22 * len(places)), 5, title)
@@ -25,15 +25,15 @@ def plot_spectral_norms(norms, path, title=""):
 
 
 def plot_gradient_norms(gradients, path, title=""):
-    """Write a picture of the norm of the loss's gradient along the depth of one or more nets.
+    """Plot the norm of the loss's gradient along the depth of one or more nets.
 
-    Lines are means over the images, bands go from the 10th to the 90th percentile; the first point
-    is the input of the first block, the others are the outputs.
+    Lines are means over the images, bands the 10th to the 90th percentile; the first point is the
+    input of the first block, the others are outputs of blocks.
 
     Args:
         gradients: `analysis.GradientNorms` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, axes = subplots(7, 4.5, title)
     for name, found in gradients.items():
@@ -48,15 +48,15 @@ def plot_gradient_norms(gradients, path, title=""):
 
 
 def plot_jacobian_spectrum(spectra, path, title=""):
-    """Write a picture of the leading singular values along the depth of one or more nets.
+    """Plot the leading singular values along the depth of one or more nets.
 
-    One line for each singular value, the mean over the images; the first has a band from the
-    smallest to the largest image.
+    One line for each singular value, the mean over the images; the band around the first is its
+    range over the images.
 
     Args:
         spectra: `analysis.JacobianSpectrum` by name of the net.
         path: The PNG file.
-        title: Line above the picture.
+        title: Title of the figure.
     """
     figure, axes = subplots(7, 4.5, title)
     for name, spectrum in spectra.items():
@@ -74,7 +74,7 @@ def plot_jacobian_spectrum(spectra, path, title=""):
 
 
 def _finish(axes, values, **labels):
-    """A logarithmic axis where numbers are positive and far apart, and the rest."""
+    """Finish axes, with a logarithmic scale if the values are positive and far apart."""
     if values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
     else:

@@ -140,6 +140,5 @@ def _extent(present):
 
 def _deviation(weights):
     places = np.arange(len(weights))
-    shares = weights / weights.sum()
-    centre = (shares * places).sum()
-    return float(np.sqrt((shares * (places - centre) ** 2).sum()))
+    centre = np.average(places, weights=weights)
+    return float(np.sqrt(np.average((places - centre) ** 2, weights=weights)))

@@ -48,8 +48,8 @@ def spectral_norms(model, steps=20, seed=0):
     $$\|K v\| / \|v\| \le \|K\| \le \max_{\theta \in \Theta_{n+k-1}} \sigma_1(\hat K(\theta))$$
 
     The upper bound is that of `operators.norms.convolution_norm`: certified, for every padding and
-    stride, on images of the size that the model takes. A copied border (`"replicate"`,
-    `"reflect"`) multiplies it by the copies' share of the image's norm, at most $\sqrt 2$ per axis
+    stride, on images of the size that the model takes. A border of copies (`"replicate"`,
+    `"reflect"`) multiplies it by how much it enlarges the image's norm, at most $\sqrt 2$ per axis
     from four pixels on; the terms of a `PolynomialConv2D` add up. The lower bound is the result of
     power iteration with $K^T K$, with K^T as the derivative of the layer itself: a backend's
     transposed convolution is not the adjoint if sides are odd and the stride is 2 (40 % off in our

@@ -57,7 +57,7 @@ def fold(model, decomposed="measure", data=None, portable=False):
     A PDE layer becomes the convolution that it is; per-channel operations are merged into the
     linear layer before them, $\gamma\,(W x + b - \mu) / \sigma + \beta$ into its kernel and bias; a
     convolution followed by a 1x1 convolution becomes one if that takes no more products; complete
-    chains of flow steps become the activation again; layers without effect in inference go.
+    chains of flow steps become the activation again; layers without effect are dropped.
 
     The result is for inference: batch norms after linear layers are merged; others, such as those
     after the sums of a pre-activation net, stay. It consists of Keras' own layers and operations,

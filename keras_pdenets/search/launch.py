@@ -4,14 +4,13 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 
 from keras_pdenets.utils.checks import check_integer
 from keras_pdenets.utils.machine import SHARED_GPU
-from keras_pdenets.utils.processes import end_with_parent, start_python
+from keras_pdenets.utils.processes import Child, end_with_parent
 
 _LOG = logging.getLogger("keras_pdenets")
 _CHIEF = "chief"
@@ -54,14 +53,14 @@ def launch(arguments, workers, gpus=0, restarts=5, poll_seconds=0.5):
                 for name in group.processes:
                     if name != _CHIEF and group.status(name) not in (None, 0):
                         deaths += 1
-                        _check(deaths, restarts, name, group.status(name))
+                        _check(deaths, restarts, name, group)
                         group.start(name)
                 time.sleep(poll_seconds)
             if status == 0:
                 group.let_workers_end()
                 return deaths
             deaths += 1
-            _check(deaths, restarts, _CHIEF, status)
+            _check(deaths, restarts, _CHIEF, group)
         finally:
             group.stop()
 
@@ -73,9 +72,10 @@ def follow_launcher():
         end_with_parent()
 
 
-def _check(deaths, restarts, name, status):
-    if status > 0:
-        raise RuntimeError(f"The {name} of the search ended with an error; its message is above.")
+def _check(deaths, restarts, name, group):
+    if group.status(name) > 0:
+        words = group.processes[name].last_words()
+        raise RuntimeError(f"The {name} of the search ended with an error: {words}")
     if deaths > restarts:
         raise RuntimeError(
             f"Processes of the search were killed {deaths} times, the last one was {name}. "
@@ -101,7 +101,7 @@ class _Group:
 
     def start(self, name):
         if name in self.processes:
-            self.processes[name].stdin.close()
+            self.processes[name].close()
         environment = {
             **{name: os.environ.get(name, value) for name, value in SHARED_GPU.items()},
             "KERASTUNER_TUNER_ID": name,
@@ -112,27 +112,19 @@ class _Group:
         if self.gpus and name != _CHIEF:
             index = int(name.removeprefix("worker")) % len(self.gpus)
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index]
-        self.processes[name] = start_python(self.arguments, environment, stdin=subprocess.PIPE)
+        self.processes[name] = Child(self.arguments, environment, relay=True)
 
     def status(self, name):
-        return self.processes[name].poll()
+        return self.processes[name].process.poll()
 
     def let_workers_end(self, seconds=10.0):
         """Wait briefly; a worker that starts after the chief's end would wait an hour for it."""
         deadline = time.monotonic() + seconds
-        while any(p.poll() is None for p in self.processes.values()):
+        while any(self.status(name) is None for name in self.processes):
             if time.monotonic() > deadline:
                 return
             time.sleep(0.1)
 
     def stop(self):
         for process in self.processes.values():
-            process.stdin.close()
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.close()

@@ -3,7 +3,7 @@
 import re
 
 from keras_pdenets.export.convert import CPU_ONLY
-from keras_pdenets.utils.machine import SHARED_GPU
+from keras_pdenets.utils.machine import SHARED_GPU, accelerator
 
 _DEVICE = re.compile(r"cpu|gpu(:\d+)?")
 
@@ -25,7 +25,7 @@ def environment(device):
 
 def check(device, case):
     """Raise ValueError if the case's framework does not see the device."""
-    if device != "cpu" and not _gpus(case.backend):
+    if device != "cpu" and accelerator() is None:
         raise ValueError(
             f"`device` must be 'cpu': {case.backend} has no GPU here. Received: device={device!r}"
         )
@@ -46,20 +46,3 @@ def peak_memory(device, case):
     import tensorflow as tf
 
     return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-
-
-def _gpus(backend):
-    if backend == "jax":
-        import jax
-
-        try:
-            return jax.devices("gpu")
-        except RuntimeError:  # JAX raises this without a GPU
-            return []
-    if backend == "torch":
-        import torch
-
-        return range(torch.cuda.device_count())
-    import tensorflow as tf
-
-    return tf.config.list_physical_devices("GPU")

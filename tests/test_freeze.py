@@ -169,7 +169,7 @@ def test_a_call_that_fails_changes_nothing(until, match):
     with pytest.raises(ValueError, match=match):
         keras_pdenets.freeze(net, until, batchnorm=False)
     assert ([part.trainable for part in parts], _trainable(net)) == before
-    with pytest.raises(ValueError, match=r"`model` must be a Keras model\. Received: str"):
+    with pytest.raises(ValueError, match=r"`model` must be a keras.Model\. Received: str"):
         keras_pdenets.freeze("pde_resnet50")
 
 

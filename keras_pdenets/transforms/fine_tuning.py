@@ -95,8 +95,7 @@ def freeze(model, until=None, batchnorm=True):
     >>> len(keras_pdenets.freeze(model).trainable_variables)
     2
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a Keras model. Received: {type(model).__name__}")
+    check_keras_model(model)
     frozen = _frozen(model, until)
     parts = layers_inside(model)
     if batchnorm:

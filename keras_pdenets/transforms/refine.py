@@ -103,8 +103,10 @@ def _check(model, steps, linear, scheme, activation, max_step, promote, time):
     increments(time, 1)  # raises for an unknown one
     if max_step is not None:
         check_number("max_step", max_step, "in (0, 1)", lambda number: 0 < number < 1)
-    if max_step is not None and scheme == PAPER:
-        raise ValueError("`max_step` must be None for scheme 'paper', which has its own steps.")
+        if scheme == PAPER:
+            raise ValueError(
+                f"`max_step` must be None for scheme 'paper'. Received: max_step={max_step}"
+            )
     for variable in model.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             raise ValueError(

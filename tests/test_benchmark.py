@@ -89,7 +89,7 @@ def test_a_device_that_is_not_there():
         ("ResNet50+remat+fold@jax", "or remat with one of these"),
         ("ResNet50+remat+fold_keep@jax", "or remat with one of these"),
         ("ResNet50+fold+fold_keep@jax", "not .* fold with fold_keep"),
-        ("ResNet50+fold+fold@jax", "must name each once"),
+        ("ResNet50+fold+fold@jax", "must not repeat or combine"),
         ("VGG16+remat@torch", "must not name remat"),
     ],
 )

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# The API reference in docs/_build: pages with equations, types and sources.
+# The site in docs/_build, or in the folder that is given: the API reference, with equations, types
+# and sources, and the examples, run as notebooks, with their outputs.
+#   pip install -e ".[all,docs]" && bash docs/build.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# On JAX: on torch the documentation of torch's own modules would stand in ours.
-export KERAS_BACKEND="${KERAS_BACKEND:-jax}"
+out="${1:-docs/_build}"
 python="$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)"
-"$python" -m pdoc --docformat google --math --output-directory docs/_build \
-    keras_pdenets '!keras_pdenets.cli' '!keras_pdenets.kerashub' '!keras_pdenets.search' "$@"
+# On JAX: on torch the documentation of torch's own modules would stand in ours.
+KERAS_BACKEND=jax "$python" -m pdoc --docformat google --math --output-directory "$out" \
+    keras_pdenets '!keras_pdenets.cli' '!keras_pdenets.kerashub' '!keras_pdenets.search'
+KERAS_BACKEND="${KERAS_BACKEND:-torch}" "$python" docs/notebooks.py "$out/examples"

@@ -1,13 +1,16 @@
-"""How deep should my net be? Measured on your own images, and on any residual net of Keras.
+# %% [markdown]
+"""
+# How deep should my net be?
 
-python examples/03_how_deep.py                      # handwritten digits as "your own array"
-python examples/03_how_deep.py --images mine.npz    # arrays "images" (n, h, w, c) and "labels"
+**You learn** how much each residual block changes the data, how the stopping rule of Hauser 2019
+turns that into a number of blocks, and how to measure any residual net of Keras.
 
-About two minutes on one CPU core. With `weights="imagenet"` in place of None the last part
-measures a trained ResNet50V2; the weights need a network once.
+**It takes** about a minute on one CPU core; `pip install "keras-pdenets[data,plots]"`. For your
+own images set `IMAGES` to an `.npz` file with arrays `images` (n, h, w, c), pixels 0-255, and
+`labels`.
 """
 
-import argparse
+# %%
 from pathlib import Path
 
 import keras
@@ -18,63 +21,66 @@ import keras_pdenets
 from keras_pdenets.plots import plot_perturbations
 from keras_pdenets.training import PerturbationLogger
 
+IMAGES = None
+EPSILON = 0.3
+EPOCHS = 4
 OUTPUT = Path("how_deep_output")
 
-
-def load(path):
-    """Images with pixels 0-255, and integer labels."""
-    if path is not None:
-        arrays = np.load(path)
-        return arrays["images"].astype("float32"), arrays["labels"]
+if IMAGES is None:  # handwritten digits, 8x8 pixels
     digits = load_digits()
-    return (digits.images * 255 / 16)[..., None].astype("float32"), digits.target
+    images = (digits.images * 255 / 16)[..., None].astype("float32")
+    labels = digits.target
+else:
+    arrays = np.load(IMAGES)
+    images, labels = arrays["images"].astype("float32"), arrays["labels"]
+
+# %% [markdown]
+# Blocks that start at zero: the distance that the data travel then does not depend on the depth,
+# which the rule assumes.
 
 
-def train(images, labels, num_blocks, epochs):
-    """A pre-activation net whose blocks start at zero, so that its distances are its own."""
+# %%
+def train(num_blocks):
+    """A pre-activation net, trained; its distances are logged after every epoch."""
     keras.utils.set_random_seed(0)
     model = keras_pdenets.PreActResNet20(
-        weights=None,
-        input_shape=images.shape[1:],
-        classes=int(labels.max()) + 1,
-        num_blocks=num_blocks,
-        zero_start=True,
-    )
-    model.compile(
-        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+        weights=None, input_shape=images.shape[1:], classes=int(labels.max()) + 1,
+        num_blocks=num_blocks, zero_start=True,
+    )  # fmt: skip
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
     logger = PerturbationLogger(images[:500], OUTPUT / f"distances_{num_blocks}.csv")
-    model.fit(images, labels, batch_size=64, epochs=epochs, verbose=2, callbacks=[logger])
+    model.fit(images, labels, batch_size=64, epochs=EPOCHS, verbose=2, callbacks=[logger])
     return model
 
 
-def main():
-    """Train a shallow net, ask how deep it should be, train that, measure again."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--epsilon", type=float, default=0.3)
-    parser.add_argument("--epochs", type=int, default=5)
-    options = parser.parse_args()
-    images, labels = load(options.images)
+# %% [markdown]
+# Train a shallow net and ask how many blocks bring the mean change to `EPSILON` or below.
 
-    shallow = train(images, labels, 2, options.epochs)
-    before = keras_pdenets.measure_perturbation(shallow, images)
-    depths = keras_pdenets.suggest_depth(shallow, images, options.epsilon)
-    print(before)
-    print(f"blocks in each section for a mean change below {options.epsilon}: {depths}\n")
+# %%
+shallow = train(2)
+before = keras_pdenets.measure_perturbation(shallow, images)
+depths = keras_pdenets.suggest_depth(shallow, images, EPSILON)
+print(before)
+print(f"blocks in each section for a mean change of at most {EPSILON}: {depths}")
 
-    deep = train(images, labels, depths, options.epochs)
-    after = keras_pdenets.measure_perturbation(deep, images)
-    print(after)
-    kept = all(section.mean <= options.epsilon for section in after.sections)
-    print(f"every mean at or below {options.epsilon}: {'yes' if kept else 'no, measure again'}\n")
-    plot_perturbations({"2 blocks": before, f"{depths}": after}, OUTPUT / "perturbations.png")
+# %% [markdown]
+# Train that net, and measure again: the distance may have changed.
 
-    other = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(64, 64, 3))
-    pixels = np.random.default_rng(0).uniform(-1, 1, (8, 64, 64, 3)).astype("float32")
-    print("keras.applications.ResNet50V2, untrained:")
-    print(keras_pdenets.measure_perturbation(other, pixels))
+# %%
+deep = train(depths)
+after = keras_pdenets.measure_perturbation(deep, images)
+print(after)
+kept = all(section.mean <= EPSILON for section in after.sections)
+print(f"every mean at or below {EPSILON}: {'yes' if kept else 'no, measure again'}")
+plot_perturbations({"2 blocks": before, f"{depths}": after}, OUTPUT / "perturbations.png")
 
+# %% [markdown]
+# The same measurement of a net from another library. With `weights="imagenet"` (needs a network
+# once) it would be a trained one.
 
-if __name__ == "__main__":
-    main()
+# %%
+other = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(64, 64, 3))
+pixels = np.random.default_rng(0).uniform(-1, 1, (4, 64, 64, 3)).astype("float32")
+print("keras.applications.ResNet50V2, untrained:")
+print(keras_pdenets.measure_perturbation(other, pixels))

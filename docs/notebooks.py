@@ -70,7 +70,7 @@ def main(out):
         with tempfile.TemporaryDirectory() as folder:
             notebook = run(path, Path(folder))
         write(notebook, out, path.stem)
-        print(f"{path.stem}: {time.monotonic() - begin:.0f} s", flush=True)
+        print(f"{path.stem}: {time.monotonic() - begin:.0f} s", flush=True)  # noqa: T201
         links.append(f"- [{title(notebook)}]({path.stem}.html) ([notebook]({path.stem}.ipynb))")
     index = "\n".join(["# Examples", "", *links, "", "[API reference](../index.html)"])
     write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(index)]), out, "index")

@@ -34,7 +34,7 @@ batch = images[:32].astype("float32")
 
 # %% [markdown]
 # Each net is folded into plain convolutions and written as ONNX, as for a phone or a server. The
-# pairs of 1x3 and 3x1 convolutions of the decomposed net are kept: fewer operations, a smaller file.
+# decomposed net keeps its pairs of 1x3 and 3x1 convolutions: fewer operations, a smaller file.
 
 # %%
 runs, rows = {}, {}

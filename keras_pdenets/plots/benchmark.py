@@ -9,6 +9,14 @@ def plot_benchmark(results, path):
     Args:
         results: List of `benchmark.Timing`s.
         path: The PNG file.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.benchmark import Timing
+    >>> from keras_pdenets.plots import plot_benchmark
+    >>> timing = Timing("ResNet18@torch", 1, None, (0.1, 0.3, 0.2), (1.0, 1.0, 1.0), None)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_benchmark([timing], f"{folder}/times.png")
     """
     title = f"number beside a bar: time / {results[0].name}"
     figure, axes = subplots(9, 1.4 + 0.35 * len(results), title)

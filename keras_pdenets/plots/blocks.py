@@ -12,6 +12,18 @@ def plot_receptive_field(fields, path, title=""):
         fields: List of `analysis.ReceptiveField`, such as those of several layers.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import effective_receptive_field
+    >>> from keras_pdenets.plots import plot_receptive_field
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> field = effective_receptive_field(net, images, "stage1_block0_add")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_receptive_field([field], f"{folder}/field.png")
     """
     figure, panels = subplots(3 * len(fields), 3.6, title, columns=len(fields), squeeze=False)
     for axes, field in zip(panels[0], fields, strict=True):
@@ -33,6 +45,19 @@ def plot_block_changes(changes, path, title=""):
         changes: An `analysis.BlockChanges`.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import drop_blocks
+    >>> from keras_pdenets.plots import plot_block_changes
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> labels = np.arange(8)
+    >>> changes = drop_blocks(net, images, labels)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_block_changes(changes, f"{folder}/dropped.png")
     """
     places = np.arange(len(changes.names))
     figure, (above, below) = subplots(max(6, 0.25 * len(places)), 6.5, title, rows=2, sharex=True)

@@ -13,6 +13,18 @@ def plot_conversion(reports, path, title=""):
 
     Raises:
         ImportError: If matplotlib is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.transforms import convert
+    >>> from keras_pdenets.plots import plot_conversion
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> _, report = convert(net, "pde", images, layers="stage0*", verbose=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_conversion(report, f"{folder}/errors.png")
     """
     reports = reports if isinstance(reports, dict) else {"": reports}
     figure, axes = subplots(8, 4, title)

@@ -15,6 +15,17 @@ def plot_feature_variance(reports, path, title=""):
         reports: `FeatureVariance` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import feature_variance
+    >>> from keras_pdenets.plots import plot_feature_variance
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_feature_variance({"net": feature_variance(net, images)}, f"{folder}/variance.png")
     """
     figure, axes = subplots(8, 4.5, title)
     for index, (name, report) in enumerate(reports.items()):
@@ -54,6 +65,19 @@ def plot_weight_noise(curves, path, title=""):
         curves: `WeightNoise` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import weight_noise_robustness
+    >>> from keras_pdenets.plots import plot_weight_noise
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> labels = np.arange(8)
+    >>> curve = weight_noise_robustness(net, images, labels, levels=(0.0, 0.5), draws=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_weight_noise({"net": curve}, f"{folder}/noise.png")
     """
     figure, axes = subplots(7, 4.5, title)
     for name, curve in curves.items():
@@ -76,6 +100,18 @@ def plot_trajectories(ways, path, title="", names=None):
         path: The PNG file.
         title: Title of the figure.
         names: Names of all classes, or None for their numbers.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import trajectories
+    >>> from keras_pdenets.plots import plot_trajectories
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=2)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> labels = np.arange(8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_trajectories(trajectories(net, images, labels), f"{folder}/ways.png")
     """
     count = len(ways.stages)
     figure, panels = subplots(4 * count, 4.2, title, columns=count, squeeze=False)
@@ -105,6 +141,15 @@ def plot_path_integral(reports, path, title=""):
         reports: `PathIntegral` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import path_integral
+    >>> from keras_pdenets.plots import plot_path_integral
+    >>> net = keras_pdenets.PDEPreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_path_integral({"net": path_integral(net)}, f"{folder}/action.png")
     """
     figure, (energies, actions) = subplots(11, 4.2, title, columns=2)
     for name, report in reports.items():

@@ -26,6 +26,15 @@ def plot_flow(model, image, layers, path, title="", channels=1):
     Raises:
         ValueError: If a layer has no steps, or its features are not images.
         ImportError: If matplotlib is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.plots import plot_flow
+    >>> net = keras_pdenets.RefinedPlainNet20(weights=None, input_shape=(16, 16, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_flow(net, np.zeros((16, 16, 1)), ["stem_relu0"], f"{folder}/flow.png")
     """
     rows = [row for name in layers for row in _rows(model, image, name, channels)]
     columns = max(len(frames) for _, frames in rows)

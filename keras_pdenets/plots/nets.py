@@ -21,6 +21,15 @@ def plot_predictions(images, labels, probabilities, class_names, path, title="")
 
     Raises:
         ImportError: If matplotlib is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from keras_pdenets.plots import plot_predictions
+    >>> images = np.zeros((2, 16, 16, 1))
+    >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_predictions(images, [0, 1], probabilities, ("cat", "dog"), f"{folder}/p.png")
     """
     count = min(len(images), 5 * _COLUMNS)
     rows = -(-count // _COLUMNS)
@@ -50,6 +59,13 @@ def plot_log(logs, path, title=""):
         logs: The rows of `train`, by name of the run.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.plots import plot_log
+    >>> rows = [{"epoch": i, "accuracy": 0.3 * i, "test_accuracy": 0.2 * i} for i in (1, 2)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_log({"run": rows}, f"{folder}/log.png")
     """
     figure, axes = subplots(7, 4)
     for name, rows in logs.items():
@@ -67,6 +83,17 @@ def plot_perturbations(reports, path, title=""):
         reports: `PerturbationReport` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.plots import plot_perturbations
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> report = keras_pdenets.measure_perturbation(net, images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_perturbations({"net": report}, f"{folder}/perturbations.png")
     """
     figure, panels = subplots(11, 4, title, columns=2)
     for axes, (key, label) in zip(panels, KINDS, strict=True):
@@ -92,6 +119,14 @@ def plot_kernels(models, layer, path, title=""):
         layer: Name of a layer in all of them; for a `QuasiLinear2D`, its mixing matrix is shown.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> from keras_pdenets.plots import plot_kernels
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_kernels({"net": net}, "stage1_block0_conv0", f"{folder}/kernels.png")
     """
     count = len(models)
     figure, panels = subplots(4 * count, 4.6, title or layer, columns=count, squeeze=False)

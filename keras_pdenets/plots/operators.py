@@ -21,6 +21,14 @@ def plot_operators(layer_or_kernel, path, title="", channels=8, filters=8):
     Raises:
         ValueError: As in `analysis.fourier_symbols`.
         ImportError: If matplotlib is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> from keras_pdenets.plots import plot_operators
+    >>> net = keras_pdenets.PDEPreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_operators(net.get_layer("stage0_block0_conv0"), f"{folder}/operators.png")
     """
     kernel = kernel_of(layer_or_kernel)[:, :, :channels, :filters]
     reach = max(float(np.abs(kernel).max()), 1e-12)
@@ -41,6 +49,16 @@ def plot_fourier_symbols(waves, path, title="", channels=8, filters=8):
 
     Raises:
         ImportError: If matplotlib is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import fourier_symbols
+    >>> from keras_pdenets.plots import plot_fourier_symbols
+    >>> net = keras_pdenets.PDEPreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> symbols = fourier_symbols(net.get_layer("stage0_block0_conv0"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_fourier_symbols(symbols, f"{folder}/symbols.png")
     """
     amplitude = waves.amplitude[:, :, :channels, :filters]
     _grid(amplitude, path, title, {"cmap": "viridis", "vmin": 0, "vmax": float(amplitude.max())})

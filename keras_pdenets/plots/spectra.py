@@ -12,6 +12,15 @@ def plot_spectral_norms(norms, path, title=""):
         norms: An `analysis.SpectralNorms`.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> from keras_pdenets.analysis import spectral_norms
+    >>> from keras_pdenets.plots import plot_spectral_norms
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_spectral_norms(spectral_norms(net), f"{folder}/norms.png")
     """
     places = np.arange(len(norms.names))
     figure, axes = subplots(max(6, 0.22 * len(places)), 5, title)
@@ -34,6 +43,18 @@ def plot_gradient_norms(gradients, path, title=""):
         gradients: `analysis.GradientNorms` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import gradient_norms
+    >>> from keras_pdenets.plots import plot_gradient_norms
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> labels = np.arange(8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_gradient_norms({"net": gradient_norms(net, images, labels)}, f"{folder}/g.png")
     """
     figure, axes = subplots(7, 4.5, title)
     for name, found in gradients.items():
@@ -57,6 +78,18 @@ def plot_jacobian_spectrum(spectra, path, title=""):
         spectra: `analysis.JacobianSpectrum` by name of the net.
         path: The PNG file.
         title: Title of the figure.
+
+    Example:
+    >>> import tempfile
+    >>> import keras_pdenets
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import jacobian_spectrum
+    >>> from keras_pdenets.plots import plot_jacobian_spectrum
+    >>> net = keras_pdenets.PreActResNet20(weights=None, input_shape=(16, 16, 1), num_blocks=1)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (8, 16, 16, 1))
+    >>> spectrum = jacobian_spectrum(net, images[:2])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_jacobian_spectrum({"net": spectrum}, f"{folder}/jacobian.png")
     """
     figure, axes = subplots(7, 4.5, title)
     for name, spectrum in spectra.items():

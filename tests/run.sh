@@ -14,7 +14,8 @@ case "${1:-}" in rest | full) tier=$1 && shift ;; esac
 python=.venv/bin/python
 [ -x "$python" ] || python3 -m venv .venv
 "$python" -m pip install --quiet torch==2.13.0
-"$python" -m pip install --quiet -e ".[all]"
+extras=all && [ $tier != full ] || extras=all,docs
+"$python" -m pip install --quiet -e ".[$extras]"
 
 # One thread for each of two processes: faster than two threads, whatever else the machine does.
 export OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=3
@@ -54,7 +55,8 @@ if [ $tier != rest ]; then
 fi
 if [ $tier != default ]; then
     [ $part -gt 0 ] || tests torch --doctest-modules keras_pdenets
-    tests torch -m slow "$@"
+    slow="slow and not site" && [ $tier != full ] || slow=slow
+    tests torch -m "$slow" "$@"
     others=() && [ $tier = full ] || others=(-m "not slow")
     for backend in tensorflow jax; do
         tests $backend ${others[@]+"${others[@]}"} "$@"

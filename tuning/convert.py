@@ -115,7 +115,7 @@ def curve(options):
         new, report = convert(model, "decomposed", few, LAYERS, budget=budget, verbose=0)
         before, after = report.operations
         # Where all layers have the same share, two thirds of it remains of their operations.
-        plain = decomposed_kernels(model, min(1.5 * budget, 1))
+        plain = decomposed_kernels(model, 1.5 * budget)
         rows.append(
             {"budget": budget, "operations": round(after / before, 3),
              "accuracy": accuracy(new, test), "svd_of_kernels": accuracy(plain, test),

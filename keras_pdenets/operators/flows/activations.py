@@ -109,12 +109,10 @@ class ActivationFlow:
     Args:
         left: h at the beginning of each step.
         step: Increments of h.
-        cap: Largest h at which the flow is invertible; 1 for monotone activations.
     """
 
     left: tuple[float, ...]
     step: tuple[float, ...]
-    cap: float
 
 
 def activation_flow(
@@ -141,13 +139,13 @@ def activation_flow(
     (0.0, 0.25, 0.5, 0.75)
     """
     left, step = increments(time, steps, paper)
-    cap = largest_invertible(activation)
     if not paper:
+        cap = largest_invertible(activation)
         if left[-1] > _SAFETY * cap and cap < 1.0:
             left = left * (_SAFETY * cap / left[-1])
         left = np.minimum(left, _NEAREST)
         step = np.diff(np.append(left, 1.0))
-    return ActivationFlow(tuple(map(float, left)), tuple(map(float, step)), cap)
+    return ActivationFlow(tuple(map(float, left)), tuple(map(float, step)))
 
 
 @functools.cache

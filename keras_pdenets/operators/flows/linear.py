@@ -29,14 +29,10 @@ class LinearFlow:
     Args:
         steps: Matrices of the steps, each near the identity, in order.
         shape: Shape of the matrix itself, (m, n).
-        rotation_rates: Angles of the rotations, in radians.
-        stretch_rates: Logarithms of the singular values.
     """
 
     steps: tuple[np.ndarray, ...]
     shape: tuple[int, int]
-    rotation_rates: tuple[float, ...]
-    stretch_rates: tuple[float, ...]
 
     def product(self) -> np.ndarray:
         """The product of the steps, of shape (m, n)."""
@@ -82,36 +78,27 @@ def linear_flow(
     method = SCHEMES["euler" if paper else scheme]
     _, increment = increments(time, steps, paper)
     shape = (np.shape(matrix)[0], np.shape(matrix)[1])
-    square = embed(matrix)
+    square, before = embed(matrix), []
     if paper:
-        u, s, v = proper_svd(square)
-        first, basis, last = v, np.eye(len(square)), u
+        last, s, first = proper_svd(square)
+        before, basis = _turns(method, first, increment), np.eye(len(square))
     else:
-        rotation, s, basis = proper_polar(square)
-        first, last = None, rotation
+        last, s, basis = proper_polar(square)
     rates = np.log(np.where(s > 0, s, np.exp(-_BETA)))
     if not paper:
         # The extra dimension is zero: it need not decay.
         unreached = (s == 0) & (np.abs(basis[:, : shape[1]]).max(axis=1) < 1e-9)
         rates = np.where(unreached, 0.0, rates)
-    before, first_angles = _turns(method, first, increment)
-    after, last_angles = _turns(method, last, increment)
+    after = _turns(method, last, increment)
     stretches = _stretches(method, s, rates, basis, increment, time, paper)
-    return LinearFlow(
-        (*before, *stretches, *after), shape, (*first_angles, *last_angles), tuple(rates.tolist())
-    )
+    return LinearFlow((*before, *stretches, *after), shape)
 
 
-def _turns(
-    method: Scheme, rotation: np.ndarray | None, increment: np.ndarray
-) -> tuple[list[np.ndarray], list[float]]:
-    """Steps of a rotation, and its angles."""
-    if rotation is None:
-        return [], []
+def _turns(method: Scheme, rotation: np.ndarray, increment: np.ndarray) -> list[np.ndarray]:
+    """Steps of a rotation."""
     generator = rotation_logarithm(rotation)
     known = {step: method.step(generator, step) for step in set(increment.tolist())}
-    angles = np.abs(np.linalg.eigvals(generator).imag)
-    return [known[step] for step in increment.tolist()], angles.tolist()
+    return [known[step] for step in increment.tolist()]
 
 
 def _stretches(

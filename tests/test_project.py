@@ -204,7 +204,7 @@ def test_pictures(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-ROOMS = ["", ".analysis", ".hub", ".layers", ".operators", ".plots", ".transforms"]
+ROOMS = ["", ".analysis", ".layers", ".operators", ".plots", ".transforms"]
 
 
 @pytest.mark.once

@@ -23,6 +23,15 @@ def plot_sweep(rows, folder):
     Args:
         rows: Rows of `experiments.sweep.collect`.
         folder: Folder of the PNG files.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.plots import plot_sweep
+    >>> row = {"start": "zero", "section": "0", "kind": "identity"}
+    >>> row |= {"perturbation": "3", "scaled": "0.3"}
+    >>> rows = [row | {"depth": "1"}, row | {"depth": "2"}, row | {"depth": "2", "scaled": "0.2"}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_sweep(rows, folder)
     """
     for start in dict.fromkeys(row["start"] for row in rows):
         chosen = [row for row in rows if row["start"] == start]
@@ -78,11 +87,21 @@ def _values(rows, section, depth, key):
 
 
 def plot_search(trials, path):
-    """Plot the objective and the depths of every trial of a search against its cost.
+    r"""Plot the objective and the depths of every trial of a search against its cost.
 
     Args:
         trials: The file `trials.csv` of a search.
         path: The PNG file.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets.plots import plot_search
+    >>> trials = "status,block_epochs,val_accuracy,depths\nCOMPLETED,6,0.8,2 2 2\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "trials.csv")
+    ...     _ = path.write_text(trials)
+    ...     plot_search(path, f"{folder}/search.png")
     """
     rows = [row for row in read_rows(trials) if row["status"] == "COMPLETED"]
     cost = np.cumsum([float(row["block_epochs"]) for row in rows])

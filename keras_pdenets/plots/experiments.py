@@ -85,6 +85,19 @@ def plot_terms(results, path):
 
     Returns:
         Whether there are at least two numbers of terms; otherwise no file is written.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.experiments import RunResult
+    >>> from keras_pdenets.plots import plot_terms
+    >>> net = {"architecture": "pde_preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> recipe = {"preset": "pde-seed0", "checkpoint": net, "dataset": "sample"}
+    >>> recipe |= {"stages": [{"epochs": 1}], "warmup_epochs": 0.0}
+    >>> row = {"epoch": 1, "accuracy": 0.8, "loss": 0.6, "test_accuracy": 0.7, "test_loss": 0.9}
+    >>> run = RunResult("pde", 0, recipe, 70.0, 0.9, 1000, 198362, 66_100_000, 9.0, "a CPU", [row])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_terms([run], f"{folder}/terms.png")  # one number of terms: nothing to plot
+    False
     """
     nets = {}
     for run in results:
@@ -121,7 +134,20 @@ def _terms(run):
 
 
 def plot_zoo(results, folder):
-    """Write `learning_curves.png`, `sizes.png` and, for PDE nets, `terms.png` to a folder."""
+    """Write `learning_curves.png`, `sizes.png` and, for PDE nets, `terms.png` to a folder.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.experiments import RunResult
+    >>> from keras_pdenets.plots import plot_zoo
+    >>> net = {"architecture": "pde_preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> recipe = {"preset": "pde-seed0", "checkpoint": net, "dataset": "sample"}
+    >>> recipe |= {"stages": [{"epochs": 1}], "warmup_epochs": 0.0}
+    >>> row = {"epoch": 1, "accuracy": 0.8, "loss": 0.6, "test_accuracy": 0.7, "test_loss": 0.9}
+    >>> run = RunResult("pde", 0, recipe, 70.0, 0.9, 1000, 198362, 66_100_000, 9.0, "a CPU", [row])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_zoo([run], folder)
+    """
     plot_learning_curves(results, Path(folder) / "learning_curves.png")
     plot_sizes(results, Path(folder) / "sizes.png")
     plot_terms(results, Path(folder) / "terms.png")

@@ -11,13 +11,17 @@ import pytest
 
 @contextlib.contextmanager
 def served(folder):
-    """The address of a folder on this machine, as `python -m http.server` serves it."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+    """The address of a folder on this machine, as `python -m http.server` serves it.
+
+    Comes with the list of what was asked for.
+    """
+    asked = []
+    handler = functools.partial(_Quiet, asked, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield f"http://127.0.0.1:{server.server_port}/", asked
     finally:
         server.shutdown()
         thread.join()
@@ -25,8 +29,13 @@ def served(folder):
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        """Say nothing."""
+    def __init__(self, asked, *arguments, **options):
+        self.asked = asked
+        super().__init__(*arguments, **options)
+
+    def log_request(self, *_):
+        """Note it, in place of a line on the terminal."""
+        self.asked.append(self.path)
 
 
 @contextlib.contextmanager

@@ -166,6 +166,8 @@ def test_a_wrong_runtime_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
     with pytest.raises(FileNotFoundError, match="no npm on the PATH"):
         writing.write_demo(tmp_path / "page")
+    with pytest.raises(ValueError, match="`images` must be"):
+        writing.write_demo(tmp_path / "page", images=20)
     assert not (tmp_path / "page").exists()
 
 

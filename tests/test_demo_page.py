@@ -39,20 +39,20 @@ def folder(chromium, tmp_path_factory):
         return Path(WRITTEN)
     if RUNTIME is None and shutil.which("npm") is None:
         pytest.skip("no npm, and KERAS_PDENETS_RUNTIME names no unpacked onnxruntime-web")
-    return write_demo(tmp_path_factory.mktemp("demo") / "page", RUNTIME, verbose=0)
+    return write_demo(tmp_path_factory.mktemp("demo") / "page", RUNTIME, images=80, verbose=0)
 
 
 @pytest.fixture(scope="module")
 def page(chromium, folder):
-    with served(folder) as address:
-        yield Page(chromium, address)
+    with served(folder) as (address, asked):
+        yield Page(chromium, address, asked)
 
 
 class Page:
     """What a user does and sees."""
 
-    def __init__(self, driver, address):
-        self.driver, self.address = driver, address
+    def __init__(self, driver, address, asked):
+        self.driver, self.address, self.asked = driver, address, asked
 
     def open(self, name=""):
         self.driver.get(self.address + name)
@@ -108,14 +108,13 @@ def _samples(folder):
     return data.reshape(-1, 28, 28, 1).astype("float32")
 
 
-def test_the_first_answer_is_there_and_no_other_host_is_asked(page):
+def test_the_first_answer_is_there_and_no_other_host_is_asked(page, folder):
     assert page.open() == "done"
     resources = page.js("return performance.getEntriesByType('resource').map((r) => r.name)")
     assert resources
     assert all(name.startswith(page.address) for name in resources)
-    size = page.js(
-        "return performance.getEntriesByType('resource').reduce((n, r) => n + r.encodedBodySize, 0)"
-    )
+    files = [folder / (path.lstrip("/") or "index.html") for path in page.asked]
+    size = sum(file.stat().st_size for file in files)
     seconds = page.js("return performance.getEntriesByName('first answer')[0].duration") / 1e3
     sys.stdout.write(f"first view: {size / 1e6:.2f} MB; first answer after {seconds:.2f} s\n")
     assert size < 8e6
@@ -183,6 +182,10 @@ def test_noise_moves_all_nets_and_goes_without_a_trace(page):
     before = page.answers()
     after = page.slide("noise", 40)
     assert (np.abs(after - before).max(axis=1) > 1e-6).all()
+    best = page.js(
+        "return document.querySelector('.verdict [data-net=pde]').firstChild.textContent"
+    )
+    assert page.text("#echo li:nth-child(3)").startswith(f"PDE {best}")
     np.testing.assert_allclose(after.sum(axis=1), 1, atol=1e-5)
     page.click("#reseed")
     assert (np.abs(page.answers() - after).max(axis=1) > 1e-6).all()

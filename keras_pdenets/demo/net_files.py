@@ -18,7 +18,6 @@ from keras_pdenets.transforms import resample
 
 _TOLERANCE = 1e-4
 _COMPARED = 4  # images that an exported net is compared on
-_REESTIMATED = 100  # images for the batch norms of a net with other steps
 
 
 def write_net(row, folder, work, images, labels):
@@ -78,7 +77,7 @@ def _variants(row, watched, model, images):
         sections = [place.section for place in watched.places]
         half = [(sections.count(number) + 1) // 2 for number in sorted(set(sections))]
         for name, depth in (("half", half), ("double", "double")):
-            found[name] = watch(resample(model, depth, images[:_REESTIMATED])[0])
+            found[name] = watch(resample(model, depth, images)[0])
     return found
 
 

@@ -35,7 +35,7 @@ SHOWN_NETS = (
     ),
     ShownNet(
         "resnet", "ResNet", "resnet20_fashion_mnist",
-        "Every block adds a small change to the features: one step of a flow.",
+        "Every block adds a change to the features: one step of a flow.",
         f"<i>u</i> &larr; <i>u</i> + {_K}",
     ),
     ShownNet(

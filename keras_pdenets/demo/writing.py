@@ -16,14 +16,14 @@ from keras_pdenets.demo.nets import SHOWN_NETS
 from keras_pdenets.demo.runtime import BINARY, SCRIPT, check_runtime, copy_runtime
 from keras_pdenets.presets import get_preset
 from keras_pdenets.utils.atomic import temporary_folder
-from keras_pdenets.utils.checks import check_path
+from keras_pdenets.utils.checks import check_integer, check_path
 from keras_pdenets.utils.extras import require
 
 PAGE = Path(__file__).with_name("page")
-_MEASURED = 200  # images of the bundled sample that ways and choices are measured on
+_FEWEST = 80  # images of the bundled sample that hold two of each class
 
 
-def write_demo(folder, runtime=None, verbose=1):
+def write_demo(folder, runtime=None, images=200, verbose=1):
     """Write the page that runs the shipped nets in the browser.
 
     A folder of static files for any web server (`python -m http.server`) or a Space of the Hub of
@@ -34,12 +34,16 @@ def write_demo(folder, runtime=None, verbose=1):
     Args:
         folder: Where to write: a folder that is empty or not there yet.
         runtime: Folder of the unpacked npm package `onnxruntime-web`, or None: `npm` fetches it.
+        images: How many images of the bundled sample (80 to 1000) the ways of the classes, the
+            colours and the batch norms of other step sizes are measured on, and the 20 of the page
+            are chosen from.
         verbose: 0: no progress bar.
 
     Returns:
         The folder.
 
     Raises:
+        ValueError: If `images` is out of range.
         FileExistsError: If there is something in the folder, or it is a file.
         FileNotFoundError: If `runtime` is not that package, or neither it nor npm is there.
         ImportError: If ONNX or its runtime is missing.
@@ -47,13 +51,14 @@ def write_demo(folder, runtime=None, verbose=1):
     """
     folder = check_path("folder", folder).absolute()
     _check_empty(folder)
+    count = check_integer("images", images, _FEWEST, 1000)
     check_runtime(runtime)
     for module in ("onnx", "onnxruntime"):
         require(module, "export")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder.parent) as work:
         made = work / folder.name
-        _write(made, runtime, work, verbose)
+        _write(made, runtime, count, work, verbose)
         _check_empty(folder)
         if folder.exists():
             folder.rmdir()
@@ -69,10 +74,10 @@ def _check_empty(folder):
         )
 
 
-def _write(made, runtime, work, verbose):
+def _write(made, runtime, count, work, verbose):
     shutil.copytree(PAGE, made, ignore=shutil.ignore_patterns("__pycache__"))
     version = copy_runtime(runtime, made / "runtime")
-    images, labels = (part[:_MEASURED] for part in load_sample())
+    images, labels = (part[:count] for part in load_sample())
     bar = keras.utils.Progbar(len(SHOWN_NETS), verbose=verbose, unit_name="net")
     records, answers = [], []
     for row in SHOWN_NETS:

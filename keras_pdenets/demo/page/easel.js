@@ -8,6 +8,7 @@ export class Easel {
     Object.assign(this, { side, changed, erasing: false, cursor: null });
     this.pixels = new Float32Array(side * side);
     this.canvas = byId("easel");
+    this.advice = byId("file-note").textContent;
     this.pointer();
     this.keyboard();
     this.buttons();
@@ -143,7 +144,8 @@ export class Easel {
       }, canvas);
       button.onclick = () => {
         this.chosen = button;
-        byId("file-note").textContent = "";
+        byId("file-note").textContent = this.advice;
+        byId("file-note").className = "hint";
         this.show(pixels, label);
       };
       byId("samples").append(button);

@@ -1,9 +1,15 @@
 // Files of the page: fetched, unpacked, decoded.
 
+/** A file as the server has it now: of an older page with the same address nothing may be left. */
+async function fetched(url) {
+  const response = await fetch(url, { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${url}: the server answered ${response.status}`);
+  return response;
+}
+
 /** The bytes of a gzip file, also where the server has already unpacked it. */
 export async function unpacked(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url}: the server answered ${response.status}`);
+  const response = await fetched(url);
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -11,9 +17,7 @@ export async function unpacked(url) {
 }
 
 export async function json(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url}: the server answered ${response.status}`);
-  return response.json();
+  return (await fetched(url)).json();
 }
 
 let table = null;

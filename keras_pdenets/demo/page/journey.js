@@ -34,7 +34,7 @@ export class Journey {
     const { stages, names, changed } = net.variants[variant];
     const key = `${net.key} ${variant}`;
     if (this.key !== key) this.build(net, stages, names, key);
-    this.place = Math.min(this.place ?? stages.length - 1, stages.length - 1);
+    this.place = Math.min(this.place ?? 0, stages.length - 1);
     const largest = Math.max(...result.changes);
     this.figures.forEach(({ button, canvas, words, bar }, k) => {
       colourPicture(canvas, result.features[k], net.stages[stages[k]]);
@@ -88,6 +88,7 @@ export class Journey {
     const kind = net.gated ? "block" : "layer";
     byId("channels-title").textContent = `The ${channels} channels behind ${kind} ${this.place + 1}`;
     const holder = byId("channels");
+    holder.style.setProperty("--columns", channels > 16 ? 8 : 4);
     if (holder.children.length !== channels) {
       holder.replaceChildren(...Array.from({ length: channels }, (_, k) =>
         make("canvas", { role: "img", "aria-label": `Channel ${k + 1}` })));

@@ -19,6 +19,8 @@ export class Answers {
       this.says.set(net.key, cell);
       verdict.append(cell);
     }
+    this.echoes = new Map(nets.map((net) => [net.key, make("li")]));
+    byId("echo").append(...this.echoes.values());
     this.rows = classes.map((name) => make("tr", {}, make("th", { scope: "row" }, name)));
     for (const net of nets) {
       this.cells.set(net.key, this.rows.map((row, k) => {
@@ -47,6 +49,7 @@ export class Answers {
     says.classList.toggle("failed", Boolean(error));
     if (error) {
       says.textContent = "did not run";
+      this.echo(key, says);
       says.title = error;
       for (const cell of cells) {
         cell.textContent = "";
@@ -60,6 +63,7 @@ export class Answers {
     says.replaceChildren(Number.isFinite(now.probabilities[best]) ? this.classes[best] : "not a number");
     says.classList.toggle("changed", clean !== now && best !== before);
     if (clean !== now && best !== before) says.append(make("small", {}, `was ${this.classes[before]}`));
+    this.echo(key, says);
     cells.forEach((cell, k) => {
       const share = now.probabilities[k];
       cell.textContent = percent(share);
@@ -71,6 +75,15 @@ export class Answers {
       cell.classList.toggle("faint", share < 0.005);
     });
   }
+
+  /** The same words beside the sliders, where the table is out of sight. */
+  echo(key, says) {
+    const echo = this.echoes.get(key);
+    const { title } = this.nets.find((net) => net.key === key);
+    echo.replaceChildren(`${title} `, make("b", {}, says.firstChild.textContent));
+    if (says.children.length) echo.append(" ", says.lastChild.cloneNode(true));
+    echo.classList.toggle("changed", says.classList.contains("changed"));
+  }
 }
 
-export const argmax = (values) => values.reduce((best, value, k) => (value > values[best] ? k : best), 0);
+const argmax = (values) => values.reduce((best, value, k) => (value > values[best] ? k : best), 0);

@@ -58,6 +58,8 @@ class Recipe(Record):
         weight_decay: Decoupled weight decay of kernels. Batch norm, biases and the kernels of
             flow steps, which start as the identity, have none.
         decay_pde: Also decay sigma, b and c of PDE layers, which enter quadratically.
+        respace: Where a phase changes the images' side, scale the factors of derivatives of PDE
+            layers with it, so that they keep their meaning (`transforms.respace`).
         label_smoothing: In [0, 1).
         gradient_norm: Global norm that gradients are clipped to, or None.
         ema: Momentum of an exponential moving average of the weights, which is then what is
@@ -86,6 +88,7 @@ class Recipe(Record):
     warmup_epochs: float = 1.0
     weight_decay: float = 5e-4
     decay_pde: bool = False
+    respace: bool = False
     label_smoothing: float = 0.0
     gradient_norm: float | None = None
     ema: float | None = None
@@ -145,6 +148,7 @@ class Recipe(Record):
                 self.gradient_norm is None or self.gradient_norm > 0,
                 "be None or positive",
             ),
+            ("respace", not (self.respace and self.ema), "be false where `ema` averages weights"),
             ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
         )
 

@@ -16,7 +16,7 @@ from keras_pdenets.training.distributed.devices import use_devices
 from keras_pdenets.training.models import build_model
 from keras_pdenets.training.phases import Measure, Record, Run, guards_of
 from keras_pdenets.training.recipe_files import as_recipe
-from keras_pdenets.transforms import deepen
+from keras_pdenets.transforms import deepen, respace
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.utils.text import shown
@@ -158,6 +158,8 @@ def _fit_phase(model, run, epochs, callbacks, verbose):
     """Train to the end of a phase, in one `fit`."""
     recipe, source, first = run.recipe, run.source, len(run.history)
     size = recipe.image_size(first)
+    if recipe.respace and first:
+        _respace(model, source, size, recipe.image_size(first - 1))
     batches = run.group.split(
         source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, first)
     )
@@ -173,6 +175,13 @@ def _fit_phase(model, run, epochs, callbacks, verbose):
         ],
         verbose=verbose,
     )
+
+
+def _respace(model, source, size, before):
+    """Scale the derivatives where the images' side changes, which it does at most at a phase."""
+    ratio = (size or source.image_shape[0]) / (before or source.image_shape[0])
+    if ratio != 1:
+        respace(model, ratio)
 
 
 def _some_images(source, size):

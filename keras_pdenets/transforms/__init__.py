@@ -18,6 +18,7 @@ from keras_pdenets.transforms.refine import RefineReport as RefineReport
 from keras_pdenets.transforms.refine import refine as refine
 from keras_pdenets.transforms.resample import ResampleReport as ResampleReport
 from keras_pdenets.transforms.resample import resample as resample
+from keras_pdenets.transforms.spacing import respace as respace
 from keras_pdenets.transforms.sparsify import SparsifyReport as SparsifyReport
 from keras_pdenets.transforms.sparsify import prune as prune
 from keras_pdenets.transforms.sparsify import sparsify as sparsify

@@ -206,7 +206,7 @@ def speed(options):
     for name, net in nets.items():
         path = options.out / f"{name}.onnx"
         export(net, path, "onnx")
-        runs["ONNX Runtime", name] = open_exported(path)
+        runs["ONNX Runtime", name] = open_exported(path, threads=1)
         path.unlink()
         if keras.backend.backend() == "tensorflow":
             folded, _ = fold(net)

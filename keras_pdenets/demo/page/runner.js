@@ -20,7 +20,6 @@ export class Runner {
       for (const [, reject] of this.waiting.values()) reject(new Error(event.message || "the worker does not start"));
       this.waiting.clear();
     };
-    this.worker.postMessage({ fetch: order });
   }
 
   ask(message) {
@@ -52,6 +51,10 @@ export class Runner {
         this.show(key, { clean, now, wanted });
       } catch (error) {
         this.show(key, { error: error.message, wanted });
+      }
+      if (!this.fetched) { // the first answer is there: now the other nets, all at once
+        this.fetched = true;
+        this.worker.postMessage({ fetch: this.order });
       }
     }
     this.busy = false;

@@ -76,7 +76,7 @@ async function run({ net, image, variant, noise, seed, dropped, features }) {
 
 async function answer({ data }) {
   try {
-    if (data.fetch) { // all files are on their way at once
+    if (data.fetch) {
       for (const key of data.fetch) {
         const net = await netOf(key);
         net.graphs.base ??= unpacked(`nets/${key}/base.onnx.gz`);

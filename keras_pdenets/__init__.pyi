@@ -15,6 +15,8 @@ from keras_pdenets.analysis import measure_perturbation as measure_perturbation
 from keras_pdenets.analysis import suggest_depth as suggest_depth
 from keras_pdenets.analysis import verify as verify
 from keras_pdenets.applications import *
+from keras_pdenets.finetuning import FinetuneReport as FinetuneReport
+from keras_pdenets.finetuning import finetune as finetune
 from keras_pdenets.hub.errors import IntegrityError as IntegrityError
 from keras_pdenets.hub.errors import UnreachableError as UnreachableError
 from keras_pdenets.hub.errors import WeightsError as WeightsError

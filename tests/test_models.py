@@ -233,9 +233,23 @@ def test_every_variable_gets_a_gradient():
 @pytest.mark.once
 def test_the_documentation_says_what_the_default_weights_are():
     assert "(the default: `pde_resnet50_fashion_mnist`)" in keras_pdenets.PDEResNet50.__doc__
-    assert "an error, as this architecture has no checkpoint" in keras_pdenets.ResNet18.__doc__
+    assert "(an error: this architecture has no checkpoint yet)" in keras_pdenets.ResNet18.__doc__
+    assert "random weights, the default: there is no checkpoint." in keras_pdenets.ResNet18.__doc__
+    for name, default in (("ResNet18", None), ("PDEResNet50", "hub")):
+        parameters = inspect.signature(getattr(keras_pdenets, name)).parameters
+        assert parameters["weights"].default == default
+
+
+def test_a_builder_without_a_checkpoint_is_random_and_says_so(caplog):
+    options = {"input_shape": (8, 8, 3), "classes": 2, "num_blocks": 1}
+    assert keras_pdenets.PreActResNet32(**options).output_shape == (None, 2)
+    assert "PreActResNet32 has no checkpoint yet: its weights are random." in caplog.text
+    caplog.clear()
+    keras_pdenets.PreActResNet32(weights=None, **options)
+    keras_pdenets.PreActResNet32(True, None, **options)
+    assert not caplog.text
     with pytest.raises(ValueError, match=r"it has no checkpoint yet\. Use weights=None"):
-        keras_pdenets.ResNet18()
+        keras_pdenets.PreActResNet32(weights="hub", **options)
 
 
 def test_preprocessing_normalizes_and_leaves_the_input_alone(images):
@@ -388,7 +402,7 @@ def test_other_errors_of_the_builders():
     with pytest.raises(ValueError, match="operator='conv' may hold boundary, degree"):
         keras_pdenets.ResNet18(weights=None, operator_options={"normalize": True})
     with pytest.raises(ValueError, match="`weights` cannot be 'hub' for ResNet18"):
-        keras_pdenets.ResNet18()
+        keras_pdenets.ResNet18(weights="hub")
     with pytest.raises(TypeError, match=r"has no argument 'stems'; the nearest is 'stem'"):
         keras_pdenets.ResNet18(weights=None, stems="cifar")
     with pytest.raises(ValueError, match=r"(?i)dtype|policy"):

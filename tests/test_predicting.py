@@ -37,3 +37,22 @@ def test_files_are_named_as_the_net_names_their_pixels(tmp_path, capsys):
     assert "0.png cannot be read as an image" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "none.keras"), str(paths[1])]) == 1
     assert "There is no" in capsys.readouterr().err
+
+
+def test_a_preset_is_measured_on_a_folder_named_after_its_classes(tmp_path, capsys):
+    images, labels = load_sample()
+    for name, label in (("bag", 8), ("t_shirt_top", 0)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in np.flatnonzero(labels == label)[:10]:
+            Image.fromarray(images[i, ..., 0]).save(tmp_path / "data" / name / f"{i}.png")
+    command = ["evaluate", "--preset", PRESET, "--data", str(tmp_path / "data")]
+    assert main(command) == 0
+    found = capsys.readouterr().out
+    assert "on 20 images\n" in found
+    assert float(found.split("accuracy ")[1].split(" %")[0]) >= 80
+    np.savez(tmp_path / "a.npz", images=images[:50], labels=labels[:50])
+    assert main([*command[:-1], str(tmp_path / "a.npz")]) == 0
+    assert "on 50 images\n" in capsys.readouterr().out
+    (tmp_path / "data" / "bag").rename(tmp_path / "data" / "dog")
+    assert main(command) == 1
+    assert "named after classes of the net" in capsys.readouterr().err

@@ -57,7 +57,10 @@ def test_a_space_comes_back_from_its_file(tmp_path):
     assert SearchSpace.from_file(path) == SPACE
 
 
-@pytest.mark.parametrize("path", sorted(TREE.glob("tuning/*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in TREE.glob("tuning/*.json") if p.stem != "gpu_queue"),
+    ids=lambda path: path.stem,
+)  # fmt: skip
 def test_the_files_in_tuning_are_valid(path):
     (Sweep if path.stem.startswith("sweep") else SearchSpace).from_file(path)
 

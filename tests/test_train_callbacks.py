@@ -114,3 +114,22 @@ def test_callbacks_by_name(tmp_path):
     with pytest.raises(ImportError, match=r"wandb.*keras-pdenets\[wandb\]"):
         named_callbacks(["wandb"], tmp_path)
     assert BACKEND == "torch"
+
+
+@pytest.mark.once
+def test_the_batch_that_fits_is_named_when_memory_is_short(tmp_path, monkeypatch):
+    step = keras.Model.train_on_batch
+
+    def limited(model, images, labels):
+        if len(images) > 30:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
+        return step(model, images, labels)
+
+    class Short(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", limited)
+    message = r"batches of 100 images of shape \(7, 7, 1\): batch_size=25 fits \(tried\)"
+    with pytest.raises(RuntimeError, match=message):
+        keras_pdenets.train(SHORT, tmp_path / "run", verbose=0, callbacks=[Short()])

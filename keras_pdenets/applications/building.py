@@ -25,28 +25,48 @@ from keras_pdenets.utils.checks import check_flag
 _LOG = logging.getLogger("keras_pdenets")
 _P = ParamSpec("_P")
 _MODEL_OPTIONS = {field.name for field in fields(ModelOptions)}
-_NO_CHECKPOINT = "the default: an error, as this architecture has no checkpoint yet"
+_BEFORE_WEIGHTS = 1  # arguments that stand before it
+_NO_CHECKPOINT = "an error: this architecture has no checkpoint yet"
 
 
 def application(signature: Callable[_P, Any], name: str) -> Callable[_P, Any]:
     """The public builder of a row, with the signature of its family."""
-    row, arguments = ARCHITECTURES[name], inspect.signature(signature)
+    row, arguments = ARCHITECTURES[name], _signature(signature, ARCHITECTURES[name])
 
     @functools.wraps(signature)
     def builder(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        if row.preset is None and len(args) <= _BEFORE_WEIGHTS and "weights" not in kwargs:
+            _LOG.warning(
+                "%s has no checkpoint yet: its weights are random. weights=None says so without "
+                "this line.", row.builder,
+            )  # fmt: skip
         return _build_from(row, **_bind(row.builder, arguments, args, kwargs))
 
     builder.__name__ = builder.__qualname__ = row.builder
     builder.__module__ = "keras_pdenets.applications"
+    builder.__signature__ = arguments  # type: ignore[attr-defined]
     builder.__doc__ = DOCUMENTATION.format(
         builder=row.builder,
         reference=row.reference,
         count=row.parameters,
         side=row.side,
         hub=f"the default: `{row.preset}`" if row.preset else _NO_CHECKPOINT,
+        random="" if row.preset else ", the default: there is no checkpoint",
         options="\n".join(_documented(*item) for item in row.family.options.items()),
     )
     return builder
+
+
+def _signature(function: Callable[..., Any], row: Architecture) -> inspect.Signature:
+    """The signature of a family for a row: without a checkpoint `weights` is None by default."""
+    signature = inspect.signature(function)
+    if row.preset is not None:
+        return signature
+    parameters = [
+        parameter.replace(default=None) if name == "weights" else parameter
+        for name, parameter in signature.parameters.items()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def load_model(

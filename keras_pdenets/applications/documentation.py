@@ -9,7 +9,7 @@ Args:
     include_top: Whether to end in global pooling and a classifier.
     weights: `"hub"` ({hub}), a name in
         `list_presets()`, `"hf://organisation/repo[@revision]"`, a safetensors file or a folder with
-        `model.safetensors`, or None for random weights. Weights are random for None only.
+        `model.safetensors`, or None for random weights{random}. Random for None only.
     input_tensor: Symbolic tensor to use as the input.
     input_shape: Shape of an image in the order of `data_format`; height and width may be None.
         Default: the checkpoint's, or ({side}, {side}, 3). Pretrained stems are adapted to the

@@ -6,7 +6,16 @@ import sys
 from pathlib import Path
 
 import keras_pdenets
-from keras_pdenets.cli import benchmark, convert, demo, depth, experiments, export, publish
+from keras_pdenets.cli import (
+    benchmark,
+    convert,
+    demo,
+    depth,
+    experiments,
+    export,
+    finetune,
+    publish,
+)
 from keras_pdenets.cli.arguments import (
     CALLBACKS,
     Commands,
@@ -76,9 +85,9 @@ def make_parser():
     convert.add_commands(commands)
     depth.add_commands(commands)
     export.add_commands(commands)
-    demo.add_commands(commands)
     benchmark.add_commands(commands)
     publish.add_commands(commands)
+    demo.add_commands(commands)
     experiments.add_commands(commands)
     _add_lists(commands)
     return parser
@@ -124,13 +133,23 @@ def _add_training(commands):
         help="also this callback of Keras; several times for several",
     )  # fmt: skip
 
+    finetune.add_commands(commands)
+
     evaluate = add_command(
         commands, "evaluate", _evaluate,
         "keras-pdenets evaluate --preset pde_resnet20_fashion_mnist --sample",
         help="measure a preset on its test split", data=True,
     )  # fmt: skip
     add_preset(evaluate, "--preset", required=True, help="a name that `dev presets` lists")
-    evaluate.add_argument("--sample", action="store_true", help="on the bundled sample instead")
+    where = evaluate.add_mutually_exclusive_group()
+    where.add_argument("--sample", action="store_true", help="on the bundled sample instead")
+    where.add_argument(
+        "--data", type=path,
+        help="on own images instead: folders named after the classes, or an .npz",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out files of --data that are broken"
+    )
 
     predict = add_command(
         commands, "predict", _predict, "keras-pdenets predict resnet20_fashion_mnist shoe.png",
@@ -198,11 +217,15 @@ def _evaluate(options):
         name, claimed = "sample", "sample_accuracy"
         if claimed not in preset.metrics:
             raise ValueError(f"`--sample` is of fashion_mnist; {preset.name} knows others.")
-    with waiting(f"Measuring {preset.name} on {name}"):
-        result = evaluate(preset.checkpoint, file.path, name, preset.split, options.data_dir)
+    with waiting(f"Measuring {preset.name} on {options.data or name}"):
+        result = evaluate(
+            preset.checkpoint, file.path, name, preset.split, options.data_dir, options.data,
+            "skip" if options.skip_unreadable else "error",
+        )  # fmt: skip
+    says = f"; the card says {preset.metrics[claimed]:.2f} %"
     print(
         f"{preset.name} ({file.place}): accuracy {result['accuracy']:.2f} % on {result['images']} "
-        f"images; the card says {preset.metrics[claimed]:.2f} %"
+        f"images{'' if options.data else says}"
     )
     return 0
 

@@ -18,7 +18,7 @@ LARGEST_SIDE = 2**16
 # Share of the image, and width by height, of a random part: Szegedy et al. 2014, arXiv 1409.4842.
 _AREAS, _RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)
 _TRIES = 100
-_ORDER, _FLIPS, _CROPS, _AREA = range(4)  # streams of random numbers
+_ORDER, _FLIPS, _CROPS, _AREA, _LAYERS = range(5)  # streams of random numbers
 
 
 def check_crop(crop):
@@ -59,6 +59,10 @@ class Change:
     def order(self, count):
         """The order of the images."""
         return self._stream(_ORDER).permutation(count)
+
+    def numbers(self, batch):
+        """What the draws of Keras' layers follow from in a batch."""
+        return [self.seed % 2**63, self.epoch, _LAYERS, batch]
 
     def draws(self, count):
         """Which images are mirrored, and the corners of the crops, of a whole epoch."""

@@ -21,13 +21,14 @@ class Batches(keras.utils.PyDataset):
         batch_size: Images in a batch.
         change: The `Change`.
         shuffle: Mix the images, and drop the last, incomplete batch.
+        augment: A `keras_layers.Augmenter` for the finished batches, or None.
     """
 
-    def __init__(self, source, batch_size, change, shuffle):
+    def __init__(self, source, batch_size, change, shuffle, augment=None):
         # Images in memory are there sooner than a thread would be.
         super().__init__(workers=1 if source.in_memory else THREADS, max_queue_size=2 * THREADS)
         self.source, self.batch_size = source, batch_size
-        self.change, self.shuffle = change, shuffle
+        self.change, self.shuffle, self.augment = change, shuffle, augment
         self._rank, self._ranks = 0, 1
         self._set_up()
 
@@ -47,13 +48,21 @@ class Batches(keras.utils.PyDataset):
         return count // self.batch_size if self.shuffle else -(-count // self.batch_size)
 
     def __getitem__(self, number):
-        """Images, float32, and labels, int64, of batch `number`."""
+        """Images, float32, and labels, int64, or shares of the classes, of batch `number`."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         count = len(self.source)
         places = np.arange(self.batch_size * number, min(self.batch_size * (number + 1), count))
-        rows = (rank * len(places) // self._ranks for rank in (self._rank, self._rank + 1))
-        places = places[slice(*rows)]
+        rank, ranks = self._rank, self._ranks
+        rows = slice(rank * len(places) // ranks, (rank + 1) * len(places) // ranks)
+        if self.augment is None:
+            return self._read(places[rows])
+        # The whole batch, of which a part is taken: its images are mixed, and the draws are its.
+        images, labels = self.augment(*self._read(places), self.change.numbers(number))
+        return images[rows], labels[rows]
+
+    def _read(self, places):
+        """Images and labels at places of the epoch."""
         chosen = self._order[places]
         if self.source.in_memory and isinstance(self.source.images, np.ndarray):
             images, labels = self.source.images[chosen], self.source.labels[chosen]

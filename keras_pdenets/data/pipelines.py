@@ -66,8 +66,10 @@ class ImageSet:
             return len(self.class_names)
         return int(self._held.labels.max()) + 1 if self._held.in_memory else 0
 
-    def batches(self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0):
-        """Batches for one epoch; arguments as in `load_dataset`."""
+    def batches(
+        self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0, augment=None
+    ):
+        """Batches for one epoch; `augment` as in `Batches`, the others as in `load_dataset`."""
         crop = check_crop(crop)
         batch_size = check_integer("batch_size", batch_size, 1)
         if image_size is not None:
@@ -80,7 +82,7 @@ class ImageSet:
             raise ValueError(f"`image_size` must be given: the images of {self._title} differ.")
         square = height is not None and height == width
         change = Change(image_size, square, flip, crop, self._source.scale, seed or 0, epoch)
-        return Batches(self._held, batch_size, change, seed is not None)
+        return Batches(self._held, batch_size, change, seed is not None, augment)
 
     @property
     def _title(self):

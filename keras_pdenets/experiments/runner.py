@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_pdenets.data import DataSource
+from keras_pdenets.data.keras_layers import Augmenter
 from keras_pdenets.training.models import compiled_model, trainable_parameters
 from keras_pdenets.training.recipe import Recipe
 from keras_pdenets.training.trainer import RECIPE, train
@@ -115,9 +116,11 @@ def _first_steps(recipe, source, steps):
         )
     keras.utils.set_random_seed(recipe.seed)
     model = compiled_model(recipe, source)
+    layers = recipe.augmentations
     batches = source.batches(
-        recipe.batch_size, recipe.image_size(0), recipe.flip, recipe.crop, recipe.seed
-    )
+        recipe.batch_size, recipe.image_size(0), recipe.flip, recipe.crop, recipe.seed,
+        augment=Augmenter(layers, recipe.checkpoint.classes) if layers else None,
+    )  # fmt: skip
     losses = [
         float(model.train_on_batch(images, labels)[0])
         for images, labels in itertools.islice(batches, steps)

@@ -3,6 +3,7 @@
 from keras_pdenets.plots.benchmark import plot_benchmark as plot_benchmark
 from keras_pdenets.plots.blocks import plot_block_changes as plot_block_changes
 from keras_pdenets.plots.blocks import plot_receptive_field as plot_receptive_field
+from keras_pdenets.plots.confusion import plot_confusion as plot_confusion
 from keras_pdenets.plots.conversion import plot_conversion as plot_conversion
 from keras_pdenets.plots.depth import plot_search as plot_search
 from keras_pdenets.plots.depth import plot_sweep as plot_sweep

@@ -6,8 +6,12 @@ import keras
 
 from keras_pdenets.builders import ModelOptions
 from keras_pdenets.builders.remat import RematModel
+from keras_pdenets.data.keras_layers import mixes_labels
 from keras_pdenets.training.optimizers import make_optimizer
 from keras_pdenets.training.peers import Peer, build_peer
+from keras_pdenets.transforms import freeze
+
+BACKBONE = "backbone"  # what `freeze` of a recipe says for all but the classifier
 
 
 def build_model(checkpoint, dtype=None, sides=(None, None)):
@@ -35,6 +39,8 @@ def trainable_parameters(model):
 def compiled_model(recipe, source):
     """The model of a recipe with its optimizer, all variables made."""
     model = build_model(recipe.checkpoint, recipe.dtype)
+    if recipe.freeze is not None:
+        freeze(model, None if recipe.freeze == BACKBONE else recipe.freeze)
     if isinstance(model, RematModel) and keras.backend.backend() == "tensorflow":
         # Else the second pass loses its place behind the first, and saves no memory.
         import tensorflow as tf
@@ -49,23 +55,36 @@ def compiled_model(recipe, source):
 
 def compile_model(model, optimizer, recipe):
     """Compile a model that gives logits, with the loss of the recipe."""
-    classes = recipe.checkpoint.classes
+    classes, mixes = recipe.checkpoint.classes, mixes_labels(recipe.augmentations)
 
     # Keras smooths labels in the categorical losses only.
     def cross_entropy(labels, logits):
-        targets = keras.ops.one_hot(
-            keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), classes
-        )
+        targets = labels
+        if not (mixes and labels.shape[-1] == classes):  # else shares; those to measure on are not
+            targets = keras.ops.one_hot(
+                keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), classes
+            )
         return keras.losses.categorical_crossentropy(
             targets, logits, from_logits=True, label_smoothing=recipe.label_smoothing
         )
 
+    accuracy = keras.metrics.SparseCategoricalAccuracy("accuracy")
+    if mixes:
+        accuracy = keras.metrics.MeanMetricWrapper(_accuracy, "accuracy")
     model.compile(
         optimizer,
         cross_entropy,
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        metrics=[accuracy],
         jit_compile=without_eager_jax(recipe.jit_compile),
     )
+
+
+def _accuracy(labels, logits):
+    """Whether the largest logit is at the label, or at the class with the largest share."""
+    found = keras.ops.argmax(logits, -1)
+    if labels.shape[-1] == logits.shape[-1]:
+        return found == keras.ops.argmax(labels, -1)
+    return found == keras.ops.cast(keras.ops.reshape(labels, (-1,)), found.dtype)
 
 
 def without_eager_jax(jit_compile):

@@ -4,6 +4,8 @@ import time
 
 import keras
 
+from keras_pdenets.data.keras_layers import Augmenter
+from keras_pdenets.hub.files import write_weights
 from keras_pdenets.training import state
 from keras_pdenets.training.callbacks.divergence import RecoverFromDivergence
 from keras_pdenets.training.models import compiled_model
@@ -41,6 +43,9 @@ class Measure(keras.callbacks.Callback):
         with run.group.alone():
             evaluated = run.group.to_evaluate(model, run.build)
             measured = evaluated.evaluate(self._tests, verbose=0, return_dict=True)
+        row = {f"test_{key}": value for key, value in measured.items()}
+        if run.recipe.keep == "best" and run.group.first and is_better(row, best_of(run.history)):
+            write_weights(model, run.weights, run.recipe.checkpoint)
         if trained:
             state.restore(model, trained)
         logs |= {f"val_{key}": value for key, value in measured.items()}
@@ -84,22 +89,26 @@ class Run:
         recipe: The recipe.
         group: The `DeviceGroup`.
         sources: Images to train on, and images to measure on.
-        paths: State and log.
+        paths: State, log and weights.
         limit: Minutes, or None.
         started: When the run was started, of `time.monotonic`.
 
     Attributes:
         history: Rows of the log so far.
         values: State after the last epoch.
+        augment: What Keras' layers do to the batches, or None.
         guards: The callbacks that may cut the learning rate.
         begin: When the epoch began.
         stopped: Whether time was short.
     """
 
     def __init__(self, recipe, group, sources, paths, limit, started):
-        self.recipe, self.group, self.paths = recipe, group, paths
+        self.recipe, self.group = recipe, group
+        *self.paths, self.weights = paths
         self.source, self.test = sources
         self.limit, self.started = limit, started
+        layers, classes = recipe.augmentations, recipe.checkpoint.classes
+        self.augment = Augmenter(layers, classes) if layers else None
         self.history, self.guards = [], []
         self.values, self.begin, self.stopped = None, started, False
 
@@ -122,6 +131,21 @@ class Run:
             if end > len(self.history):
                 break
         return end
+
+
+def is_better(row, best):
+    """Whether a row of a log is better than another, or than none: accuracy, then loss."""
+    if best is None:
+        return True
+    return (row["test_accuracy"], -row["test_loss"]) > (best["test_accuracy"], -best["test_loss"])
+
+
+def best_of(history):
+    """The best row of a log, or None; of equals the first."""
+    best = None
+    for row in history:
+        best = row if is_better(row, best) else best
+    return best
 
 
 def expected_seconds(recipe, history):

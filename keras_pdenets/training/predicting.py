@@ -1,5 +1,7 @@
 """What a net says about image files."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -9,7 +11,8 @@ from keras_pdenets.applications import load_model
 from keras_pdenets.data.resizing import fit_image
 from keras_pdenets.data.sources.files import read_image
 from keras_pdenets.presets import get_preset
-from keras_pdenets.utils.json_files import load_json
+from keras_pdenets.utils.atomic import replace_file
+from keras_pdenets.utils.json_files import MOST_BYTES, load_json, parse_json
 
 CLASSES = "classes.json"
 
@@ -18,8 +21,8 @@ def open_classifier(model):
     """A net, the side of its images and the names of its classes.
 
     Args:
-        model: A `.keras` file, beside which `classes.json`, a list, may name the classes; or a
-            preset.
+        model: A `.keras` file, which holds the names of its classes where `save_classifier` has
+            written it; else `classes.json`, a list, may name them beside it. Or a preset.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -35,8 +38,33 @@ def open_classifier(model):
     side = net.input_shape[1]
     if side is None:
         raise ValueError(f"`model` must take images of one size. Received: {net.input_shape}")
-    names = path.with_name(CLASSES)
-    return net, side, tuple(load_json(names)) if names.is_file() else ()
+    return net, side, _read_names(path)
+
+
+def save_classifier(model, path, class_names):
+    """Write a `.keras` file that names its classes, in a member that Keras leaves alone.
+
+    Args:
+        model: The model.
+        path: The file; it is whole or as before.
+        class_names: Names of the classes.
+    """
+
+    def write(temporary):
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(CLASSES, json.dumps(list(class_names)))
+
+    replace_file(Path(path), write)
+
+
+def _read_names(path):
+    """Names of the classes in a `.keras` file, or beside it; empty where there are none."""
+    beside = path.with_name(CLASSES)
+    with zipfile.ZipFile(path) as archive:
+        if CLASSES in archive.namelist() and archive.getinfo(CLASSES).file_size <= MOST_BYTES:
+            return tuple(map(str, parse_json(archive.read(CLASSES))))
+    return tuple(load_json(beside)) if beside.is_file() else ()
 
 
 def predict(model, paths):

@@ -4,9 +4,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
 from keras_pdenets.data.augmentation import check_crop
-from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
+from keras_pdenets.data.keras_layers import make_layers
+from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat
 from keras_pdenets.training.peers import check_checkpoint, checkpoint_of
 from keras_pdenets.utils.names import check_name
 from keras_pdenets.utils.records import Record, check_count
@@ -14,6 +16,7 @@ from keras_pdenets.utils.text import shown
 
 MOST_SEED = 2**32 - 2
 _MOST_PHASES = 1000
+_MOST_LAYERS = 20
 DTYPES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 # A set of TFDS, its config, its version, some of its classes. Not one of TFDS's communities, which
 # come before a colon and bring code from elsewhere.
@@ -46,10 +49,16 @@ class Recipe(Record):
         dataset: TFDS name of the data, or of some of its classes (`data.load_dataset`).
         train_split: Split to train on.
         test_split: Split that `evaluate` and the card report.
-        log_split: Part of the test split that the log follows; nothing is chosen by it.
+        log_split: Part of the test split that the log follows; nothing is chosen by it, but where
+            `keep` is `"best"`.
         stages: The phases, in order.
-        start: Preset or weight file that the run starts from: of the same net, or of one with
+        start: Preset or weight file that the run starts from: of the same net, perhaps with other
+            classes, whose classifier is new then, or another number of channels; or of one with
             fewer blocks or without flow steps (`transforms.deepen`). None: random weights.
+        freeze: What stays as it is: `"backbone"`, all but the classifier; the name of a stage or
+            a block, all up to it; `""`, the batch norms alone (`transforms.freeze`). None: nothing.
+        keep: `"last"`, or `"best"`: the weights after the epoch that was most accurate on
+            `log_split`, of equals the one with the least loss.
         batch_size: Images in a step.
         optimizer: `"sgd"` (momentum 0.9, Nesterov) or `"adamw"`.
         learning_rate: Peak rate, reached after the warm-up; a cosine leads from it to 0 at the
@@ -69,6 +78,9 @@ class Recipe(Record):
             `"auto"`.
         flip: Mirror one half of the images.
         crop: Pixels of padding before a random crop, or `"area"` (`data.load_dataset`).
+        augmentations: Layers of Keras for the finished batches, in order, with their arguments:
+            `[{"layer": "RandomErasing", "factor": 0.5}, {"layer": "MixUp"}]`. Where one mixes
+            images, labels become shares of the classes.
         seed: Seed of weights, order and augmentation.
     """
 
@@ -79,6 +91,8 @@ class Recipe(Record):
     dataset: str
     stages: tuple[Phase, ...]
     start: str | None = None
+    freeze: str | None = None
+    keep: str = "last"
     train_split: str = "train"
     test_split: str = "test"
     log_split: str = "test"
@@ -96,6 +110,7 @@ class Recipe(Record):
     jit_compile: bool | str = "auto"
     flip: bool = True
     crop: int | str = 4
+    augmentations: tuple[dict[str, Any], ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,6 +142,7 @@ class Recipe(Record):
         check_crop(self.crop)
         if not isinstance(self.crop, str):
             check_count("crop", self.crop, LARGEST_SIDE, 0)
+        _check_layers(self.augmentations)
         if self.optimizer not in ("sgd", "adamw"):
             raise ValueError(
                 f"`optimizer` must be 'sgd' or 'adamw'. Received: optimizer={self.optimizer!r}"
@@ -135,6 +151,7 @@ class Recipe(Record):
             raise ValueError("`stages` must hold at least one phase. Received: stages=()")
         self.check(
             ("learning_rate", self.learning_rate > 0, "be positive"),
+            ("keep", self.keep in ("last", "best"), "be 'last' or 'best'"),
             ("weight_decay", self.weight_decay >= 0, "not be negative"),
             ("stages", self.stages[0].restart is None, "begin with a phase without `restart`"),
             (
@@ -195,6 +212,18 @@ def check_precision(dtype: str, jit_compile: bool | str) -> None:
         raise ValueError(
             f"`jit_compile` must be 'auto', true or false. Received: {shown(jit_compile)}"
         )
+
+
+def _check_layers(records: tuple[dict[str, Any], ...]) -> None:
+    """Raise ValueError unless Keras has the layers, and they take the arguments."""
+    if len(records) > _MOST_LAYERS:
+        raise ValueError(
+            f"`augmentations` must be {_MOST_LAYERS} layers at most. Received: {len(records)}"
+        )
+    for record in records:
+        for key, value in record.items():
+            check_flat(f"augmentations.{key}", value)
+    make_layers(records)
 
 
 def _check_start(start: str) -> None:

@@ -8,15 +8,17 @@ import keras
 
 from keras_pdenets.builders.pixels import warn_of_small_pixels
 from keras_pdenets.data import DataSource
-from keras_pdenets.data.opening import check_fits, open_data
-from keras_pdenets.hub.files import load_opened, load_weights, read_checkpoint, write_weights
-from keras_pdenets.hub.source import WeightsSource
+from keras_pdenets.data.opening import check_fits, open_data, open_test
+from keras_pdenets.hub.errors import WeightsError
+from keras_pdenets.hub.files import load_weights, write_weights
 from keras_pdenets.training import state
 from keras_pdenets.training.distributed.devices import use_devices
+from keras_pdenets.training.memory import name_the_batch_that_fits
 from keras_pdenets.training.models import build_model
 from keras_pdenets.training.phases import Measure, Record, Run, guards_of
 from keras_pdenets.training.recipe_files import as_recipe
-from keras_pdenets.transforms import deepen, respace
+from keras_pdenets.training.starting import start_from
+from keras_pdenets.transforms import respace
 from keras_pdenets.utils.locking import locked
 from keras_pdenets.utils.tables import write_rows
 from keras_pdenets.utils.text import shown
@@ -38,7 +40,8 @@ def train(
     """Run a recipe, or resume it where it stopped.
 
     Into `folder` go, after every epoch, each written atomically: `state.safetensors` (all
-    variables), `log.csv`; at the end `model.safetensors`. A run that was killed at any moment and
+    variables), `log.csv`; at the end (or, where the recipe keeps the best epoch, after each that is
+    it) `model.safetensors`. A run that was killed at any moment and
     started again repeats the epoch that it was in, with the same batches. One process at a time
     works in a folder.
 
@@ -58,7 +61,7 @@ def train(
             machines: torch, through `torchrun` and with `"all"`; the first process writes.
         data: None: the recipe's data set. A folder with one folder of images for each class, or
             with `train` and `test` that have these; an `.npz` file; or two pairs of arrays,
-            `((images, labels), (test_images, test_labels))`.
+            `((images, labels), (test_images, test_labels))`, or two `data.ImageSet`s.
         callbacks: Keras callbacks. They see the measures on the recipe's `log_split` as `val_loss`
             and `val_accuracy`. Their own state does not outlast a kill, but for the rate that
             `RecoverFromDivergence` has cut. Where one ends the training, the net is written as it
@@ -71,6 +74,7 @@ def train(
     Raises:
         ValueError: If there are not so many devices, or they cannot share a batch evenly; if the
             data do not fit the net.
+        RuntimeError: If the device has too little memory; the message names a batch that fits.
         InUseError: If another process trains in the folder now (a `RuntimeError`).
         WeightsError: If the folder holds a run of another recipe, or its state is damaged.
 
@@ -101,7 +105,7 @@ def train(
         # The first process of a group writes; the others may be on machines without the folder.
         with locked(folder) if group.first else contextlib.nullcontext():
             sources = _open_data(recipe, data, data_dir, unreadable)
-            paths = (folder / STATE, folder / LOG)
+            paths = (folder / STATE, folder / LOG, folder / WEIGHTS)
             run = Run(recipe, group, sources, paths, limit_minutes, started)
             return _train(run, folder, callbacks, verbose if group.first else 0)
 
@@ -150,8 +154,19 @@ def _train(run, folder, callbacks, verbose):
         if len(history) < epochs:  # a callback has ended it
             break
     if group.first and not run.stopped:
-        write_weights(model, folder / WEIGHTS, recipe.checkpoint)
+        _finish(model, run)
     return history
+
+
+def _finish(model, run):
+    """Write the weights of the last epoch; those of the best are there."""
+    if run.recipe.keep == "last":
+        write_weights(model, run.weights, run.recipe.checkpoint)
+    elif not run.weights.is_file():
+        raise WeightsError(
+            f"{run.weights}, the weights of the best epoch, is gone. Put it back, or remove "
+            f"{run.paths[0]} to start the run again."
+        )
 
 
 def _fit_phase(model, run, epochs, callbacks, verbose):
@@ -160,21 +175,23 @@ def _fit_phase(model, run, epochs, callbacks, verbose):
     size = recipe.image_size(first)
     if recipe.respace and first:
         _respace(model, source, size, recipe.image_size(first - 1))
-    batches = run.group.split(
-        source.batches(recipe.batch_size, size, recipe.flip, recipe.crop, recipe.seed, first)
-    )
-    model.fit(
-        batches,
-        initial_epoch=first,
-        epochs=epochs,
-        shuffle=False,  # the batches are, by seed
-        callbacks=[
-            Measure(run, batches, run.test.batches(500, size)),
-            *callbacks,
-            Record(run, size or source.image_shape[0]),
-        ],
-        verbose=verbose,
-    )
+    change = (recipe.flip, recipe.crop, recipe.seed, first, run.augment)
+    batches = run.group.split(source.batches(recipe.batch_size, size, *change))
+    side = size or source.image_shape[0]
+    shape = (side, size or source.image_shape[1], source.image_shape[2])
+    with name_the_batch_that_fits(recipe, run.build, shape):
+        model.fit(
+            batches,
+            initial_epoch=first,
+            epochs=epochs,
+            shuffle=False,  # the batches are, by seed
+            callbacks=[
+                Measure(run, batches, run.test.batches(500, size)),
+                *callbacks,
+                Record(run, side),
+            ],
+            verbose=verbose,
+        )
 
 
 def _respace(model, source, size, before):
@@ -200,21 +217,15 @@ def _resume(model, recipe, folder):
             # The state holds the weights themselves; what ships is their average.
             model.optimizer.finalize_variable_values(model.trainable_variables)
     elif recipe.start is not None:
-        _start(model, recipe.start)
+        start_from(model, recipe.checkpoint, recipe.start)
     recipe.write(folder / RECIPE)
     return history
 
 
-def _start(model, start):
-    """Give a model the weights of a trained one that it can be deepened from."""
-    with WeightsSource.parse(start).resolve() as file:
-        source = build_model(read_checkpoint(file))
-        load_opened(source, file)
-    deepen(source, model)
-
-
-def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
-    """Accuracy of a weight file on a split of a data set.
+def evaluate(
+    checkpoint, weights, dataset, split="test", data_dir=None, data=None, unreadable="error"
+):
+    """Accuracy of a weight file on a split of a data set, or on own images.
 
     Args:
         checkpoint: The `Checkpoint` that the file belongs to; images of other sides than its
@@ -223,17 +234,23 @@ def evaluate(checkpoint, weights, dataset, split="test", data_dir=None):
         dataset: TFDS name, or `"sample"` for the bundled sample.
         split: Split in TFDS's notation.
         data_dir: Folder of TFDS.
+        data: Own images in place of these: a folder by class, or an `.npz` file (`open_test`).
+        unreadable: As in `train`.
 
     Returns:
         Dictionary with `accuracy` (percent), `loss` and `images`.
     """
+    channels, names = checkpoint.input_shape[-1], checkpoint.class_names
+    source = DataSource(dataset, split, data_dir)
+    if data is not None:
+        source = open_test(data, channels, names, unreadable)
+        check_fits(source, channels, checkpoint.classes)
     model = build_model(checkpoint)
     load_weights(model, weights)
     model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
-    source = DataSource(dataset, split, data_dir)
     sides = tuple(checkpoint.input_shape[:2])
     size = None if sides == source.image_shape[:2] else sides[0]
     warn_of_small_pixels(model, _some_images(source, size))

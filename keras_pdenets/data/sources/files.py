@@ -36,6 +36,12 @@ def image_size(path):
         return picture.height, picture.width
 
 
+def channels_of(path):
+    """1 where a file says that it is in shades of grey, else 3."""
+    with opened(path) as picture:
+        return 1 if picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I") else 3
+
+
 @contextlib.contextmanager
 def opened(file, name=None):
     """An image file of Pillow; whatever goes wrong in the context is an error that names it."""

@@ -12,7 +12,8 @@ from keras_pdenets.utils.checks import check_choice
 
 _LOG = logging.getLogger("keras_pdenets")
 TRAIN = "train"
-_TESTS = ("test", "validation", "val", "valid")
+VALIDATIONS = ("validation", "val", "valid")
+_TESTS = ("test", *VALIDATIONS)
 _TEST_SHARE = 5  # every fifth image of a class, where the folder has no part to test on
 
 
@@ -43,6 +44,11 @@ class FolderSource(Source):
         return self._labels[index]
 
     @property
+    def files(self):
+        """Paths of the images."""
+        return self._files
+
+    @property
     def size(self):
         """Bytes of the images, decoded, as their headers say."""
         with ThreadPoolExecutor(THREADS) as threads:
@@ -50,7 +56,7 @@ class FolderSource(Source):
         return self.image_shape[2] * sum(height * width for height, width in sides)
 
 
-def from_folder(folder, channels=3, unreadable="error"):
+def from_folder(folder, channels=3, unreadable="error", divide=True):
     """The images of a folder, and how many each split has.
 
     A folder has one folder for each class, or the folders `train` and `test` (or `val`) that have
@@ -61,6 +67,7 @@ def from_folder(folder, channels=3, unreadable="error"):
         channels: 3: colour; 1: shades of grey.
         unreadable: `"skip"`: open every file beforehand, leave out what cannot be read, and say
             so in the log. `"error"`: such a file is an error when it is read.
+        divide: Whether a folder without a part to test on is divided.
 
     Returns:
         The `FolderSource` of all splits, one after the other, and the number of images of each.
@@ -91,7 +98,7 @@ def from_folder(folder, channels=3, unreadable="error"):
             )
     if unreadable == "skip":
         splits = {split: _readable(classes, channels) for split, classes in splits.items()}
-    if whole:
+    if whole and divide:
         splits = _divide(splits[TRAIN])
     files = [path for classes in splits.values() for paths in classes.values() for path in paths]
     labels = [

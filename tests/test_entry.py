@@ -25,6 +25,7 @@ from keras_pdenets.cli.waiting import waited, waiting
 from keras_pdenets.export.formats import FORMATS
 from keras_pdenets.search.choose import ORACLES
 from keras_pdenets.transforms.conversion.targets import OPERATORS
+from keras_pdenets.transforms.fold import DECOMPOSED
 from keras_pdenets.utils import backends
 
 pytestmark = pytest.mark.once
@@ -146,6 +147,7 @@ def test_choices_are_those_of_the_tables():
     assert set(arguments.FORMATS) == set(FORMATS)
     assert set(arguments.ORACLES) == set(ORACLES)
     assert set(arguments.SUITES) == set(SUITES)
+    assert set(arguments.DECOMPOSED) == set(DECOMPOSED)
     assert arguments.OPERATORS == OPERATORS
     assert {suite.mode for suite in SUITES.values()} == set(arguments.MODES)
     text = PARSERS[("export",)].format_help()
@@ -162,6 +164,7 @@ def _files(parser):
 def test_a_missing_file_is_named(words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     required = {"export": ["--format", "onnx", "--out", "o"], "pin": ["--hardware", "h"],
+                "finetune": ["resnet20_fashion_mnist", "--out", "o"], "demo": ["--out", "o"],
                 "convert": ["--data", str(tmp_path), "--out", "o"]}  # fmt: skip
     for action in _files(COMMANDS[words]):
         others = [str(tmp_path) for other in _files(COMMANDS[words])

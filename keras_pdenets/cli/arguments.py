@@ -16,6 +16,7 @@ FORMATS = ("tf_saved_model", "onnx", "litert", "openvino", "torch")
 MODES = ("inference", "training")
 ORACLES = ("depth", "grid", "random", "bayesian", "hyperband")
 OPERATORS = ("pde", "decomposed")
+DECOMPOSED = ("measure", "keep", "merge")
 CALLBACKS = ("csv", "early_stopping", "recover", "tensorboard", "wandb")
 SUITES = ("folded", "training", "training50", "peers")
 

@@ -3,7 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from keras_pdenets.cli.arguments import FORMATS, add_command, add_preset, count, path, positive
+from keras_pdenets.cli.arguments import (
+    DECOMPOSED,
+    FORMATS,
+    add_command,
+    add_preset,
+    count,
+    path,
+    positive,
+)
 from keras_pdenets.cli.waiting import waiting
 
 
@@ -20,6 +28,10 @@ def add_commands(commands):
     export.add_argument("--format", required=True, choices=FORMATS, help="format of the file")
     export.add_argument("--out", type=path, required=True, help="the file (SavedModel: the folder)")
     export.add_argument("--no-fuse", action="store_true", help="keep the layers as they are")
+    export.add_argument(
+        "--decomposed", choices=DECOMPOSED, default="measure",
+        help="1x3 and 3x1 kernels: keep them, merge them to 3x3, or what is faster here (measure)",
+    )  # fmt: skip
     export.add_argument("--tolerance", type=positive, default=1e-4,
                         help="largest difference, relative to the outputs (1e-4)")  # fmt: skip
     export.add_argument(
@@ -48,7 +60,10 @@ def _export(options):
     else:
         # The package's layers are known from here on.
         model = keras.saving.load_model(options.model, compile=False)
-    arguments = {"fuse": not options.no_fuse, "tolerance": options.tolerance}
+    arguments = {
+        "fuse": not options.no_fuse, "tolerance": options.tolerance,
+        "decomposed": options.decomposed,
+    }  # fmt: skip
     text = f"Folding, writing {options.format}, comparing outputs"
     if not options.int8:
         with waiting(text):

@@ -134,7 +134,9 @@ def test_a_net_may_have_a_recipe_of_its_own(folder, tmp_path):
     with pytest.raises(ValueError, match=r"learning_rate .* and 0\.2"):
         read_results(tmp_path)
     alike, _ = read_results(tmp_path, protocol.varied)
-    assert "Of its own, `pde`: learning_rate 0.2." in markdown(alike, protocol=protocol)
+    text = markdown(alike[::-1], protocol=protocol)
+    assert "Of its own, `pde`: learning_rate 0.2." in text
+    assert f"peak rate {rates[0]:g}," in text, "of all nets, whichever was read first"
     dataclasses.replace(changed, recipe=result.recipe).write(path / RESULT)
     with pytest.raises(ValueError, match=r"learning_rate 0\.2 and"):
         read_results(tmp_path, protocol.varied)

@@ -1,5 +1,6 @@
 """The table of a protocol's runs, as Markdown and CSV, and its section in a README."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def markdown(results, unfinished=(), protocol=None):
             f"| {row['accuracy']:.2f}{spread} | {row['runs']} | {difference} "
             f"| {row['epoch_seconds']:.0f} | {_cell(row['paper'])} |"
         )
-    lines += ["", _caption(results)]
+    lines += ["", _caption(results, protocol)]
     if protocol is not None:
         lines += [
             f"Of its own, `{entry.name}`: "
@@ -78,8 +79,11 @@ def _cell(text):
     return printable(text, LONGEST_REFERENCE).replace("|", "\\|").replace("<!--", "&lt;!--")
 
 
-def _caption(results):
+def _caption(results, protocol):
     recipe = results[0].recipe
+    if protocol is not None:  # without what the first net has of its own
+        entry = dataclasses.replace(protocol.entries[0], recipe={})
+        recipe = dataclasses.asdict(protocol.recipe_of(entry, protocol.seeds[0]))
     phases = ", ".join(
         f"{s['epochs']} epochs at {s['image_size'] or recipe['checkpoint']['input_shape'][0]} px"
         for s in recipe["stages"]

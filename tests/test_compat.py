@@ -204,6 +204,9 @@ def test_lock_freed(tuner):
             oracle.create_trial("tuner0")
 
 
+_DOCUMENTED = {"_exit"}  # of `os`
+
+
 def test_nothing_else_reads_private_names():
     root = Path(keras_pdenets.__file__).parent
     own = set()
@@ -226,6 +229,8 @@ def test_nothing_else_reads_private_names():
     strange = [
         f"{path.relative_to(root)}:{line} {name}"
         for path, line, name in found
-        if path.parent.name != "compat" and not name.startswith("__") and name not in own
+        if path.parent.name != "compat"
+        and not name.startswith("__")
+        and name not in own | _DOCUMENTED
     ]
     assert strange == [], "what has no public name stands in keras_pdenets/compat"

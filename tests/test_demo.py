@@ -1,7 +1,6 @@
 """What is written for the page that runs the nets; `test_demo_page.py` runs it."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import keras
@@ -173,8 +172,8 @@ def test_a_wrong_runtime_is_named_before_any_work(tmp_path, monkeypatch):
 
 def test_what_npm_says_is_passed_on(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime.shutil, "which", lambda name: "/usr/bin/npm")
-    failed = subprocess.CompletedProcess([], 1, "", "npm error code ENOTFOUND\n")
-    monkeypatch.setattr(runtime.subprocess, "run", lambda *_, **__: failed)
+    failed = 1, "npm error code ENOTFOUND"
+    monkeypatch.setattr(runtime, "run_program", lambda *_: failed)
     with pytest.raises(RuntimeError, match=r"npm error code ENOTFOUND.*give `runtime`"):
         writing.write_demo(tmp_path / "page")
     assert list(tmp_path.iterdir()) == []

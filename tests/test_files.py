@@ -231,6 +231,9 @@ def test_a_folder_that_is_closed_is_named(tmp_path):
 TREE = Path(__file__).parents[1]
 
 
+_BINARY = ("os.open", "tarfile.open", "Image.open")  # of whatever mode
+
+
 def _without_encoding(path):
     """Lines that read or write text in the encoding of the machine."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -245,8 +248,8 @@ def _without_encoding(path):
         if name in ("open", "fdopen", "NamedTemporaryFile"):
             modes = [*node.args, *named.values()]
             texts = [mode.value for mode in modes if isinstance(mode, ast.Constant)]
-            numbers = isinstance(node.func, ast.Attribute) and ast.unparse(node.func) == "os.open"
-            if not numbers and not any("b" in text for text in texts if isinstance(text, str)):
+            binary = ast.unparse(node.func) in _BINARY
+            if not binary and not any("b" in text for text in texts if isinstance(text, str)):
                 yield node.lineno
 
 

@@ -32,7 +32,7 @@ def test_every_entry_of_the_queue_has_a_recipe(gpu):
     protocols = {}
     for entry in entries:
         if entry.protocol not in protocols:
-            protocols[entry.protocol] = entry.open()[1]
+            protocols[entry.protocol] = entry.resolve()[1]
         assert entry.run in protocols[entry.protocol].recipes
 
 

@@ -102,7 +102,7 @@ def test_a_commit_that_is_a_path_is_not_read_back(hub, monkeypatch, tmp_path):
     hub.repos[REPO].tags["v1"] = "../../x"
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     monkeypatch.setattr(upload, "_differing", lambda *_: [])
-    with pytest.raises(WeightsError, match="has a commit that is none"):
+    with pytest.raises(WeightsError, match="has an invalid commit"):
         upload.commit_files(REPO, {"text": tmp_path / "text"}, "v1", "title")
 
 

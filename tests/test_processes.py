@@ -10,7 +10,7 @@ import pytest
 
 import keras_pdenets
 from keras_pdenets.utils import processes
-from keras_pdenets.utils.processes import start_python
+from keras_pdenets.utils.processes import run_program, start_python
 
 PACKAGE = Path(keras_pdenets.__file__).parent
 pytestmark = pytest.mark.once
@@ -114,3 +114,11 @@ def test_a_process_behind_a_launcher_lives_and_ends_with_its_parent(tmp_path, mo
         assert process.poll() is None
         process.stdin.close()
         assert process.wait(30) == 1
+
+
+def test_a_program_is_run_to_its_end_within_its_time(tmp_path):
+    program = "import os, sys; print('out'); sys.exit('it says: ' + os.getcwd())"
+    status, said = run_program([sys.executable, "-c", program], tmp_path, 60)
+    assert (status, said) == (1, f"it says: {tmp_path}")
+    with pytest.raises(TimeoutError, match=r"took longer than 0\.1 s"):
+        run_program([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.1)

@@ -55,7 +55,7 @@ class Entry:
             return path.parent.name if path.stem == "recipe" else path.stem
         return f"{Path(self.protocol).stem}-{self.run}"
 
-    def open(self):
+    def resolve(self):
         """Its recipe, and its protocol or None."""
         from keras_pdenets.experiments import Protocol
         from keras_pdenets.training import Recipe
@@ -109,7 +109,7 @@ def run_one(entry, out, left, data_dir=None, verbose="auto"):
     target = out / "done" / entry.name
     if target.is_dir():
         return False
-    recipe, protocol = entry.open()
+    recipe, protocol = entry.resolve()
     folder = out / "runs" / entry.name
     history = train(recipe, folder, left, data_dir, verbose)
     if len(history) < recipe.epochs:

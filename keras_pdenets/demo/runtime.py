@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from keras_pdenets.demo.packing import write_packed
 from keras_pdenets.utils.extras import require
 from keras_pdenets.utils.json_files import load_json
+from keras_pdenets.utils.processes import run_program
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 # The smallest build that runs ONNX on the CPU: no WebGPU, no WebGL, WebAssembly of its own.
@@ -87,17 +87,13 @@ def _fetch(work):
     """The package, fetched by npm, which compares its hash, and unpacked."""
     command = [shutil.which("npm"), "pack", f"{PACKAGE}@{VERSION}", "--silent"]
     try:
-        done = subprocess.run(
-            command, cwd=work, capture_output=True, encoding="utf-8", errors="replace",
-            timeout=60 * _MINUTES,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
+        status, said = run_program(command, work, 60 * _MINUTES)
+    except TimeoutError:
         raise RuntimeError(f"npm did not fetch {PACKAGE} within {_MINUTES} minutes.") from None
     archives = list(work.glob("*.tgz"))
-    if done.returncode or len(archives) != 1:
-        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
+    if status or len(archives) != 1:
         raise RuntimeError(
-            f"npm did not fetch {PACKAGE}@{VERSION} ({' '.join(said) or 'it said nothing'}). "
+            f"npm did not fetch {PACKAGE}@{VERSION} ({said or 'it said nothing'}). "
             "Where there is no registry, give `runtime`, the folder of the unpacked package."
         )
     with tarfile.open(archives[0]) as archive:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 _LAST_LINES = 3
@@ -89,6 +90,31 @@ class Child:
 def _places() -> str:
     """The import path of this process; an empty entry would be the working directory."""
     return os.pathsep.join(os.path.abspath(place) for place in sys.path if place)  # noqa: PTH100
+
+
+def run_program(command: list[str], folder: Path, seconds: float) -> tuple[int, str]:
+    """Run a program that is not Python to its end.
+
+    Args:
+        command: Its path and its arguments.
+        folder: Where it works.
+        seconds: The most that it may take.
+
+    Returns:
+        Its exit status, and the last lines of what it said.
+
+    Raises:
+        TimeoutError: If it takes longer; it is killed.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{command[0]} took longer than {seconds:g} s.") from error
+    lines = (done.stderr or done.stdout).strip().splitlines()[-_LAST_LINES:]
+    return done.returncode, " ".join(lines)
 
 
 def end_with_parent() -> None:

@@ -70,10 +70,11 @@ class Augmenter:
 
     Example:
     >>> import numpy as np
-    >>> augment = Augmenter([{"layer": "RandomErasing", "factor": 1.0}], classes=3)
+    >>> brighter = {"layer": "RandomBrightness", "factor": [0.5, 0.5]}
+    >>> augment = Augmenter([brighter], classes=3)
     >>> images, labels = augment(np.full((2, 8, 8, 1), 9.0, "float32"), np.array([0, 2]), [7])
-    >>> images.shape, bool((images != 9).any()), labels.tolist()
-    ((2, 8, 8, 1), True, [0, 2])
+    >>> images.shape, float(images.mean()), labels.tolist()
+    ((2, 8, 8, 1), 136.5, [0, 2])
     """
 
     def __init__(self, records, classes):

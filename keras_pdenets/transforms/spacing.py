@@ -34,12 +34,14 @@ def respace(model, ratio):
         ValueError: If the ratio is not positive, or there is no such layer.
 
     Example:
+    >>> import keras
     >>> import keras_pdenets
     >>> model = keras_pdenets.PDEPreActResNet20(weights=None)
     >>> layer = model.get_layer("stage0_block0_conv0")
-    >>> before = layer.coefficients()[0]
+    >>> before = keras.ops.convert_to_numpy(layer.coefficients())[0]
     >>> model = keras_pdenets.transforms.respace(model, 2.0)
-    >>> round(float((layer.coefficients()[0] / before)[0, 0]), 3)
+    >>> after = keras.ops.convert_to_numpy(layer.coefficients())[0]
+    >>> round(float(after[0, 0] / before[0, 0]), 3)
     4.0
     """
     check_keras_model(model)

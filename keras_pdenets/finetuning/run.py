@@ -101,7 +101,7 @@ def finetune(
     ...     for i, image in enumerate(images[labels == label][:10, ..., 0]):
     ...         Image.fromarray(image).save(home / "data" / name / f"{i}.png")
     >>> report = keras_pdenets.finetune(
-    ...     "pde_resnet20_fashion_mnist", home / "data", home / "out", epochs=(2, 1), batch_size=8,
+    ...     "pde_resnet20_fashion_mnist", home / "data", home / "out", epochs=(6, 1), batch_size=4,
     ...     onnx=False, verbose=0)
     >>> report.class_names, report.accuracy > 50, (home / "out" / "model.keras").exists()
     (('boot', 'shirt'), True, True)

@@ -132,7 +132,7 @@ def test_a_job_that_was_cut_goes_on_to_the_same_curve(folder, finished, tmp_path
             assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-3)
             assert row["test_loss"] == pytest.approx(wanted["test_loss"], rel=1e-2)
     with pytest.raises(
-        ValueError, match=r"must be a new folder.*whose job has other seed \(0, now"
+        ValueError, match=r"must be a new folder.*whose job has other .*seed \(0, now"
     ):
         keras_pdenets.finetune(PRESET, folder, tmp_path / "out", seed=5, **options)
 

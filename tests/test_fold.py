@@ -287,7 +287,7 @@ def test_a_folded_net_opens_without_this_package_and_others_say_what_is_missing(
         "try:\n"
         f"    keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
         "except TypeError as error:\n"
-        "    assert 'import keras_pdenets before a file' in str(error), error\n"
+        "    assert 'import keras_pdenets before opening a file' in str(error), error\n"
         "else:\n"
         "    raise AssertionError\n"
         f"model = keras.saving.load_model({str(tmp_path / 'folded.keras')!r})\n"

@@ -198,7 +198,7 @@ def test_pictures(tmp_path):
     refined = build("refined_plain_net20", 28, 1, config={"num_layers": 1})
     names = ["stem_relu0", "stage1_layer0_relu0"]
     plot_flow(refined, images[0], names, tmp_path / "f.png", channels=2)
-    with pytest.raises(ValueError, match="`layers` must name activations in steps"):
+    with pytest.raises(ValueError, match="`layers` must name activations divided into steps"):
         plot_flow(refined, images[0], ["pool"], tmp_path / "f.png")
     for name in ("a/p.png", "log.png", "k.png", "d.png", "f.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -14,6 +14,7 @@ from keras_pdenets.utils.processes import run_program
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 # The smallest build that runs ONNX on the CPU: no WebGPU, no WebGL, WebAssembly of its own.
 SCRIPT, BINARY = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+_LICENCES = ("LICENSE", "ThirdPartyNotices.txt")
 _MINUTES = 10
 
 
@@ -67,7 +68,7 @@ def copy_runtime(folder, target):
         # The npm package names its licence, MIT, without the text; Python's of the same project
         # has it, and those of what is compiled in.
         texts = Path(require("onnxruntime", "export").__file__).parent
-        for name in ("LICENSE", "ThirdPartyNotices.txt"):
+        for name in _LICENCES:
             own = package / name
             shutil.copyfile(own if own.is_file() else texts / name, target / name)
         return str(load_json(package / "package.json")["version"])
@@ -96,6 +97,12 @@ def _fetch(work):
             f"npm did not fetch {PACKAGE}@{VERSION} ({said or 'it said nothing'}). "
             "Where there is no registry, give `runtime`, the folder of the unpacked package."
         )
+    package = work / "package"
+    (package / "dist").mkdir(parents=True)
     with tarfile.open(archives[0]) as archive:
-        archive.extractall(work, filter="data")
-    return work / "package"
+        # These alone: no path inside the archive is followed. What is missing is named later.
+        for name in ("package.json", f"dist/{SCRIPT}", f"dist/{BINARY}", *_LICENCES):
+            with contextlib.suppress(KeyError):
+                file = archive.extractfile(f"package/{name}")
+                (package / name).write_bytes(file.read() if file else b"")
+    return package

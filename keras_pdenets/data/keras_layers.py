@@ -6,6 +6,7 @@ Each backend has random numbers of its own.
 """
 
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -95,7 +96,9 @@ class Augmenter:
             ValueError: If the backend or the images do not allow a layer; the message names it.
         """
         one_hot = np.eye(self._classes, dtype="float32")[labels]
-        with self._lock:
+        with self._lock, warnings.catch_warnings():
+            # MixUp asks JAX for 64 bits, which it has not, and is served as well by 32.
+            warnings.filterwarnings("ignore", r"[\s\S]*dtype int64 requested")
             if images.shape not in self._tried:
                 self._try(images, one_hot)
                 self._tried.add(images.shape)

@@ -165,12 +165,12 @@ def applications(options):
         model = getattr(keras.applications, name)(
             weights=None, input_shape=(options.side,) * 2 + (3,)
         )
-        crops = []
-        for _ in range(options.images):
+        crops = np.empty((options.images, options.side, options.side, 3), "float32")
+        for crop in crops:
             image = photographs[rng.integers(2)]
             top, left = (rng.integers(n - options.side) for n in image.shape[:2])
-            crops.append(image[top : top + options.side, left : left + options.side] / 127.5 - 1)
-        _, report = convert(model, "pde", np.stack(crops), batch_size=32, verbose=options.verbose)
+            crop[...] = image[top : top + options.side, left : left + options.side] / 127.5 - 1
+        _, report = convert(model, "pde", crops, batch_size=16, verbose=options.verbose)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         rows.append(
             {"net": name, "side": options.side, "images": options.images,

@@ -44,17 +44,18 @@ class Twin:
     def advance(self, call, changed=None):
         """Make a call in both nets; `changed` is its layer in the second, None: the same."""
         differs = changed is not None or self.differs(call)
+        for symbol in call.inputs:
+            self._left[id(symbol)] -= 1
+        unread = [id(symbol) for symbol in call.inputs if not self._left[id(symbol)]]
         for known in self.batches:
             old = _outputs(call, call.layer, known, 0)
             new = _outputs(call, changed or call.layer, known, 1) if differs else old
             for symbol, pair in zip(call.outputs, zip(old, new, strict=True), strict=True):
                 if self._left.get(id(symbol)):
                     known[id(symbol)] = pair
-        for symbol in call.inputs:
-            self._left[id(symbol)] -= 1
-            if not self._left[id(symbol)]:
-                for known in self.batches:
-                    known.pop(id(symbol), None)
+            # Batch by batch: inputs and outputs of all images are never in memory together.
+            for key in unread:
+                known.pop(key, None)
 
 
 def _outputs(call, layer, known, which):

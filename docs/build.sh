@@ -7,6 +7,5 @@ cd "$(dirname "$0")/.."
 out="${1:-docs/_build}"
 python="$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)"
 # On JAX: on torch the documentation of torch's own modules would stand in ours.
-KERAS_BACKEND=jax "$python" -m pdoc --docformat google --math --output-directory "$out" \
-    keras_pdenets '!keras_pdenets.cli' '!keras_pdenets.kerashub' '!keras_pdenets.search'
+KERAS_BACKEND=jax "$python" docs/reference.py "$out"
 KERAS_BACKEND="${KERAS_BACKEND:-torch}" "$python" docs/notebooks.py "$out/examples"

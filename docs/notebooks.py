@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-MINUTES = 10  # for a cell
+MINUTES = 30  # for a cell; more than it takes, for machines that do other work too
 
 
 def run(path, folder):

@@ -3,12 +3,12 @@
 import importlib
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import build
@@ -204,23 +204,21 @@ def test_pictures(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-ROOMS = ["", ".analysis", ".layers", ".operators", ".plots", ".transforms"]
+_PUBLIC = runpy.run_path(str(ROOT / "docs" / "reference.py"))["public_names"]()
+# Exports five nets and asks npm for their runtime, which takes minutes: tests/test_demo.py does it.
+_NOT_RUN = {"write_demo"}
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_public_function_and_layer_has_an_example(room):
-    module = importlib.import_module(f"keras_pdenets{room}")
-    public = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
-    own = {
-        name: value
-        for name, value in public.items()
-        if getattr(value, "__module__", "").startswith("keras_pdenets")
-        and (inspect.isfunction(value) or _is_layer(value))
-    }
-    assert own
-    assert [name for name, value in own.items() if ">>> " not in (value.__doc__ or "")] == []
-
-
-def _is_layer(value):
-    return inspect.isclass(value) and issubclass(value, keras.layers.Layer)
+@pytest.mark.parametrize("module", _PUBLIC)
+def test_everything_public_has_an_example_that_runs_and_names_its_arguments(module):
+    if module == "keras_pdenets.kerashub":
+        pytest.importorskip("keras_hub")
+    values = [getattr(importlib.import_module(module), name, None) for name in _PUBLIC[module]]
+    own = [v for v in values if callable(v) and v.__module__.startswith("keras_pdenets")]
+    examples = {value.__name__: value.__doc__ or "" for value in own}
+    assert [name for name, text in examples.items() if ">>> " not in text] == []
+    assert {name for name, text in examples.items() if "+SKIP" in text} <= _NOT_RUN
+    for function in filter(inspect.isfunction, own):
+        for argument in inspect.signature(function).parameters:
+            assert re.search(rf"^ +\**{argument}: ", function.__doc__, re.M), function

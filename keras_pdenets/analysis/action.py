@@ -63,6 +63,15 @@ class PathIntegral:
     Args:
         velocity: Velocity of the path along x and along y, in pixels per layer.
         layers: One entry for each layer, in the order of the graph.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.analysis import path_integral
+    >>> from keras_pdenets.layers import PDEConv2D
+    >>> net = keras.Sequential([keras.Input((8, 8, 2)), PDEConv2D(4, name="pde")])
+    >>> energies = path_integral(net, velocity=0.5)
+    >>> energies.layers[0].name, energies.action.shape
+    ('pde', (1,))
     """
 
     velocity: float

@@ -25,6 +25,18 @@ class BlockChanges:
         accuracies: Accuracy with each change, of shape (names,).
         ratios: Mean of `||h F(x)|| / ||x||` of every block, or the larger one of each pair: the
             block's relative change, as in `measure_perturbation`.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import drop_blocks
+    >>> x = keras.Input((4, 4, 1))
+    >>> step = keras.layers.Conv2D(1, 1, kernel_initializer="ones")(x)
+    >>> block = keras.layers.Add(name="block")([x, 0.5 * step])
+    >>> pooled = keras.layers.GlobalAveragePooling2D()(block)
+    >>> model = keras.Model(x, keras.layers.Dense(2)(pooled))
+    >>> print(str(drop_blocks(model, np.ones((2, 4, 4, 1)), [0, 0])).splitlines()[0])
+    ||hF|| / ||x|| is 0.5 to 0.5, median 0.5
     """
 
     change: str

@@ -44,6 +44,14 @@ class OperatorDescription:
 
     Args:
         layers: One entry for each layer.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.analysis import describe_operators
+    >>> net = keras.Sequential([keras.Input((8, 8, 2)), keras.layers.Conv2D(4, 3, name="conv")])
+    >>> words = describe_operators(net)
+    >>> len(str(words).splitlines()), words.layers[0].name
+    (2, 'conv')
     """
 
     layers: tuple[LayerEquation, ...]

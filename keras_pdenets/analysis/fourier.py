@@ -18,6 +18,13 @@ class FourierSymbols:
         frequencies: Ascending, in radians per pixel, from -pi (even size); shape (size,).
         symbols: Complex factors, indexed by the frequency along y, the frequency along x, the
             input channel and the filter.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import fourier_symbols
+    >>> waves = fourier_symbols(np.array([[0.25, 0.5, 0.25]]), size=4)  # a binomial filter
+    >>> waves.frequencies.round(2), waves.amplitude[0, :, 0, 0].round(2)
+    (array([-3.14, -1.57,  0.  ,  1.57]), array([0. , 0.5, 1. , 0.5]))
     """
 
     frequencies: np.ndarray

@@ -21,6 +21,18 @@ class GradientNorms:
         inputs: Norms of the gradient by the input of each block, of shape (blocks, images).
         outputs: By its output, after an activation that follows the sum; the same shape.
         losses: Losses, of shape (images,).
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import gradient_norms
+    >>> x = keras.Input((4, 4, 1))
+    >>> block = keras.layers.Add(name="block")([x, 2.0 * x])
+    >>> pooled = keras.layers.GlobalAveragePooling2D()(block)
+    >>> model = keras.Model(x, keras.layers.Dense(2)(pooled))
+    >>> norms = gradient_norms(model, np.ones((5, 4, 4, 1)), np.zeros(5, int))
+    >>> norms.blocks, (norms.inputs / norms.outputs).round(3)  # 1 + 2, for each image
+    (('block',), array([[3., 3., 3., 3., 3.]]))
     """
 
     blocks: tuple[str, ...]

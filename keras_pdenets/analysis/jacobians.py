@@ -20,6 +20,15 @@ class JacobianSpectrum:
     Args:
         names: Names of the blocks, or `"section 0"` and so on.
         values: Singular values, of shape (names, images, count), largest first.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import jacobian_spectrum
+    >>> x = keras.Input((4, 4, 1))
+    >>> model = keras.Model(x, keras.layers.Add(name="block")([x, 2.0 * x]))
+    >>> print(jacobian_spectrum(model, np.ones((2, 4, 4, 1)), count=2))
+    block: 3, 3
     """
 
     names: tuple[str, ...]

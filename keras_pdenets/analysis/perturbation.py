@@ -78,6 +78,18 @@ class PerturbationReport:
     Args:
         images: Number of images.
         blocks: One entry for each residual block.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> x = keras.Input((4, 4, 1))
+    >>> block = keras.layers.Add(name="block")([x, 0.2 * x])
+    >>> report = keras_pdenets.measure_perturbation(keras.Model(x, block), np.ones((3, 4, 4, 1)))
+    >>> print(report)
+    1 residual blocks, 3 images
+    section 0: 1 blocks, distance 0.8, scaled 0.2000, mean 0.2000, largest 0.2000
+    whole net: 1 blocks, distance 0.8, scaled 0.2000, mean 0.2000, largest 0.2000
     """
 
     images: int

@@ -23,6 +23,15 @@ class ReceptiveField:
         weights: Mean absolute derivatives, of shape (height, width), summed over the image's
             channels.
         images: Number of images.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import effective_receptive_field
+    >>> box = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer="ones", name="box")
+    >>> net = keras.Sequential([keras.Input((9, 9, 1)), box])
+    >>> print(effective_receptive_field(net, np.ones((2, 9, 9, 1)), "box"))
+    box: effective width 3.0 pixels, standard deviation 0.82 x 0.82, in a field of 3 x 3
     """
 
     layer: str

@@ -25,6 +25,13 @@ class SpectralNorms:
         upper: Certified upper bounds, of shape (layers,).
         lower: Norms attained by some input, up to the rounding of the backend.
         others: Layers with matrices but no known bound; they are left out.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.analysis import spectral_norms
+    >>> dense = keras.layers.Dense(2, kernel_initializer="identity", name="dense")
+    >>> print(spectral_norms(keras.Sequential([keras.Input((2,)), dense])))
+    dense (Dense): 1 to 1
     """
 
     names: tuple[str, ...]

@@ -40,6 +40,17 @@ class Trajectories:
         images: Number of images.
         classes: Class of each trajectory; None if each is that of an image.
         stages: One entry for each stage of constant width.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import trajectories
+    >>> x = keras.Input((4, 4, 2))
+    >>> one = keras.layers.Add(name="one")([x, 0.5 * x])
+    >>> model = keras.Model(x, keras.layers.Add(name="two")([one, 0.5 * one]))
+    >>> ways = trajectories(model, np.random.default_rng(0).normal(size=(6, 4, 4, 2)))
+    >>> [(stage.names, stage.coordinates.shape) for stage in ways.stages]
+    [(('one', 'two'), (2, 6, 2))]
     """
 
     images: int

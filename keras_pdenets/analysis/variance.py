@@ -24,6 +24,22 @@ class FeatureVariance:
         output: Variance of the output of the block or layer; shape (places,).
         total: Variance of shortcut + residual, before an activation; NaN without blocks.
         residual: Variance of the residual alone; NaN without blocks.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import feature_variance
+    >>> x = keras.Input((4, 4, 1))
+    >>> model = keras.Model(x, keras.layers.Add(name="block")([x, 2.0 * x]))
+    >>> report = feature_variance(model, np.random.default_rng(0).normal(size=(10, 4, 4, 1)))
+    >>> report.names, (report.total / report.residual).round(2)
+    (('block',), array([2.25]))
+    >>> file = Path(tempfile.mkdtemp(), "variance.csv")
+    >>> report.write_csv(file)
+    >>> file.read_text().splitlines()[0]
+    'name,kind,section,output,total,residual'
     """
 
     images: int

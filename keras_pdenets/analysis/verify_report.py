@@ -25,6 +25,15 @@ class VerifyReport:
             tolerance.
         difference: Its difference.
         tolerance: Largest difference that counts as equal.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.load_model("decomposed_resnet20_fashion_mnist")
+    >>> kernel = model.get_layer("classifier").kernel
+    >>> _ = kernel.assign(1.01 * kernel)
+    >>> report = keras_pdenets.verify(model)
+    >>> report.agrees, report.changed, report.first
+    (False, ('classifier/kernel',), 'classifier')
     """
 
     source: str

@@ -26,6 +26,16 @@ class WeightNoise:
         images: Number of images.
         levels: Size of the noise relative to each weight; shape (levels,).
         accuracy: Accuracy, 0-1; shape (levels, draws).
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.analysis import weight_noise_robustness
+    >>> layers = [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]
+    >>> net = keras.Sequential([*layers, keras.layers.Dense(2)])
+    >>> curve = weight_noise_robustness(net, np.ones((4, 4, 4, 1)), [0, 0, 1, 1], levels=(0.0, 0.5))
+    >>> curve.accuracy.shape, curve.mean[:1], curve.spread[:1]
+    ((2, 5), array([0.5]), array([0.]))
     """
 
     images: int

@@ -57,6 +57,12 @@ class Case:
         name: A builder or checkpoint of this package, or the source's name of the net.
         options: Keys of `OPTIONS`.
         runtime: One of `BACKENDS` or a key of `EXPORTED`.
+
+    Example:
+    >>> from keras_pdenets.benchmark import Case
+    >>> case = Case("own", "PDEResNet50", ("fold",), "jax")
+    >>> str(case), case.folding
+    ('PDEResNet50+fold@jax', 'measure')
     """
 
     source: str

@@ -26,6 +26,12 @@ class Timing:
         ratios: The same, divided by the reference's in the same round.
         peak_bytes: Peak memory without the libraries, or None.
         gpu: Name of the GPU; None on the CPU.
+
+    Example:
+    >>> from keras_pdenets.benchmark import Timing
+    >>> timing = Timing("PDEResNet50@jax", 1000, None, (0.4, 0.2, 0.3), (1.0, 1.0, 1.0), None)
+    >>> timing.quartiles(timing.seconds)
+    (0.25, 0.3, 0.35)
     """
 
     name: str

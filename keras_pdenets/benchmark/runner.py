@@ -38,6 +38,11 @@ class Setting:
         device: `"cpu"`, `"gpu"` or `"gpu:N"`.
         dtype: Keras dtype policy.
         seed: Seed of the images.
+
+    Example:
+    >>> from keras_pdenets.benchmark import Setting
+    >>> Setting(mode="training", size=32, classes=10, batch=128).rounds
+    15
     """
 
     mode: str = "inference"
@@ -84,6 +89,13 @@ def run_benchmark(cases, setting=None, memory_limit=None, verbose=1):
         ValueError: If a case does not exist, or cannot run in this setting.
         RuntimeError: If a case fails; if the batch does not fit in memory, the message names the
             largest that does.
+
+    Example:
+    >>> from keras_pdenets.benchmark import Setting, run_benchmark
+    >>> setting = Setting(size=16, classes=10, batch=1, rounds=2, warmup=1)
+    >>> (timing,) = run_benchmark(["PreActResNet20@torch"], setting, verbose=0)
+    >>> timing.parameters, len(timing.seconds), timing.ratios
+    (296890, 2, (1.0, 1.0))
     """
     if sys.platform != "linux":
         raise NotImplementedError(

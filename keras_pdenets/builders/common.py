@@ -31,6 +31,11 @@ class Preprocessing:
     Args:
         mean: One number per channel, or one for all.
         std: Likewise; positive.
+
+    Example:
+    >>> from keras_pdenets.builders import Preprocessing
+    >>> Preprocessing(mean=(72.9,), std=(90.0,)).for_channels(3)
+    ([72.9, 72.9, 72.9], [90.0, 90.0, 90.0])
     """
 
     mean: tuple[float, ...] = (127.5,)
@@ -59,7 +64,15 @@ def _known(name, value, find):
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The options of models of all families (see `applications`)."""
+    """The options of models of all families (see `applications`).
+
+    Example:
+    >>> from keras_pdenets.builders import ModelOptions
+    >>> from keras_pdenets.presets import ARCHITECTURES
+    >>> options = ModelOptions((28, 28, 1), name="net", classes=10, include_top=False)
+    >>> ARCHITECTURES["preact_resnet20"].build({"num_blocks": 1}, options).output_shape
+    (None, 7, 7, 64)
+    """
 
     input_shape: tuple[int | None, ...] | None  # None: that of the input tensor
     name: str

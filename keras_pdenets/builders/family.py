@@ -35,6 +35,12 @@ class Family:
         signature: Function without a body, with the arguments of its public builders.
         options: Fields of the config among these, with their documentation.
         operator_shapes: Function of a config: channels and filters of every 3x3 operator.
+
+    Example:
+    >>> from keras_pdenets.presets import ARCHITECTURES
+    >>> family = ARCHITECTURES["resnet50"].family
+    >>> family.name, family.config(num_blocks=(2, 2), filters=(8, 16), block="basic").blocks
+    ('resnet', 4)
     """
 
     name: str

@@ -24,6 +24,17 @@ def load_pictures(path, shape, count=None, data_format=None):
     Raises:
         ValueError: If there is no picture, or the sides are open.
         FileNotFoundError: If there is nothing at `path`.
+
+    Example:
+    >>> import tempfile
+    >>> import keras
+    >>> import keras_pdenets
+    >>> folder = tempfile.mkdtemp()
+    >>> images, _ = keras_pdenets.data.load_sample()
+    >>> for number, image in enumerate(images[:3]):
+    ...     keras.utils.save_img(f"{folder}/{number}.png", image)
+    >>> keras_pdenets.data.load_pictures(folder, (32, 32, 3)).shape
+    (3, 32, 32, 3)
     """
     path = check_path("path", path)
     if not path.exists():

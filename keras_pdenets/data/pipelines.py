@@ -26,6 +26,15 @@ class ImageSet:
 
     Args:
         source: The `Source`.
+
+    Example:
+    >>> from keras_pdenets.data import DataSource, ImageSet
+    >>> sample = DataSource("sample", "test")
+    >>> isinstance(sample, ImageSet), sample.num_examples, sample.image_shape, sample.classes
+    (True, 1000, (28, 28, 1), 10)
+    >>> images, labels = sample.batches(100, image_size=14, flip=True, seed=0)[0]
+    >>> images.shape
+    (100, 14, 14, 1)
     """
 
     def __init__(self, source):
@@ -97,6 +106,13 @@ class DataSource(ImageSet):
         name: As in `load_dataset`.
         split: As in `load_dataset`.
         data_dir: As in `load_dataset`.
+
+    Example:
+    >>> from keras_pdenets.data import DataSource
+    >>> source = DataSource("sample", "test")
+    >>> first, second = (source.batches(100, crop=2, seed=0, epoch=epoch)[0] for epoch in (0, 1))
+    >>> first[0].shape, bool((first[1] == second[1]).all())
+    ((100, 28, 28, 1), False)
     """
 
     name: str
@@ -151,7 +167,20 @@ def _read_idx(name, files):
 
 
 def class_names(name, data_dir=None):
-    """Names of the classes of a set (or of `"set[slice]"`), in the order of the labels."""
+    """Names of the classes of a set, in the order of the labels.
+
+    Args:
+        name: As in `load_dataset`, some classes of a set too.
+        data_dir: As in `load_dataset`.
+
+    Raises:
+        ValueError: If the labels of the set are numbers only.
+
+    Example:
+    >>> from keras_pdenets.data import class_names
+    >>> class_names("fashion_mnist[:3]")
+    ('T-shirt/top', 'Trouser', 'Pullover')
+    """
     name, classes = split_name(name)
     if name == SAMPLE:
         names = SAMPLE_CLASSES

@@ -48,6 +48,10 @@ def write_demo(folder, runtime=None, images=200, verbose=1):
         FileNotFoundError: If `runtime` is not that package, or neither it nor npm is there.
         ImportError: If ONNX or its runtime is missing.
         RuntimeError: If npm does not fetch the package, or an exported net gives other numbers.
+
+    Example:
+    >>> from keras_pdenets.demo import write_demo
+    >>> write_demo("page")  # doctest: +SKIP
     """
     folder = check_path("folder", folder).absolute()
     _check_empty(folder)

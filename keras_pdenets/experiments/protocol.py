@@ -30,6 +30,12 @@ class Entry(Record):
         paper: The paper's result for this net, on its data; may be empty.
         recipe: Fields of the recipe that differ for this net, for ablations; the table lists
             them.
+
+    Example:
+    >>> from keras_pdenets.experiments import Entry
+    >>> deep = Entry("pde-deep", "pde_preact_resnet20", {"num_blocks": 9}, recipe={"ema": 0.999})
+    >>> deep.options, deep.recipe
+    ({'num_blocks': 9}, {'ema': 0.999})
     """
 
     name: str
@@ -62,6 +68,14 @@ class Protocol(Record):
         recipe: Fields of `training.Recipe` but `preset` and `seed`; its `checkpoint` lacks
             `architecture` and `options`.
         reference: Source and data of the figures in `paper`; may be empty.
+
+    Example:
+    >>> from keras_pdenets.experiments import Entry, Protocol
+    >>> recipe = {"dataset": "fashion_mnist", "stages": [{"epochs": 15}]}
+    >>> recipe["checkpoint"] = {"input_shape": (28, 28, 1), "classes": 10}
+    >>> nets = (Entry("conv", "preact_resnet20"), Entry("pde", "pde_preact_resnet20"))
+    >>> list(Protocol(nets, seeds=(0, 1), recipe=recipe).recipes)
+    ['conv-seed0', 'pde-seed0', 'conv-seed1', 'pde-seed1']
     """
 
     title = "a protocol"

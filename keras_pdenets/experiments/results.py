@@ -38,6 +38,19 @@ class RunResult(Record):
         epoch_seconds: Median time of an epoch at full image size.
         machine: Hardware of the run.
         history: Rows of the log.
+
+    Example:
+    >>> from keras_pdenets.experiments import RunResult
+    >>> net = {"architecture": "preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> recipe = {"preset": "conv", "checkpoint": net, "dataset": "fashion_mnist"}
+    >>> recipe["stages"] = [{"epochs": 15}]
+    >>> log = [{"epoch": 15, "accuracy": 0.95, "test_accuracy": 0.931}]
+    >>> result = RunResult(
+    ...     "conv", 0, recipe, accuracy=93.1, loss=0.2, images=10_000, parameters=294_842,
+    ...     operations=66_100_000, epoch_seconds=60.0, machine="a CPU", history=log,
+    ... )
+    >>> result.net["architecture"], result.protocol["batch_size"]
+    ('preact_resnet20', 128)
     """
 
     title = "the result of a run"
@@ -136,6 +149,15 @@ def read_results(folder: Path, varied: Iterable[str] = ()) -> tuple[list[RunResu
     Raises:
         FileNotFoundError: If there is no run in it.
         ValueError: If the runs are not comparable: their recipes differ.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets.experiments import read_results
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "pde-seed1").mkdir()  # a run that has not finished
+    >>> read_results(folder)
+    ([], ['pde-seed1'])
     """
     folder = Path(folder)
     runs = sorted(path for path in folder.glob("*-seed*") if path.is_dir())

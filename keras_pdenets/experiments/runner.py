@@ -45,6 +45,17 @@ def run(
 
     Raises:
         ValueError: If the folder holds a run of another recipe, or `only` is not a run.
+
+    Example:
+    >>> import tempfile
+    >>> from keras_pdenets.experiments import Entry, Protocol, run
+    >>> recipe = {"dataset": "sample", "stages": [{"epochs": 1}], "warmup_epochs": 0.5}
+    >>> recipe["checkpoint"] = {"input_shape": (7, 7, 1), "classes": 10}
+    >>> net = Entry("small", "preact_resnet20", {"num_blocks": 1, "filters": (4, 4, 4)})
+    >>> protocol = Protocol((net,), seeds=(0,), recipe=recipe)
+    >>> for name, result in run(protocol, tempfile.mkdtemp(), verbose=0):
+    ...     print(name, result.parameters, result.images)
+    small-seed0 1038 1000
     """
     begin, folder = time.monotonic(), Path(folder)
     recipes = experiment.recipes
@@ -90,6 +101,16 @@ def dry_run(experiment, steps=2, batch_size=None, only=None, data_dir=None):
     Raises:
         ValueError: If `only` is not a net, or there are too few images.
         RuntimeError: If a loss is not finite.
+
+    Example:
+    >>> from keras_pdenets.experiments import Entry, Protocol, dry_run
+    >>> recipe = {"dataset": "sample", "stages": [{"epochs": 15, "image_size": 7}]}
+    >>> recipe["checkpoint"] = {"input_shape": (28, 28, 1), "classes": 10}
+    >>> net = Entry("small", "pde_preact_resnet20", {"num_blocks": 1, "filters": (4, 4, 4)})
+    >>> protocol = Protocol((net,), seeds=(0,), recipe=recipe)
+    >>> for name, parameters, losses in dry_run(protocol, steps=2, batch_size=10):
+    ...     print(name, parameters, len(losses))
+    small 750 2
     """
     source = None
     for name, recipe in _chosen(only, experiment.samples, "nets").items():

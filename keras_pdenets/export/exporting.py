@@ -34,6 +34,15 @@ class ExportReport:
         batch_sizes: Sizes of the compared batches.
         fold: Report of the folding, or None.
         failed: Backends that failed before, with the reason.
+
+    Example:
+    >>> import tempfile
+    >>> import keras
+    >>> from keras_pdenets.export import export
+    >>> net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+    >>> report = export(net, f"{tempfile.mkdtemp()}/net", "onnx")
+    >>> report.path.name, report.format, report.batch_sizes
+    ('net.onnx', 'onnx', (1, 3))
     """
 
     path: Path

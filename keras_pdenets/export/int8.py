@@ -32,6 +32,13 @@ class Int8Report:
         agreement: Percentage of the calibration images that keep their class.
         images: Number of calibration images.
         calibration: Method of the ranges.
+
+    Example:
+    >>> from pathlib import Path
+    >>> from keras_pdenets.export import Int8Report
+    >>> print(Int8Report(Path("int8.onnx"), (2_000_000, 560_000), 99.4, 500, "percentile"))
+    int8.onnx: int8, 0.56 MB, 2.00 before
+    99.4 % of 500 calibration images keep their class (percentile)
     """
 
     path: Path
@@ -81,6 +88,20 @@ def quantize_int8(
         OSError: If a file cannot be read or written.
         ImportError: If onnxruntime or onnx is missing.
         RuntimeError: If too many images change their class; no file is written.
+
+    Example:
+    >>> import tempfile
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.export import export, quantize_int8
+    >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]
+    >>> net = keras.Sequential([*layers, keras.layers.Dense(3)])
+    >>> folder = tempfile.mkdtemp()
+    >>> file = export(net, f"{folder}/net.onnx", "onnx").path
+    >>> images = np.random.default_rng(0).uniform(0, 255, (100, 8, 8, 1))
+    >>> report = quantize_int8(file, f"{folder}/int8.onnx", images)
+    >>> report.agreement >= 90
+    True
     """
     source = Path(source)
     path = check_path(path, FORMATS["onnx"])

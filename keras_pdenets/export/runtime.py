@@ -43,6 +43,17 @@ def open_exported(path, format=None, threads=None):
             holds more than a net.
         FileNotFoundError: If there is nothing at `path`.
         ImportError: If the runtime is missing; the message says how to install it.
+
+    Example:
+    >>> import tempfile
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.export import export, open_exported
+    >>> net = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+    >>> report = export(net, f"{tempfile.mkdtemp()}/net.onnx", "onnx")
+    >>> predict = open_exported(report.path, threads=1)
+    >>> predict(np.zeros((5, 8, 8, 1))).shape
+    (5, 6, 6, 4)
     """
     path = check_path("path", path)
     if not path.exists():
@@ -75,6 +86,16 @@ def accuracy_of(path, images, labels, format=None, threads=None):
 
     Raises:
         ValueError: If there is not one label per image.
+
+    Example:
+    >>> import tempfile
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.export import accuracy_of, export
+    >>> net = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
+    >>> report = export(net, f"{tempfile.mkdtemp()}/net.onnx", "onnx")
+    >>> accuracy_of(report.path, np.array([[0, 1], [1, 0], [0, 1]]), [1, 0, 0])
+    66.66666666666666
     """
     labels = np.asarray(labels)
     if len(images) != len(labels) or not len(images):

@@ -30,6 +30,23 @@ class FinetuneReport:
         logs: Rows of the log of each phase.
         seconds: Seconds of all epochs.
         machine: What it ran on.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets import FinetuneReport
+    >>> folder = tempfile.mkdtemp()
+    >>> scores = {"validation": {"accuracy": 75.0, "confusion": [[2, 0], [1, 1]]}}
+    >>> report = FinetuneReport(
+    ...     folder, "pde_resnet20_fashion_mnist", class_names=("cat", "dog"),
+    ...     images={"validation": {"cat": 2, "dog": 2}}, phase="unfrozen", epoch=3, scores=scores,
+    ...     logs={}, seconds=60.0, machine="a CPU",
+    ... )
+    >>> file = Path(folder, "report.json")
+    >>> file.write_text(report.to_json()) > 0  # as `finetune` does
+    True
+    >>> FinetuneReport.read(folder).accuracy
+    75.0
     """
 
     folder: str

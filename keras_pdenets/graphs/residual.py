@@ -30,6 +30,15 @@ class ResidualBlock:
         residual: Tensor of the residual: the other summand.
         total: Tensor of shortcut + residual, before an activation.
         output: Tensor of the sum, or after the activation that follows it.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.analysis import find_blocks
+    >>> x = keras.Input((4, 4, 1))
+    >>> total = keras.layers.Add(name="block")([x, keras.layers.Conv2D(1, 3, padding="same")(x)])
+    >>> (block,) = find_blocks(keras.Model(x, keras.layers.ReLU()(total)))
+    >>> block.name, block.kind, block.shortcut is x, block.post_activation
+    ('block', 'identity', True, True)
     """
 
     name: str

@@ -15,7 +15,8 @@ from keras_pdenets.builders import Preprocessing
 from keras_pdenets.hub.errors import WeightsError
 from keras_pdenets.hub.weight_file import Header, WeightFile
 from keras_pdenets.hub.weight_shapes import weight_shapes
-from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat, check_options
+from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
+from keras_pdenets.presets.checkpoints import check_flat, check_options
 from keras_pdenets.utils.checks import as_integer
 from keras_pdenets.utils.json_files import parse_json
 from keras_pdenets.utils.text import printable

@@ -22,6 +22,12 @@ class LoadReport:
         unused: Keys of the file without a variable in the model (the head, if left out).
         path: The file.
         origin: The source that `weights=` of a builder named.
+
+    Example:
+    >>> import keras_pdenets
+    >>> model = keras_pdenets.PreActResNet20(weights="hub", input_shape=(32, 32, 3), classes=5)
+    >>> model.load_report.adapted, model.load_report.initialised
+    (['stem_conv/kernel'], ['classifier/kernel', 'classifier/bias'])
     """
 
     source: str

@@ -25,7 +25,9 @@ def prefetch(weights: str, cache_dir: str | None = None) -> dict[str, Path]:
 
     Example:
     >>> import keras_pdenets
-    >>> files = keras_pdenets.prefetch("resnet20_fashion_mnist")  # doctest: +SKIP
+    >>> files = keras_pdenets.prefetch("resnet20_fashion_mnist")
+    >>> files["resnet20_fashion_mnist"].name
+    'model.safetensors'
     """
     if not isinstance(weights, str):
         raise ValueError(

@@ -9,7 +9,14 @@ from keras_pdenets.kerashub.backbone import PDENetBackbone
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PDENetImageConverter(ImageConverter):
-    """Resizes images; pixels stay in 0-255, since the backbone normalises them."""
+    """Resizes images; pixels stay in 0-255, since the backbone normalises them.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.kerashub import PDENetImageConverter
+    >>> tuple(PDENetImageConverter(image_size=(28, 28))(np.zeros((2, 40, 50, 1))).shape)
+    (2, 28, 28, 1)
+    """
 
     backbone_cls = PDENetBackbone
 
@@ -19,7 +26,16 @@ class PDENetImageConverter(ImageConverter):
 
 @keras.saving.register_keras_serializable(package="keras_pdenets")
 class PDENetImageClassifierPreprocessor(ImageClassifierPreprocessor):
-    """Resizes the images in (images, labels, sample weights)."""
+    """Resizes the images in (images, labels, sample weights).
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_pdenets.kerashub import PDENetImageClassifierPreprocessor, PDENetImageConverter
+    >>> resize = PDENetImageClassifierPreprocessor(PDENetImageConverter(image_size=(28, 28)))
+    >>> images, labels = resize(np.zeros((2, 40, 50, 1)), np.array([3, 5]))
+    >>> tuple(images.shape), len(labels)
+    ((2, 28, 28, 1), 2)
+    """
 
     backbone_cls = PDENetBackbone
     image_converter_cls = PDENetImageConverter

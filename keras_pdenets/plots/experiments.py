@@ -136,6 +136,10 @@ def _terms(run):
 def plot_zoo(results, folder):
     """Write `learning_curves.png`, `sizes.png` and, for PDE nets, `terms.png` to a folder.
 
+    Args:
+        results: `experiments.RunResult`s.
+        folder: The folder.
+
     Example:
     >>> import tempfile
     >>> from keras_pdenets.experiments import RunResult

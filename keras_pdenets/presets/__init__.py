@@ -7,8 +7,6 @@ from keras_pdenets.presets.checkpoints import LARGEST_SIDE as LARGEST_SIDE
 from keras_pdenets.presets.checkpoints import PRESETS_FILE as PRESETS_FILE
 from keras_pdenets.presets.checkpoints import Checkpoint as Checkpoint
 from keras_pdenets.presets.checkpoints import Preset as Preset
-from keras_pdenets.presets.checkpoints import check_flat as check_flat
-from keras_pdenets.presets.checkpoints import check_options as check_options
 from keras_pdenets.presets.checkpoints import get_preset as get_preset
 from keras_pdenets.presets.checkpoints import list_presets as list_presets
 from keras_pdenets.presets.checkpoints import markdown_table as markdown_table

@@ -28,6 +28,14 @@ class Architecture:
         parameters: Trainable parameters with the small stem, 10 classes and 3 input channels.
         reference: Source of the architecture.
         preset: Name of the checkpoint behind `weights="hub"`, or None.
+
+    Example:
+    >>> from keras_pdenets.presets import ARCHITECTURES
+    >>> row = ARCHITECTURES["pde_preact_resnet20"]
+    >>> row.builder, row.operator, row.parameters
+    ('PDEPreActResNet20', 'pde', 198650)
+    >>> row.config({"num_blocks": 2}).blocks
+    6
     """
 
     name: str

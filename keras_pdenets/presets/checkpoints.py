@@ -41,6 +41,12 @@ class Checkpoint:
         mean: Mean of the pixels, 0-255, by channel.
         std: Standard deviation of the pixels, by channel.
         class_names: Names of the classes, in order.
+
+    Example:
+    >>> from keras_pdenets import Checkpoint
+    >>> record = Checkpoint("pde_preact_resnet20", (28, 28, 1), 10, mean=(72.9,), std=(90.0,))
+    >>> record.row.builder, record.preprocessing.mean
+    ('PDEPreActResNet20', (72.9,))
     """
 
     architecture: str
@@ -103,6 +109,12 @@ class Preset:
         training: Command, hardware, seed, epochs, time.
         licences: Licence of `code`, `weights` and `data`.
         golden: `file`, `sha256` and `size` of the golden file, which `verify` reads, or None.
+
+    Example:
+    >>> import keras_pdenets
+    >>> preset = keras_pdenets.get_preset("hyperbolic_resnet56_fashion_mnist")
+    >>> preset.dataset, preset.split, preset.metrics["test_accuracy"]
+    ('fashion_mnist', 'test', 94.0)
     """
 
     name: str
@@ -127,9 +139,17 @@ class Preset:
 def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
     """The rows of a preset file, by name.
 
+    Args:
+        path: The JSON file; by default the table of this package.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a list of valid rows.
+
+    Example:
+    >>> from keras_pdenets.presets import read_presets
+    >>> max(read_presets().values(), key=lambda preset: preset.size).name
+    'pde_resnet50_fashion_mnist'
     """
     rows = load_json(path)
     try:
@@ -146,8 +166,24 @@ def read_presets(path: Path = PRESETS_FILE) -> dict[str, Preset]:
 def write_preset(preset: Preset, path: Path = PRESETS_FILE) -> None:
     """Write one row to a preset file, replacing a row of the same name.
 
+    Args:
+        preset: The row.
+        path: The JSON file, which must exist; by default the table of this package.
+
     Raises:
         InUseError: If another process has locked its folder for a minute.
+
+    Example:
+    >>> import dataclasses, tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets.presets import get_preset, read_presets, write_preset
+    >>> table = Path(tempfile.mkdtemp(), "presets.json")
+    >>> table.write_text("[]") > 0
+    True
+    >>> preset = dataclasses.replace(get_preset("resnet20_fashion_mnist"), name="mine")
+    >>> write_preset(preset, table)
+    >>> list(read_presets(table))
+    ['mine']
     """
     path = Path(path)
     with locked(path.parent, _WAIT_SECONDS):
@@ -174,7 +210,13 @@ def list_presets(pattern: str | None = None) -> list[str]:
 
 
 def get_preset(name: str) -> Preset:
-    """The row of a checkpoint, or a ValueError with all names, the nearest first.
+    """The row of a checkpoint.
+
+    Args:
+        name: Name of the checkpoint, one of `list_presets`.
+
+    Raises:
+        ValueError: If there is none of this name; the message has the nearest ones first.
 
     Example:
     >>> import keras_pdenets
@@ -220,7 +262,13 @@ def check_flat(name: str, value: Any, largest: float = math.inf) -> None:
 
 
 def markdown_table() -> str:
-    """The table of models in `weights/README.md`."""
+    """The table of models in `weights/README.md`.
+
+    Example:
+    >>> from keras_pdenets.presets import markdown_table
+    >>> print(markdown_table().splitlines()[0])
+    | builder | operator | trainable parameters | checkpoint | accuracy |
+    """
     presets = read_presets()
     lines = ["| builder | operator | trainable parameters | checkpoint | accuracy |"]
     lines.append("|---|---|---:|---|---:|")

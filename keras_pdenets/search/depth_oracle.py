@@ -24,6 +24,13 @@ class DepthOracle(SafeOracle):
         space: The `SearchSpace`.
         objective: A `keras_tuner.Objective`.
         **kwargs: Arguments of `keras_tuner.Oracle`.
+
+    Example:
+    >>> from keras_pdenets.search import DepthOracle, SearchSpace
+    >>> space = SearchSpace(rules={"start": (1, 2, 2), "epsilons": (0.3,)}, stage_epochs=2)
+    >>> first = DepthOracle(space).populate_space("0000")["values"]
+    >>> [first[f"depth_{section}"] for section in range(3)], first["tuner/epochs"]
+    ([1, 2, 2], 2)
     """
 
     def __init__(self, space, objective=OBJECTIVE, **kwargs):

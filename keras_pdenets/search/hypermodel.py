@@ -12,6 +12,18 @@ class DepthHyperModel(keras_tuner.HyperModel):
         space: The space.
         input_shape: Shape of an image.
         classes: Number of classes.
+
+    Example:
+    >>> import keras_tuner
+    >>> from keras_pdenets.search import DepthHyperModel, SearchSpace
+    >>> space = SearchSpace(depths=(1, 2), operators=("conv", "pde"), filters=(4, 4, 4))
+    >>> nets = DepthHyperModel(space, input_shape=(28, 28, 1), classes=10)
+    >>> choices = keras_tuner.HyperParameters()
+    >>> nets.declare_hyperparameters(choices)
+    >>> choices.values
+    {'depth': 1, 'operator': 'conv', 'width': 1.0, 'learning_rate': 0.003}
+    >>> nets.build(choices).output_shape
+    (None, 10)
     """
 
     def __init__(self, space, input_shape, classes):

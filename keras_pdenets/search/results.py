@@ -32,6 +32,24 @@ class SearchResult(Record):
         seconds: Training time of these trials.
         trials: Number of trials.
         failed: Number of trials that failed.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets.search import SearchResult
+    >>> choice = {"operator": "pde", "width": 1.0, "learning_rate": 0.003}
+    >>> result = SearchResult(
+    ...     "depth", "0004", (3, 5, 4), choice, epsilon=0.3, means=(0.21, 0.28, 0.29),
+    ...     largest=(0.4, 0.5, 0.5), satisfied=True, validation_accuracy=0.93, test_accuracy=0.92,
+    ...     parameters=250_000, block_epochs=48, sample_passes=660_000, seconds=900, trials=5,
+    ...     failed=0,
+    ... )
+    >>> print(str(result).splitlines()[1])
+    epsilon 0.3: satisfied; mean changes 0.210, 0.280, 0.290
+    >>> path = Path(tempfile.mkdtemp(), "result.json")
+    >>> result.write(path)  # as `run_search` does
+    >>> SearchResult.from_file(path).depths
+    (3, 5, 4)
     """
 
     oracle: str

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import keras
 
 from keras_pdenets.builders.common import make_input
-from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, Checkpoint, check_options
+from keras_pdenets.presets import ARCHITECTURES, LARGEST_SIDE, Checkpoint
+from keras_pdenets.presets.checkpoints import check_options
 from keras_pdenets.utils.checks import lookup
 from keras_pdenets.utils.records import check_count, make, settle
 from keras_pdenets.utils.text import shown

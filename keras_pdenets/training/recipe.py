@@ -8,7 +8,8 @@ from typing import Any
 
 from keras_pdenets.data.augmentation import check_crop
 from keras_pdenets.data.keras_layers import make_layers
-from keras_pdenets.presets import LARGEST_SIDE, Checkpoint, check_flat
+from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
+from keras_pdenets.presets.checkpoints import check_flat
 from keras_pdenets.training.peers import check_checkpoint, checkpoint_of
 from keras_pdenets.utils.names import check_name
 from keras_pdenets.utils.records import Record, check_count
@@ -32,6 +33,16 @@ class Phase(Record):
         image_size: Side of the images in pixels; None: the data set's own.
         restart: Start a new cosine here, from this share of the peak rate; None: the cosine goes
             on.
+
+    Example:
+    >>> from keras_pdenets.training import Phase, Recipe
+    >>> net = {"architecture": "preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> stages = (Phase(8, image_size=14), Phase(4, restart=0.5))
+    >>> recipe = Recipe("mine", net, "fashion_mnist", stages)
+    >>> recipe.epochs, recipe.cycles
+    (12, [(8, 1.0), (4, 0.5)])
+    >>> recipe.image_size(0), recipe.image_size(8)
+    (14, None)
     """
 
     epochs: int
@@ -82,6 +93,17 @@ class Recipe(Record):
             `[{"layer": "RandomErasing", "factor": 0.5}, {"layer": "MixUp"}]`. Where one mixes
             images, labels become shares of the classes.
         seed: Seed of weights, order and augmentation.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from keras_pdenets.training import Recipe
+    >>> net = {"architecture": "pde_preact_resnet20", "input_shape": (28, 28, 1), "classes": 10}
+    >>> recipe = Recipe("mine", net, "fashion_mnist", ({"epochs": 15},), crop=2, ema=0.999)
+    >>> path = Path(tempfile.mkdtemp(), "recipe.json")
+    >>> recipe.write(path)
+    >>> Recipe.from_file(path) == recipe
+    True
     """
 
     title = "a recipe"

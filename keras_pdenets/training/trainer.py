@@ -239,6 +239,19 @@ def evaluate(
 
     Returns:
         Dictionary with `accuracy` (percent), `loss` and `images`.
+
+    Example:
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> name = "decomposed_resnet20_fashion_mnist"
+    >>> checkpoint = keras_pdenets.get_preset(name).checkpoint
+    >>> weights = keras_pdenets.prefetch(name)[name]
+    >>> images, labels = keras_pdenets.data.load_sample()
+    >>> mine = f"{tempfile.mkdtemp()}/mine.npz"
+    >>> np.savez(mine, images=images[:50], labels=labels[:50])
+    >>> keras_pdenets.training.evaluate(checkpoint, weights, "sample", data=mine)["images"]
+    50
     """
     channels, names = checkpoint.input_shape[-1], checkpoint.class_names
     source = DataSource(dataset, split, data_dir)

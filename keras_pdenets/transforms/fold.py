@@ -28,6 +28,15 @@ class FoldReport:
         layers: Number of layers before and after.
         parameters: Number of weights before and after, including kernels that became constants.
         difference: Largest difference of the outputs on `data`, or None.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.transforms import fold
+    >>> conv = keras.layers.Conv2D(4, 3, name="conv")
+    >>> norm = keras.layers.BatchNormalization(name="norm")
+    >>> _, report = fold(keras.Sequential([keras.Input((8, 8, 1)), conv, norm]))
+    >>> report.merged, report.layers
+    ({'norm': 'conv'}, (2, 2))
     """
 
     merged: dict[str, str]

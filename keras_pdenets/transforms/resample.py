@@ -21,6 +21,16 @@ class ResampleReport:
         factors: Factor on the step size in each section.
         reestimated: Number of batch norms whose moving statistics were re-estimated.
         change: Norm of the difference of the outputs on the data, relative to the outputs, or None.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> from keras_pdenets.transforms import resample
+    >>> model = keras_pdenets.PreActResNet20(weights=None, input_shape=(8, 8, 1), classes=2)
+    >>> images = np.random.default_rng(0).uniform(0, 255, (10, 8, 8, 1))
+    >>> _, report = resample(model, depth=1, data=images)
+    >>> print(str(report).splitlines()[0])
+    section 0: 3 blocks before, 1 after, step size times 3
     """
 
     blocks: tuple[tuple[int, ...], tuple[int, ...]]

@@ -55,6 +55,13 @@ class StageSymmetry:
         filters: Number of its channels, the size of the matrices.
         group: The group that leaves the model's outputs unchanged.
         reasons: Why it is not larger.
+
+    Example:
+    >>> import keras_pdenets
+    >>> net = keras_pdenets.HyperbolicResNet20(weights=None, input_shape=(8, 8, 1), classes=2)
+    >>> stage = keras_pdenets.symmetry_group(net)[0]
+    >>> stage.filters, stage.group.name
+    (16, 'O(n)')
     """
 
     stage: int

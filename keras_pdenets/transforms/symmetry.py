@@ -26,6 +26,14 @@ class TransformReport:
         stages: Numbers of the transformed stages.
         difference: Largest difference of the outputs, relative to their largest value.
         images: Number of images that it was measured on.
+
+    Example:
+    >>> import numpy as np
+    >>> import keras_pdenets
+    >>> net = keras_pdenets.HyperbolicResNet20(weights=None, input_shape=(8, 8, 1), classes=2)
+    >>> _, report = keras_pdenets.transform(net, {0: np.eye(16)[::-1]})
+    >>> report.stages, report.difference < 1e-5
+    ((0,), True)
     """
 
     stages: tuple[int, ...]

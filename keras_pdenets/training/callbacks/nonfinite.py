@@ -35,8 +35,6 @@ def skip_nonfinite(optimizer):
 
     Example:
     >>> import keras
-
-    from keras_pdenets.compat.keras import NonFiniteHook
     >>> import keras_pdenets
     >>> optimizer = keras_pdenets.training.skip_nonfinite(keras.optimizers.SGD(0.1))
     """
@@ -45,5 +43,19 @@ def skip_nonfinite(optimizer):
 
 
 def skipped_steps(optimizer):
-    """Number of steps that an optimizer out of `skip_nonfinite` left out."""
+    """Number of steps that an optimizer left out.
+
+    Args:
+        optimizer: The optimizer, out of `skip_nonfinite`.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.training import skip_nonfinite, skipped_steps
+    >>> net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> net.compile(skip_nonfinite(keras.optimizers.SGD(0.1)), "mse")
+    >>> history = net.fit(np.array([[1.0], [np.nan]]), np.ones(2), batch_size=1, verbose=0)
+    >>> skipped_steps(net.optimizer)
+    1
+    """
     return int(keras.ops.convert_to_numpy(optimizer.skipped)) if optimizer.built else 0

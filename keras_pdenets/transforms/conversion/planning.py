@@ -44,6 +44,16 @@ class ConversionPlan:
         left: Why other convolutions stay, by name.
         parameters: Weights of the net.
         operations: Operations of all its linear layers for one example, or None.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.transforms import plan_conversion
+    >>> conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
+    >>> net = keras.Sequential([keras.Input((8, 8, 4)), conv])
+    >>> plan = plan_conversion(net, np.random.default_rng(0).normal(size=(20, 8, 8, 4)), verbose=0)
+    >>> {name: option.parameters for name, option in plan.choose({"parameters": 0.5}).items()}
+    {'conv': 48}
     """
 
     layers: dict[str, tuple[Option, ...]]

@@ -43,6 +43,17 @@ class ConvertReport:
         agreement: Share of held-out images that both nets give the same class, or None.
         accuracy: Shares of these of the right class, before and after, or None without labels.
         seconds: Time that it took.
+
+    Example:
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_pdenets.transforms import convert
+    >>> conv = keras.layers.Conv2D(4, 3, padding="same", name="conv")
+    >>> net = keras.Sequential([keras.Input((8, 8, 4)), conv])
+    >>> images = np.random.default_rng(0).normal(size=(20, 8, 8, 4))
+    >>> _, report = convert(net, operator="pde", data=images, verbose=0)
+    >>> [layer.name for layer in report.layers], report.parameters
+    (['conv'], (148, 100))
     """
 
     layers: tuple[ConvertedLayer, ...]

@@ -31,6 +31,14 @@ class RefineReport:
         difference: Largest difference of the outputs on `data`, or None.
         relative_difference: The same, divided by the largest output.
         bounds: Bounds of the difference, if some flow is not exact and `data` are given.
+
+    Example:
+    >>> import keras
+    >>> from keras_pdenets.transforms import refine
+    >>> relu = keras.layers.Conv2D(4, 3, activation="relu", name="conv")
+    >>> _, report = refine(keras.Sequential([keras.Input((8, 8, 1)), relu]), steps=4)
+    >>> report.steps, report.parameters, report.flops
+    ({'conv': 4}, (40, 40), (2736, 5040))
     """
 
     steps: dict[str, int]

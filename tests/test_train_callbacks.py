@@ -16,7 +16,10 @@ from keras_pdenets.training.callbacks.named import NAMED, named_callbacks
 from keras_pdenets.training.models import build_model
 from keras_pdenets.training.optimizers import make_optimizer
 
-SHORT = dataclasses.replace(RECIPE, stages=(Phase(2, 7),))
+# An epoch has ten steps: where the backend takes several at once, callbacks see each half.
+SHORT = dataclasses.replace(
+    RECIPE, stages=(Phase(2, 7),), steps_per_execution=1 if BACKEND == "torch" else 5
+)
 
 
 class Spoil(keras.callbacks.Callback):
@@ -25,7 +28,7 @@ class Spoil(keras.callbacks.Callback):
     done = False
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == 3 and not self.done:
+        if batch == 5 and not self.done:
             if hasattr(self.model, "jax_state_sync"):
                 self.model.jax_state_sync()
             for weight in self.model.trainable_variables:
@@ -84,6 +87,15 @@ def test_arrays_of_ones_own(tmp_path):
              y_test=pair[1][1])  # fmt: skip
     again = keras_pdenets.train(one, tmp_path / "other", data=tmp_path / "a.npz", verbose=0)
     assert again[0]["loss"] == pytest.approx(log[0]["loss"], rel=1e-3)
+
+
+@pytest.mark.once
+def test_several_steps_at_once_are_refused_on_torch(tmp_path):
+    with pytest.raises(ValueError, match="`steps_per_execution` of a recipe must be 1 on torch"):
+        keras_pdenets.train(
+            dataclasses.replace(SHORT, steps_per_execution=2), tmp_path / "run", verbose=0
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.once

@@ -151,15 +151,24 @@ def test_one_training_at_a_time_in_a_folder(finished):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+SEVERAL = {"steps_per_execution": 4, "ema": 0.9}  # of the 10 of an epoch
+
+
 @pytest.mark.parametrize(
-    "change", [{}, pytest.param({"dtype": "mixed_float16", "ema": 0.9}, marks=pytest.mark.slow)]
+    "change",
+    [
+        {},
+        pytest.param({"dtype": "mixed_float16", "ema": 0.9}, marks=pytest.mark.slow),
+        pytest.param(SEVERAL, marks=pytest.mark.skipif(BACKEND == "torch", reason="refused")),
+    ],
 )
 def test_a_run_that_failed_in_its_second_epoch_goes_on(change, tmp_path, monkeypatch):
     recipe = dataclasses.replace(RECIPE, stages=(Phase(2, 7),), **change)
-    whole = train(recipe, tmp_path / "whole", verbose=0)
+    one_by_one = dataclasses.replace(recipe, steps_per_execution=1)
+    whole = train(one_by_one, tmp_path / "whole", verbose=0)
 
     def fail(callback, batch, logs=None):
-        if len(callback._run.history) == 1 and batch == 4:
+        if len(callback._run.history) == 1 and batch > 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -322,6 +331,7 @@ def test_recipes_in_files(tmp_path):
         ({"label_smoothing": 1.0}, "`label_smoothing` must be in"),
         ({"ema": 1.0}, "`ema` must be None or in"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer"),
+        ({"steps_per_execution": 0}, "`steps_per_execution` must be a positive integer"),
     ],
 )
 def test_errors_of_a_recipe(change, message):

@@ -76,6 +76,7 @@ def compile_model(model, optimizer, recipe):
         cross_entropy,
         metrics=[accuracy],
         jit_compile=without_eager_jax(recipe.jit_compile),
+        steps_per_execution=recipe.steps_per_execution,
     )
 
 

@@ -87,6 +87,8 @@ class Recipe(Record):
         dtype: Keras dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         jit_compile: `"auto"`, true or false, as in `keras.Model.compile`; on JAX false is
             `"auto"`.
+        steps_per_execution: Steps that Keras takes at once, between which no callback runs, as in
+            `keras.Model.compile`; not on torch.
         flip: Mirror one half of the images.
         crop: Pixels of padding before a random crop, or `"area"` (`data.load_dataset`).
         augmentations: Layers of Keras for the finished batches, in order, with their arguments:
@@ -130,6 +132,7 @@ class Recipe(Record):
     ema: float | None = None
     dtype: str = "float32"
     jit_compile: bool | str = "auto"
+    steps_per_execution: int = 1
     flip: bool = True
     crop: int | str = 4
     augmentations: tuple[dict[str, Any], ...] = ()
@@ -160,6 +163,7 @@ class Recipe(Record):
                     f"`stages.restart` must be null or positive. Received: restart={phase.restart}"
                 )
         check_count("batch_size", self.batch_size)
+        check_count("steps_per_execution", self.steps_per_execution)
         check_count("seed", self.seed, MOST_SEED, 0)
         check_crop(self.crop)
         if not isinstance(self.crop, str):

@@ -73,7 +73,7 @@ def train(
 
     Raises:
         ValueError: If there are not so many devices, or they cannot share a batch evenly; if the
-            data do not fit the net.
+            data do not fit the net; if the recipe wants several steps at once on torch.
         RuntimeError: If the device has too little memory; the message names a batch that fits.
         InUseError: If another process trains in the folder now (a `RuntimeError`).
         WeightsError: If the folder holds a run of another recipe, or its state is damaged.
@@ -93,6 +93,7 @@ def train(
     recipe = as_recipe(recipe)
     folder = Path("runs", recipe.preset) if folder is None else Path(folder)
     _check_callbacks(callbacks, devices)
+    _check_steps(recipe.steps_per_execution)
     others = {"recipe": recipe, "folder": folder, "limit_minutes": limit_minutes}
     others |= {"data_dir": data_dir, "verbose": 0, "devices": devices}
     others |= {"data": data, "unreadable": unreadable}
@@ -115,6 +116,14 @@ def _check_callbacks(callbacks, devices):
     if wrong or (callbacks and devices is not None and keras.backend.backend() == "torch"):
         rule = "be Keras callbacks" if wrong else "be left out with devices= on torch"
         raise ValueError(f"`callbacks` must {rule}. Received: {shown(wrong or callbacks)}")
+
+
+def _check_steps(steps):
+    if steps > 1 and keras.backend.backend() == "torch":
+        raise ValueError(
+            "`steps_per_execution` of a recipe must be 1 on torch, where Keras takes one step at a "
+            f"time. Received: steps_per_execution={steps}"
+        )
 
 
 def _open_data(recipe, data, data_dir, unreadable):

@@ -114,7 +114,9 @@ def test_the_whole_job(folder, finished, capsys):
 
 
 @pytest.mark.slow
-def test_a_job_that_was_cut_goes_on_to_the_same_curve(folder, finished, tmp_path, monkeypatch):
+def test_a_job_that_was_cut_and_moved_goes_on_to_the_same_curve(
+    folder, finished, tmp_path, monkeypatch
+):
     options = {**OPTIONS, "unreadable": "skip", "onnx": False}
 
     def fail(callback, batch, logs=None):
@@ -124,8 +126,9 @@ def test_a_job_that_was_cut_goes_on_to_the_same_curve(folder, finished, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(phases.Record, "on_train_batch_end", fail, raising=False)
         with pytest.raises(KeyboardInterrupt):
-            keras_pdenets.finetune(PRESET, folder, tmp_path / "out", **options)
-    assert not (tmp_path / "out" / "report.json").exists()
+            keras_pdenets.finetune(PRESET, folder, tmp_path / "before", **options)
+    assert not (tmp_path / "before" / "report.json").exists()
+    (tmp_path / "before").rename(tmp_path / "out")
     report = keras_pdenets.finetune(PRESET, folder, tmp_path / "out", **options)
     for phase, rows in finished[0].logs.items():
         for row, wanted in zip(report.logs[phase], rows, strict=True):

@@ -99,8 +99,11 @@ class Job(Record):
             return {key: Job.from_json_value(item) for key, item in value.items()}
         return value
 
-    def recipes(self, folder: Path) -> dict[str, Recipe]:
-        """The recipe of each phase, by its name: the head alone, then all but the batch norms."""
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipe of each phase, by its name: the head alone, then all but the batch norms.
+
+        The second starts from a file in the job's folder, wherever that is.
+        """
         side = self.checkpoint.input_shape[0]
         shared: dict[str, Any] = {
             "checkpoint": self.checkpoint, "dataset": "folder", "batch_size": self.batch_size,
@@ -108,7 +111,7 @@ class Job(Record):
             "crop": side // _CROP_SHARE, "augmentations": self.augmentations, "seed": self.seed,
             "keep": "best",
         }  # fmt: skip
-        rows = {FROZEN: (self.preset, BACKBONE), UNFROZEN: (str(folder / FROZEN / WEIGHTS), "")}
+        rows = {FROZEN: (self.preset, BACKBONE), UNFROZEN: (f"{FROZEN}/{WEIGHTS}", "")}
         return {
             name: Recipe(
                 preset=name, stages=(Phase(epochs),), learning_rate=rate, start=start,

@@ -10,7 +10,7 @@ from keras_pdenets.export import export
 from keras_pdenets.export.formats import format_named
 from keras_pdenets.export.runtime import runtime_of
 from keras_pdenets.finetuning.images import open_images
-from keras_pdenets.finetuning.job import AUGMENTATIONS, Job
+from keras_pdenets.finetuning.job import AUGMENTATIONS, UNFROZEN, Job
 from keras_pdenets.finetuning.report import REPORT, FinetuneReport, score
 from keras_pdenets.hub.files import read_checkpoint
 from keras_pdenets.hub.source import WeightsSource
@@ -50,7 +50,8 @@ def finetune(
 
     A new head is trained on the frozen backbone, then all layers but the batch norms, which stay as
     they are. Of all epochs the one that is most accurate on the validation images is kept. Killed
-    at any moment, the same call goes on from the last whole epoch, to the same curve.
+    at any moment, the same call goes on from the last whole epoch, to the same curve; so does one
+    with `out` and `folder` where they were moved to.
 
     Into `out` go `model.keras` (normalisation and names of the classes inside: `keras-pdenets
     predict out/model.keras IMAGE`), `model.onnx`, `report.json`, `confusion.png`, and in `frozen/`
@@ -127,7 +128,7 @@ def finetune(
         _batch_size(batch_size, images.train.num_examples),
         validation, flip, augmentations, seed,
     )  # fmt: skip
-    recipes = job.recipes(out.resolve())
+    recipes = job.recipes()
     with locked(out):
         job.claim(out)
         if (out / REPORT).is_file() and (out / MODEL).is_file():
@@ -136,7 +137,10 @@ def finetune(
         for name, recipe in recipes.items():
             left = None if limit_minutes is None else _left(limit_minutes, began)
             data = images.train, images.validation
-            logs[name] = train(recipe, out / name, left, verbose=verbose, data=data)
+            home = out if name == UNFROZEN else None
+            logs[name] = train(
+                recipe, out / name, left, verbose=verbose, data=data, start_folder=home
+            )
             if len(logs[name]) < recipe.epochs:
                 return None
         return _finish(job, images, logs, out, onnx)

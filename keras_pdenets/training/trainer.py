@@ -36,6 +36,7 @@ def train(
     data=None,
     callbacks=(),
     unreadable="error",
+    start_folder=None,
 ):
     """Run a recipe, or resume it where it stopped.
 
@@ -67,6 +68,8 @@ def train(
             `RecoverFromDivergence` has cut. Where one ends the training, the net is written as it
             is then, and another call goes on.
         unreadable: `"skip"`: leave out files of a folder that cannot be read.
+        start_folder: Folder that the path in the recipe's `start` counts from, which may be another
+            when the run goes on; None: the working folder.
 
     Returns:
         The log: a list of one dictionary for each epoch.
@@ -96,7 +99,10 @@ def train(
     _check_steps(recipe.steps_per_execution)
     others = {"recipe": recipe, "folder": folder, "limit_minutes": limit_minutes}
     others |= {"data_dir": data_dir, "verbose": 0, "devices": devices}
-    others |= {"data": data, "unreadable": unreadable}
+    others |= {"data": data, "unreadable": unreadable, "start_folder": start_folder}
+    start = recipe.start
+    if start is not None and start_folder is not None:
+        start = Path(start_folder, start)
     with use_devices(devices, (train, others)) as group:
         if recipe.batch_size % group.size:
             raise ValueError(
@@ -108,7 +114,7 @@ def train(
             sources = _open_data(recipe, data, data_dir, unreadable)
             paths = (folder / STATE, folder / LOG, folder / WEIGHTS)
             run = Run(recipe, group, sources, paths, limit_minutes, started)
-            return _train(run, folder, callbacks, verbose if group.first else 0)
+            return _train(run, folder, start, callbacks, verbose if group.first else 0)
 
 
 def _check_callbacks(callbacks, devices):
@@ -137,7 +143,7 @@ def _open_data(recipe, data, data_dir, unreadable):
     return sources
 
 
-def _train(run, folder, callbacks, verbose):
+def _train(run, folder, start, callbacks, verbose):
     """The run, as one of the processes of a group."""
     recipe, group = run.recipe, run.group
     keras.utils.set_random_seed(recipe.seed)
@@ -151,7 +157,8 @@ def _train(run, folder, callbacks, verbose):
     if group.first:
         warn_of_small_pixels(model, _some_images(run.source, recipe.image_size(0)))
     group.average_gradients(model.optimizer)
-    history = run.history = group.share(_resume(model, recipe, folder) if group.first else None)
+    found = _resume(model, recipe, folder, start) if group.first else None
+    history = run.history = group.share(found)
     group.start_alike(model)
     run.guards = guards_of(callbacks, model, history)
     run.stopped = run.must_stop()
@@ -215,7 +222,7 @@ def _some_images(source, size):
     return source.batches(64, size)[0][0]
 
 
-def _resume(model, recipe, folder):
+def _resume(model, recipe, folder, start):
     """Bring a model to where its run stopped, or to where it begins; return the log."""
     history = []
     if (folder / STATE).exists():
@@ -225,8 +232,8 @@ def _resume(model, recipe, folder):
         if recipe.ema and len(history) == recipe.epochs:
             # The state holds the weights themselves; what ships is their average.
             model.optimizer.finalize_variable_values(model.trainable_variables)
-    elif recipe.start is not None:
-        start_from(model, recipe.checkpoint, recipe.start)
+    elif start is not None:
+        start_from(model, recipe.checkpoint, start)
     recipe.write(folder / RECIPE)
     return history
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -77,12 +78,21 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(tmp_path) == ["a.html: b.html#there", "a.html: none.png"]
 
 
+@pytest.mark.once
+def test_links_of_the_reference_to_what_it_does_not_have_become_text():
+    without_dead_links = runpy.run_path(str(ROOT / "docs" / "reference.py"))["without_dead_links"]
+    page = '<i id="Net"></i> <a href="#Net">Net</a> <a href="#Net.fit">fit</a> <a href="x#y">y</a>'
+    assert without_dead_links(page) == page.replace('<a href="#Net.fit">fit</a>', "fit")
+
+
 @pytest.mark.slow
 @pytest.mark.site
 @pytest.mark.once
 def test_the_site_has_every_example_with_its_outputs_and_no_broken_link(tmp_path):
     subprocess.run(["bash", ROOT / "docs" / "build.sh", tmp_path], check=True)
     assert broken_links(tmp_path) == []
+    for module in runpy.run_path(str(ROOT / "docs" / "reference.py"))["public_names"]():
+        assert tmp_path.joinpath(*module.split(".")).with_suffix(".html").is_file()
     names = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
     for name in names:
         cells = json.loads((tmp_path / "examples" / f"{name}.ipynb").read_bytes())["cells"]

@@ -59,7 +59,9 @@ def train(
         verbose: As in `keras.Model.fit`.
         devices: None: one device, as Keras chooses it. A number or `"all"`: of the accelerators.
             `"gpu:2"`: of this kind. `"cpu:2"`: the CPU as two devices, for tests. Several
-            machines: torch, through `torchrun` and with `"all"`; the first process writes.
+            machines, with `"all"`: torch through `torchrun`, JAX with Keras' variables
+            KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID; the first process
+            writes.
         data: None: the recipe's data set. A folder with one folder of images for each class, or
             with `train` and `test` that have these; an `.npz` file; or two pairs of arrays,
             `((images, labels), (test_images, test_labels))`, or two `data.ImageSet`s.
@@ -77,7 +79,8 @@ def train(
     Raises:
         ValueError: If there are not so many devices, or they cannot share a batch evenly; if the
             data do not fit the net; if the recipe wants several steps at once on torch.
-        RuntimeError: If the device has too little memory; the message names a batch that fits.
+        RuntimeError: If the device has too little memory; the message names a batch that fits. If
+            another process of the run has ended.
         InUseError: If another process trains in the folder now (a `RuntimeError`).
         WeightsError: If the folder holds a run of another recipe, or its state is damaged.
 
@@ -157,9 +160,9 @@ def _train(run, folder, start, callbacks, verbose):
     if group.first:
         warn_of_small_pixels(model, _some_images(run.source, recipe.image_size(0)))
     group.average_gradients(model.optimizer)
-    found = _resume(model, recipe, folder, start) if group.first else None
-    history = run.history = group.share(found)
-    group.start_alike(model)
+    history = run.history = group.begin(
+        model, run.build, lambda which: _resume(which, recipe, folder, start)
+    )
     run.guards = guards_of(callbacks, model, history)
     run.stopped = run.must_stop()
     while len(history) < recipe.epochs and not run.stopped:

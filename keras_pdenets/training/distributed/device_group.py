@@ -28,6 +28,21 @@ class DeviceGroup:
         """This process's share of `data.Batches`, which are whole."""
         return batches
 
+    def begin(self, model, build, resume):
+        """Bring a model to where its run stopped, in all processes.
+
+        Args:
+            model: The model.
+            build: Function that builds another one like it.
+            resume: Function that brings a model there, and returns the log; for the first process.
+
+        Returns:
+            The log.
+        """
+        history = self.share(resume(model) if self.first else None)
+        self.start_alike(model)
+        return history
+
     def start_alike(self, model):
         """Give a model and its optimizer the values that they have in the first process."""
 

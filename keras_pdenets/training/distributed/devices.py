@@ -7,6 +7,7 @@ import os
 import keras
 
 from keras_pdenets.training.distributed.device_group import DeviceGroup, parse_devices, take
+from keras_pdenets.training.distributed.jax_devices import jax_devices
 from keras_pdenets.training.distributed.processes import torch_devices
 
 
@@ -34,57 +35,13 @@ def use_devices(devices, worker=None):
         yield TensorflowDevices(devices)
     else:
         before = keras.distribution.distribution()
-        group = JaxDevices(devices)
+        group = jax_devices(devices)
         keras.distribution.set_distribution(group.distribution)
         try:
-            yield group
+            with group.watch():
+                yield group
         finally:
             keras.distribution.set_distribution(before)
-
-
-class JaxDevices(DeviceGroup):
-    """`keras.distribution.DataParallel`: one program on the whole batch, cut by the compiler.
-
-    Batch norm sees the whole batch.
-
-    Args:
-        devices: As in `use_devices`.
-
-    Raises:
-        NotImplementedError: If Keras' variables name several machines.
-    """
-
-    def __init__(self, devices):
-        import jax
-
-        kind, count = parse_devices(devices)
-        if "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ:
-            # The log and the state would have to come from the first process.
-            raise NotImplementedError(
-                "`devices` of several machines need torch. "
-                f"Received: devices={devices!r} with KERAS_DISTRIBUTION_JOB_ADDRESSES set"
-            )
-        started = False
-        if kind == "cpu" and count is not None:
-            try:
-                jax.config.update("jax_num_cpu_devices", count)
-            except RuntimeError:  # it counted its devices before, or XLA_FLAGS say how many
-                started = True
-        try:
-            found = keras.distribution.list_devices(kind)
-        except RuntimeError:  # no such platform
-            found = []
-        self.distribution = keras.distribution.DataParallel(devices=take(devices, found, started))
-        self.size = self.distribution.num_model_replicas
-
-    @contextlib.contextmanager
-    def alone(self):
-        """Without the distribution: every device computes all, so that nothing must divide."""
-        keras.distribution.set_distribution(None)
-        try:
-            yield
-        finally:
-            keras.distribution.set_distribution(self.distribution)
 
 
 @functools.cache
@@ -111,7 +68,7 @@ class TensorflowDevices(DeviceGroup):
         if "TF_CONFIG" in os.environ:
             # `fit` of Keras 3.15.1 fails on the values of MultiWorkerMirroredStrategy.
             raise NotImplementedError(
-                "`devices` of several machines need torch: Keras cannot train with "
+                "`devices` of several machines need torch or JAX: Keras cannot train with "
                 f"TensorFlow's strategy for them. Received: devices={devices!r} with TF_CONFIG set"
             )
         import tensorflow as tf

@@ -4,7 +4,6 @@ python docs/notebooks.py docs/_build/examples
 """
 
 import base64
-import os
 import sys
 import tempfile
 import time
@@ -39,8 +38,17 @@ def run(path, folder):
     client = NotebookClient(
         notebook, timeout=60 * MINUTES, kernel_name="python3",
         resources={"metadata": {"path": str(folder)}}, on_cell_executed=add_pictures,
+        coalesce_streams=True,
     )  # fmt: skip
     client.execute()
+    return without_stderr(notebook)
+
+
+def without_stderr(notebook):
+    """The notebook without TensorFlow's greetings, and what others say of this machine."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
     return notebook
 
 
@@ -62,8 +70,6 @@ def main(out):
     """Run all examples, one after the other."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    # What goes to stderr (Keras' choice of backend, TensorFlow's greetings) is no output.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     links = []
     for path in sorted(EXAMPLES.glob("*.py")):
         begin = time.monotonic()

@@ -101,6 +101,7 @@ def test_the_site_has_every_example_with_its_outputs_and_no_broken_link(tmp_path
         outputs = [output for cell in cells for output in cell.get("outputs", ())]
         assert any(output["output_type"] == "stream" for output in outputs), name
         assert not [output for output in outputs if output["output_type"] == "error"], name
+        assert not [output for output in outputs if output.get("name") == "stderr"], name
     index = (tmp_path / "examples" / "index.html").read_text(encoding="utf-8")
     assert all(f"{name}.html" in index for name in names)
 

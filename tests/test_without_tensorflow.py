@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import BACKEND
 
+from keras_pdenets.data import load_sample
+
 pytestmark = pytest.mark.skipif(BACKEND == "tensorflow", reason="is TensorFlow")
 
 _PROGRAM = """
@@ -65,6 +67,17 @@ def _run(commands):
     return run.stdout
 
 
+def _pictures(folder):
+    """Boots and shirts, a folder for each."""
+    image = pytest.importorskip("PIL.Image")
+    images, labels = load_sample()
+    for name, label in (("boot", 9), ("shirt", 6)):
+        (folder / name).mkdir(parents=True)
+        for number, pixels in enumerate(images[labels == label][:10, ..., 0]):
+            image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return str(folder)
+
+
 def test_the_commands_that_train(tmp_path):
     recipe = {"preset": "small", "checkpoint": {**NET, **MODEL}, **TRAINING}
     protocol = {"entries": [{"name": "conv", **NET}], "seeds": [0],
@@ -72,13 +85,19 @@ def test_the_commands_that_train(tmp_path):
     space = {"dataset": "sample", "image_size": 7, "filters": [4, 8, 8], "depths": [1],
              "train_split": "train", "validation_split": "train", "test_split": "train",
              "epochs": 1, "anneal_epochs": 1}  # fmt: skip
-    out = [str(tmp_path / name) for name in ("train", "zoo", "search")]
+    out = [str(tmp_path / name) for name in ("train", "zoo", "search", "finetune")]
+    trained, pictures = str(tmp_path / "train" / "model.safetensors"), _pictures(tmp_path / "own")
     said = _run([
         ["train", "--recipe", _write(tmp_path / "r.json", recipe), "--out", out[0]],
         ["evaluate", "--preset", PRESET, "--sample"],
         ["dev", "zoo", "run", _write(tmp_path / "p.json", protocol), "--out", out[1]],
         ["search", _write(tmp_path / "s.json", space), "--oracle", "grid", "--out", out[2]],
         ["verify", PRESET],
+        ["finetune", trained, pictures, "--out", out[3], "--epochs", "1", "1", "--size", "14",
+         "--no-onnx"],
     ])  # fmt: skip
     assert "the card says 9" in said
     assert Path(out[0], "model.safetensors").exists()
+    assert {"model.keras", "report.json", "confusion.png"} <= {
+        path.name for path in Path(out[3]).iterdir()
+    }

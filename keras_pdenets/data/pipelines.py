@@ -10,6 +10,7 @@ from keras_pdenets.data.augmentation import LARGEST_SIDE, Change, check_crop
 from keras_pdenets.data.batches import Batches
 from keras_pdenets.data.classes import chosen_labels, select_classes, split_name
 from keras_pdenets.data.features import features_of
+from keras_pdenets.data.on_device import DeviceBatches
 from keras_pdenets.data.sample import SAMPLE_CLASSES, load_sample
 from keras_pdenets.data.sources.idx import DEBIAN_FOLDER, IDX_SETS, find_idx, idx_source
 from keras_pdenets.data.sources.prepared import PreparedSource, is_prepared, prepare
@@ -76,9 +77,20 @@ class ImageSet:
         return int(self._held.labels.max()) + 1 if self._held.in_memory else 0
 
     def batches(
-        self, batch_size, image_size=None, flip=False, crop=0, seed=None, epoch=0, augment=None
+        self,
+        batch_size,
+        image_size=None,
+        flip=False,
+        crop=0,
+        seed=None,
+        epoch=0,
+        augment=None,
+        on_device=False,
     ):
-        """Batches for one epoch; `augment` as in `Batches`, the others as in `load_dataset`."""
+        """Batches for one epoch, as in `load_dataset`; `augment` as in `Batches`.
+
+        With `on_device` they are `DeviceBatches`, which take no `augment`.
+        """
         crop = check_crop(crop)
         batch_size = check_integer("batch_size", batch_size, 1)
         if image_size is not None:
@@ -91,7 +103,10 @@ class ImageSet:
             raise ValueError(f"`image_size` must be given: the images of {self._title} differ.")
         square = height is not None and height == width
         change = Change(image_size, square, flip, crop, self._source.scale, seed or 0, epoch)
-        return Batches(self._held, batch_size, change, seed is not None, augment)
+        shuffle = seed is not None
+        if on_device:
+            return DeviceBatches(self._held, batch_size, change, shuffle)
+        return Batches(self._held, batch_size, change, shuffle, augment)
 
     @property
     def _title(self):

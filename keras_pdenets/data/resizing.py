@@ -49,13 +49,26 @@ def to_square(images, size, square):
         size: Side of the square.
         square: Whether all images of the set are square.
     """
-    height, width = images.shape[1:3]
+    height, width, top, left = _window(*images.shape[1:3], size, square)
+    return resize(images, height, width)[:, top : top + size, left : left + size]
+
+
+def square_weights(height, width, size, square):
+    """What `to_square` does to rows and to columns: matrices (size, height), (size, width)."""
+    new_height, new_width, top, left = _window(height, width, size, square)
+    return (
+        _weights(height, new_height).toarray()[top : top + size],
+        _weights(width, new_width).toarray()[left : left + size],
+    )
+
+
+def _window(height, width, size, square):
+    """Sides that an image is brought to, and the top and left of the square in it."""
     if square:
-        return resize(images, size, size)
+        return size, size, 0, 0
     scale = size * _RESIZE_MARGIN / min(height, width)
     height, width = (math.ceil(round(side * scale, 6)) for side in (height, width))
-    top, left = (height - size) // 2, (width - size) // 2
-    return resize(images, height, width)[:, top : top + size, left : left + size]
+    return height, width, (height - size) // 2, (width - size) // 2
 
 
 def fit_image(pixels, sides):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from keras_pdenets.data.augmentation import check_crop
+from keras_pdenets.data.augmentation import AREA, check_crop
 from keras_pdenets.data.keras_layers import make_layers
 from keras_pdenets.presets import LARGEST_SIDE, Checkpoint
 from keras_pdenets.presets.checkpoints import check_flat
@@ -94,6 +94,8 @@ class Recipe(Record):
         augmentations: Layers of Keras for the finished batches, in order, with their arguments:
             `[{"layer": "RandomErasing", "factor": 0.5}, {"layer": "MixUp"}]`. Where one mixes
             images, labels become shares of the classes.
+        data_on: `"host"`, or `"device"`: all images lie on the accelerator, where they are mirrored
+            and cropped, to the same batches; without `augmentations`, for sets below 1 GiB.
         seed: Seed of weights, order and augmentation.
 
     Example:
@@ -136,6 +138,7 @@ class Recipe(Record):
     flip: bool = True
     crop: int | str = 4
     augmentations: tuple[dict[str, Any], ...] = ()
+    data_on: str = "host"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -193,6 +196,12 @@ class Recipe(Record):
             ),
             ("respace", not (self.respace and self.ema), "be false where `ema` averages weights"),
             ("ema", self.ema is None or 0 < self.ema < 1, "be None or in (0, 1)"),
+            ("data_on", self.data_on in ("host", "device"), "be 'host' or 'device'"),
+            (
+                "data_on",
+                self.data_on == "host" or not (self.augmentations or self.crop == AREA),
+                f"be 'host' with `augmentations`, and with crop={AREA!r}",
+            ),
         )
 
     @property

@@ -194,8 +194,10 @@ def _fit_phase(model, run, epochs, callbacks, verbose):
     size = recipe.image_size(first)
     if recipe.respace and first:
         _respace(model, source, size, recipe.image_size(first - 1))
-    change = (recipe.flip, recipe.crop, recipe.seed, first, run.augment)
+    on_device = recipe.data_on == "device"
+    change = (recipe.flip, recipe.crop, recipe.seed, first, run.augment, on_device)
     batches = run.group.split(source.batches(recipe.batch_size, size, *change))
+    tests = run.test.batches(500, size, on_device=on_device)
     side = size or source.image_shape[0]
     shape = (side, size or source.image_shape[1], source.image_shape[2])
     with name_the_batch_that_fits(recipe, run.build, shape):
@@ -205,7 +207,7 @@ def _fit_phase(model, run, epochs, callbacks, verbose):
             epochs=epochs,
             shuffle=False,  # the batches are, by seed
             callbacks=[
-                Measure(run, batches, run.test.batches(500, size)),
+                Measure(run, batches, tests),
                 *callbacks,
                 Record(run, side),
             ],

@@ -76,7 +76,7 @@ for until, epochs, rate in ((None, 4, 1e-2), ("", 4, 3e-3)):
 # %%
 model.save(OUTPUT / "digits.keras")
 again = keras.saving.load_model(OUTPUT / "digits.keras")
-before, after = (net.predict(test[0][:100], verbose=0) for net in (model, again))
+before, after = (net.predict(test[0][:100], batch_size=100, verbose=0) for net in (model, again))
 claimed, sampled = (preset.metrics[f"{key}_accuracy"] for key in ("test", "sample"))
 print(f"""
 backend                                             {keras.backend.backend()}

@@ -75,8 +75,8 @@ def plot_sizes(results, path):
 def plot_terms(results, path):
     """Plot accuracy against the number of derivatives of a PDE net per pair of channels.
 
-    Each run is a point, with mean and standard deviation over the seeds; on the right the net of
-    plain convolutions, with nine weights per pair.
+    Each run is a point, with mean and standard deviation over the seeds, and a line joins the best
+    of each number; on the right the net of plain convolutions, with nine weights per pair.
 
     Args:
         results: List of `experiments.RunResult`s. Runs with another recipe than the first, and
@@ -107,14 +107,19 @@ def plot_terms(results, path):
     if len({len(terms) for terms in nets if terms != _CONVOLUTION}) < 2:
         return False
     figure, axes = subplots(8, 5)
+    best = {}
     for terms, accuracies in nets.items():
         plain = terms == _CONVOLUTION
         count, color = (9.25, "C1") if plain else (len(terms), "C0")
+        side = -0.1 if count in best else 0.1  # of two with as many terms, one on each side
+        best[count] = max(best.get(count, 0.0), np.mean(accuracies))
         axes.plot([count] * len(accuracies), accuracies, ".", color=color, alpha=0.6)
         spread = np.std(accuracies, ddof=1) if len(accuracies) > 1 else 0.0
         axes.errorbar(count, np.mean(accuracies), spread, fmt="_", ms=16, capsize=4, color=color)
         words = "convolution" if plain else "\n".join(_SIGNS[name] for name in terms)
-        axes.annotate(words, (count + 0.1, np.mean(accuracies)), fontsize=7, va="top")
+        place, align = (count + side, np.mean(accuracies)), "left" if side > 0 else "right"
+        axes.annotate(words, place, fontsize=7, va="top", ha=align)
+    axes.plot(*zip(*sorted(best.items())[: -1 if 9.25 in best else None], strict=True), lw=0.8)
     axes.set(xlabel="derivatives for a pair of channels", ylabel="test accuracy (%)")
     axes.set(xticks=range(1, 10), xlim=(0.5, 10.2))
     axes.grid(alpha=0.3)

@@ -37,9 +37,12 @@ def test_the_page_of_the_weights_has_the_table_of_the_code():
 def test_the_readme_is_short_and_its_table_is_that_of_the_code():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.split()) <= 700
-    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\d,]+) \| `(\w+)` \| ([\d.]+) % \|$", readme, re.M)
+    row = r"^\| `(\w+)` \| .* \| ([\d.]+) \| [\d.]+ \| ([\d,]+) \| `(\w+)` \| ([\d.]+) % \|$"
+    rows = re.findall(row, readme, re.M)
     assert len(rows) == 5
-    for builder, count, name, accuracy in rows:
+    times = (ROOT / "tuning/results/benchmarks/small_nets/report.md").read_text(encoding="utf-8")
+    for builder, time, count, name, accuracy in rows:
+        assert re.search(rf"^\| `{builder}\+fold(_keep)?@onnxruntime` .* \| {time} \(", times, re.M)
         preset = keras_pdenets.get_preset(name)
         assert preset.checkpoint.row.builder == builder
         assert f"| {count} | `{name}` | {accuracy} % |" in presets.markdown_table()

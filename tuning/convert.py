@@ -198,7 +198,7 @@ def speed(options):
             weights=None, input_shape=(32, 32, 3), classes=10, stem="cifar"
         )
         few = np.random.default_rng(0).uniform(0, 255, (64, 32, 32, 3)).astype("float32")
-        how, layers = {"share": 0.9, "places": 1}, "stage*_conv*"
+        how, layers = {"share": 0.8, "places": 1}, "stage*_conv*"
     new, report = convert(model, "decomposed", few, layers, **how, verbose=0)
     nets = {"original": model, "converted": new}
     batch = few[:32].astype("float32")
